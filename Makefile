@@ -1,0 +1,92 @@
+# Set-up, demo and tests; `make help` lists them.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+TEST_READY := $(VENV)/test-ready
+DEMO := $(CURDIR)/demo
+DEMO_NIGHT := 20260305
+SYSTEM_PYTHON ?= python3
+PROFILES := io europa ganymede callisto
+PROFILE_HOME := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
+TEST_PACKAGES := fitsverify
+
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help setup demo demo-clean test lint install bench packages
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(READY) ## the virtual environment in .venv
+
+$(BIN)/python:
+	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed: make SYSTEM_PYTHON=/path/to/python3"; exit 1; }
+	@$(SYSTEM_PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install -y python3-venv; } || \
+	  { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
+	$(SYSTEM_PYTHON) -m venv $(VENV)
+
+$(READY): requirements.txt constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(TEST_READY): requirements-test.txt $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	@touch $@
+
+demo: $(READY) demo-clean ## simulated nights of Callisto and Io, from raw frames to the archive directory
+	@mkdir -p $(DEMO)/archive
+	@for telescope in Callisto Io; do \
+	  lower=$$(echo $$telescope | tr A-Z a-z); \
+	  frames=$$([ $$telescope = Callisto ] && echo 60 || echo 24); \
+	  $(BIN)/python -m scripts.simulate --telescope $$telescope --night $(DEMO_NIGHT) \
+	    --frames $$frames --faults --output $(DEMO)/source/$$telescope && \
+	  $(BIN)/snakemake --profile profiles/demo --configfile config/$$lower.yaml --config \
+	    source=$(DEMO)/source/$$telescope workdir=$(DEMO)/$$telescope archive=$(DEMO)/archive \
+	    nights=$(DEMO_NIGHT) max_held=0.6 || exit 1; \
+	done
+	@for telescope in Callisto Io; do echo; cat $(DEMO)/$$telescope/$(DEMO_NIGHT)/summary.txt; done
+	@echo; echo "products     $(DEMO)/archive/"
+	@for telescope in Callisto Io; do \
+	  echo "receipts     $(DEMO)/$$telescope/$(DEMO_NIGHT)/archived/"; \
+	  echo "night page   $(DEMO)/$$telescope/$(DEMO_NIGHT)/night.html"; done
+
+demo-clean: ## remove what the demo made
+	@rm -rf $(DEMO)
+
+packages:
+	@missing=$$(for p in $(TEST_PACKAGES); do command -v $$p >/dev/null || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	      apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $$missing >/dev/null; \
+	  else echo "LEFT OUT, not installed and you are not root: tests that need $$missing"; fi; fi
+
+test: $(TEST_READY) packages ## all tests; installs the Debian packages that they use, if it may
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(TEST_READY) ## formatters and linters, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir=$(CURDIR)/demo
+
+bench: $(READY) ## times of nights of both cameras against copying them with cp
+	$(BIN)/python -m benchmarks.night
+
+install: $(READY) ## makes `snakemake --profile callisto` work from anywhere, also from cron
+	@mkdir -p $(PROFILE_HOME)
+	@for profile in $(PROFILES); do \
+	  mkdir -p $(PROFILE_HOME)/$$profile && \
+	  { echo "# Written by make install; edit $(CURDIR)/profiles/$$profile/profile.yaml and run it again."; \
+	    echo "snakefile: $(CURDIR)/Snakefile"; \
+	    sed 's|^configfile: |configfile: $(CURDIR)/|' profiles/$$profile/profile.yaml; \
+	  } > $(PROFILE_HOME)/$$profile/profile.yaml; \
+	  echo "profile      $(PROFILE_HOME)/$$profile"; done
+	@echo; echo "For your shell:  export PATH=$(CURDIR)/$(BIN):\$$PATH"
+	@echo "For cron:"
+	@echo "  PATH=$(CURDIR)/$(BIN):/usr/bin:/bin"
+	@for profile in $(PROFILES); do \
+	  echo "  30 12 * * *  snakemake --profile $$profile >> \$$HOME/$$profile.log 2>&1 || tail -50 \$$HOME/$$profile.log"; done

@@ -1,0 +1,43 @@
+"""From the raw frames of a telescope's nights to the directory that ESO's archive collects from.
+
+One configuration file per telescope; profiles/ holds one profile for each. What is made where:
+README.md.
+"""
+
+from snakemake.utils import min_version, validate
+
+min_version("9.27.1")
+
+
+validate(config, "config/schema.yaml")
+
+
+workdir: config["workdir"]
+
+
+wildcard_constraints:
+    night=r"\d{8}",
+    start=r"\d{8}T\d{6}",
+    n="[1-4]",
+    sequence="[SC]_[A-Za-z0-9.+_-]+",
+    product="[A-Za-z0-9.+_-]+",
+
+
+include: "rules/common.smk"
+include: "rules/raw.smk"
+include: "rules/header.smk"
+include: "rules/products.smk"
+include: "rules/archive.smk"
+include: "rules/night.smk"
+
+
+rule all:
+    """Bring the wanted nights up to date."""
+    default_target: True
+    input:
+        wanted_pages,
+    localrule: True
+
+
+onerror:
+    print(failures(workflow.scheduler.failed), file=sys.stderr)

@@ -1,0 +1,23 @@
+"""archive: products go to the archive directory, whole and once.
+
+Needs   a cube, or the frames of a sequence; {night}/frames.csv
+Leaves  <archive>/{product}.fits, {night}/archived/{product}.csv (the receipt)
+"""
+
+
+rule archive:
+    """Check that a product is whole, deliver it, write the receipt."""
+    input:
+        product=product,
+        frames="{night}/frames.csv",
+    output:
+        receipt=update("{night}/archived/{product}.csv"),
+    log:
+        "{night}/logs/archive/{product}.log",
+    conda:
+        "../envs/archive.yaml"
+    params:
+        archive=config["archive"],
+        redeliver=config["redeliver"],
+    script:
+        "../scripts/archive.py"

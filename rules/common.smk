@@ -1,0 +1,49 @@
+"""What rules ask at planning time: nights, listings, products that are still to be delivered.
+
+Planning never raises for one night: what is wrong with a night is its job's to say.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scripts.lib import planning
+from scripts.lib.corrections import correction_file
+from scripts.lib.failures import failures
+
+NIGHTS = planning.wanted_nights(config, datetime.now(UTC))
+CUBES = config["products"] == "cubes"
+CORRECTIONS = config["corrections"] or f"{workflow.basedir}/config/corrections"
+
+# What frames are judged by and written with: a change makes a night's headers anew.
+OBSERVATORY = {
+    key: config[key] for key in ("telescope", "camera", "programme", "origin", "pi_coi")
+} | {"corrections": CORRECTIONS}
+
+
+def wanted_pages(wildcards):
+    """Pages of the nights to bring up to date."""
+    return [f"{night}/night.html" for night in NIGHTS]
+
+
+def source_listing(wildcards):
+    """A text that changes when frames arrive at the source."""
+    return planning.listing_digest(config["source"], Path(wildcards.night), wildcards.night)
+
+
+def night_corrections(wildcards):
+    """The night's correction file, if it has one."""
+    path = correction_file(Path(CORRECTIONS), config["telescope"], wildcards.night)
+    return [str(path)] if path.exists() else []
+
+
+def undelivered(wildcards):
+    """Receipts that the night still lacks."""
+    frames = Path(checkpoints.inventory.get(**wildcards).output.frames)
+    return planning.undelivered(frames, frames.parent / "archived", CUBES, config["redeliver"])
+
+
+def product(wildcards):
+    """The cube, or the folder of frames, that a receipt is for."""
+    if CUBES:
+        return f"{wildcards.night}/cubes/{wildcards.product}.fits"
+    return f"{wildcards.night}/frames/{wildcards.product}"

@@ -1,0 +1,28 @@
+"""header: the finished ESO headers of a night, apart from their pixels.
+
+Needs   {night}/frames.csv, {night}/raw/
+Leaves  {night}/headered/{sequence}.fits    header-only HDUs; for cubes also their METADATA
+"""
+
+
+rule header:
+    """Finish the ESO headers of a night: identity, times, world coordinates, order."""
+    input:
+        frames="{night}/frames.csv",
+        marker="{night}/raw/complete",
+        telescopes=workflow.source_path("../config/telescopes.csv"),
+        kinds=workflow.source_path("../config/kinds.csv"),
+        keywords=workflow.source_path("../config/keywords.csv"),
+        corrections=night_corrections,
+    output:
+        headered=directory("{night}/headered"),
+    log:
+        "{night}/logs/header.log",
+    conda:
+        "../envs/header.yaml"
+    params:
+        observatory=OBSERVATORY,
+        products=config["products"],
+        longitude=config["longitude"],
+    script:
+        "../scripts/header.py"

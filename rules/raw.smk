@@ -1,0 +1,48 @@
+"""raw: a night's frames as they left the telescope.
+
+Needs   <source>/<night>/*.fits, *.fts
+Leaves  {night}/raw/            the frames, until the night is delivered
+        {night}/ingested.csv    a row for each: size, time, DATASUM
+        {night}/frames.csv      a row for each: kind, sequence, product, or why it is held back
+"""
+
+
+rule ingest:
+    """Copy a night from the source, verified; continue where an earlier copy was cut off."""
+    output:
+        table=update("{night}/ingested.csv"),
+        marker="{night}/raw/complete",
+    log:
+        "{night}/logs/ingest.log",
+    conda:
+        "../envs/ingest.yaml"
+    threads: config["streams"]
+    params:
+        source=config["source"],
+        listing=source_listing,
+        settle=config["settle"],
+    script:
+        "../scripts/ingest.py"
+
+
+checkpoint inventory:
+    """Read every header of a night once; give each frame its sequence, or the reason against it."""
+    input:
+        ingested="{night}/ingested.csv",
+        marker="{night}/raw/complete",
+        telescopes=workflow.source_path("../config/telescopes.csv"),
+        kinds=workflow.source_path("../config/kinds.csv"),
+        keywords=workflow.source_path("../config/keywords.csv"),
+        corrections=night_corrections,
+    output:
+        frames="{night}/frames.csv",
+    log:
+        "{night}/logs/inventory.log",
+    conda:
+        "../envs/inventory.yaml"
+    params:
+        observatory=OBSERVATORY,
+        products=config["products"],
+        max_held=config["max_held"],
+    script:
+        "../scripts/inventory.py"

@@ -1,0 +1,74 @@
+"""Write the frames of a sequence as ESO gets them: finished header, raw bytes."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from scripts.lib.cards import Header, padded, read_header
+from scripts.lib.durable import whole_file
+from scripts.lib.hdu import data_size, image_structure, padding, sealed, without_structure
+from scripts.lib.log import start_log
+from scripts.lib.names import stem
+from scripts.lib.night_frames import frames_of
+from scripts.lib.pixels import dated_now, pixel_bytes, read_pixels
+
+
+def write_frames(folder: Path, frames: list[dict], raw: Path, headered: Path, threads: int) -> None:
+    """Write every frame of a sequence into ``folder``.
+
+    Parameters
+    ----------
+    frames : list of dict
+        Rows of ``frames.csv``.
+    threads : int
+        Frames written at a time.
+
+    Raises
+    ------
+    LostPixels
+        If a frame cannot be read as it was ingested.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    headers = {header.value("EXTNAME"): header for header in read_headers(headered)}
+
+    def write(row: dict) -> None:
+        write_frame(folder / row["product"], row, raw, headers[stem(row["eso_name"])])
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(write, frames):
+            pass
+
+
+def write_frame(target: Path, row: dict, raw: Path, header: Header) -> None:
+    """Write one frame."""
+    pixels = bytearray(pixel_bytes(row))
+    total = read_pixels(raw, row, pixels)
+    shape = (int(row["naxis1"]), int(row["naxis2"]))
+    cards = image_structure(shape, extended=False) + dated_now(without_structure(header.images))
+    with whole_file(target) as frame:
+        frame.write(sealed(cards, total))
+        frame.write(pixels)
+        frame.write(padding(len(pixels)))
+
+
+def read_headers(headered: Path) -> Iterator[Header]:
+    """Yield the headers of a file of headers, the primary one left out."""
+    size = headered.stat().st_size
+    with open(headered, "rb") as stream:
+        read_header(stream)
+        while stream.tell() < size:
+            header = read_header(stream)
+            stream.seek(padded(data_size(header)), 1)
+            yield header
+
+
+if __name__ == "__main__":
+    start_log(snakemake.log[0])
+    sequence = snakemake.wildcards.sequence
+    write_frames(
+        Path(snakemake.output.folder),
+        frames_of(Path(snakemake.input.frames), sequence),
+        Path(snakemake.input.marker).parent,
+        Path(snakemake.input.headered) / f"{sequence}.fits",
+        snakemake.threads,
+    )

@@ -1,0 +1,199 @@
+"""Copy a night from the source: verified, resumable, several frames at a time.
+
+Every frame is read once; its DATASUM is made of the very bytes that are written. A frame that
+changes while it is read is tried again, and reported if it does not come to rest. A copy bears
+the time of its frame, so what an earlier run copied is known and not copied again.
+"""
+
+import os
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts.lib import ingested
+from scripts.lib.cards import header_size, padded
+from scripts.lib.checksum import data_sum
+from scripts.lib.durable import whole_file, write_text
+from scripts.lib.log import logger, start_log
+from scripts.lib.source import State, open_source
+from scripts.lib.sums import add_at
+
+# Whole FITS blocks, so that no piece cuts a word of the sum; large enough for a whole frame.
+PIECE = 2880 * 4096
+ATTEMPTS = 3
+DATASUM = re.compile(rb"DATASUM = ' *(\d+) *'")
+
+
+class Unsettled(OSError):
+    """The frame changed while it was copied."""
+
+
+def copy_night(
+    source, night: str, raw: Path, known: list[dict], streams: int, settle: float
+) -> list[dict]:
+    """Copy what is missing or changed; return a row per frame that the night ever had.
+
+    Parameters
+    ----------
+    source : source
+        See `scripts.lib.source`.
+    raw : Path
+        The folder that gets the frames.
+    known : list of dict
+        Rows of an earlier ingest of this night: frames gone from the source stay on record.
+    streams : int
+        Frames copied at a time.
+    settle : float
+        Seconds between attempts at a frame that is still changing.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be read.
+    """
+    listing = source.list(night)
+    raw.mkdir(parents=True, exist_ok=True)
+    rows = {row["file"]: row for row in known}
+
+    def ingest(name: str) -> dict:
+        copy = raw / name
+        if copy.is_file() and state_of(copy) == listing[name]:
+            row = rows.get(name)
+            if row and ingested.state_of(row) == listing[name]:
+                return row
+            return ingested.row(name, listing[name], sum_of(copy))
+        return ingest_frame(source, night, name, raw, settle)
+
+    with ThreadPoolExecutor(streams) as pool:
+        before = {name for name in listing if (raw / name).is_file()}
+        rows.update((row["file"], row) for row in pool.map(ingest, listing))
+    logger.info("%d frames at the source, %d had been copied before", len(listing), len(before))
+    return sorted(rows.values(), key=lambda row: row["file"])
+
+
+def state_of(path: Path) -> State:
+    """Return the state of a copy."""
+    stat = path.stat()
+    return State(stat.st_size, stat.st_mtime_ns)
+
+
+def ingest_frame(source, night: str, name: str, raw: Path, settle: float) -> dict:
+    """Copy one frame and return its row.
+
+    A frame that changes, cannot be read, or does not have the DATASUM that it states is read
+    again. A wrong sum that was read twice is the frame's own: it is kept, for the inventory to
+    hold back.
+
+    Raises
+    ------
+    SourceError
+        If the source itself has become unreachable.
+    """
+    earlier = None
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            copied = copy_frame(source, night, name, raw / name)
+            if copied.datasum == copied.stated or copied == earlier:
+                return ingested.row(name, copied.state, copied.datasum)
+            earlier, reason = copied, "the data do not have the DATASUM that the header states"
+        except OSError as error:
+            source.check()
+            reason = str(error)
+        logger.warning("%s: attempt %d: %s", name, attempt, reason)
+        if attempt < ATTEMPTS:
+            time.sleep(settle)
+    (raw / name).unlink(missing_ok=True)
+    return ingested.row(name, ingested.NO_STATE, None, reason)
+
+
+class Copied(NamedTuple):
+    """What is known of a copy: state of the frame, sum of its data, and the sum it states."""
+
+    state: State
+    datasum: int | None
+    stated: int | None
+
+
+def copy_frame(source, night: str, name: str, target: Path) -> Copied:
+    """Copy one frame to ``target``, which bears its name only when whole.
+
+    Raises
+    ------
+    Unsettled
+        If its size or time changed while it was read.
+    OSError
+        If it cannot be read or written.
+    """
+    before = source.state(night, name)
+    with source.open(night, name) as stream, whole_file(target) as copy:
+        written, total, stated = copy_stream(stream, copy, before.bytes)
+        if source.state(night, name) != before or written != before.bytes:
+            raise Unsettled("still being written at the source")
+        copy.flush()
+        os.utime(copy.fileno(), ns=(before.mtime_ns, before.mtime_ns))
+    return Copied(before, total, total if stated is None else stated)
+
+
+def copy_stream(stream, copy, size: int) -> tuple[int, int | None, int | None]:
+    """Copy bytes; return how many, the sum of those behind the first header, and the stated one.
+
+    Parameters
+    ----------
+    copy : binary file or None
+        None to sum only.
+    size : int
+        Bytes that are expected, so that one piece holds a frame of usual size.
+    """
+    piece = bytearray(min(PIECE, padded(max(size, 1))))
+    done, total, begin, stated = 0, None, None, None
+    while count := fill(stream, piece):
+        view = memoryview(piece)[:count]
+        if copy:
+            copy.write(view)
+        if done == 0:
+            begin = header_size(view)
+            stated = None if begin is None else stated_sum(bytes(view[:begin]))
+        if begin is not None:
+            data = view[max(begin - done, 0) :]
+            total = add_at(total or 0, data_sum(data), max(done - begin, 0))
+        done += count
+    return done, total, stated
+
+
+def stated_sum(header: bytes) -> int | None:
+    """Return the value of the DATASUM card; None if there is none that can be read."""
+    match = DATASUM.search(header)
+    return int(match[1]) if match else None
+
+
+def fill(stream, buffer: bytearray) -> int:
+    """Read until a buffer is full or the stream ends; return the bytes read."""
+    view = memoryview(buffer)
+    filled = 0
+    while filled < len(buffer) and (count := stream.readinto(view[filled:])):
+        filled += count
+    return filled
+
+
+def sum_of(path: Path) -> int | None:
+    """Return the sum of the data of a file that was copied before."""
+    with open(path, "rb", buffering=0) as stream:
+        return copy_stream(stream, None, path.stat().st_size)[1]
+
+
+if __name__ == "__main__":
+    start_log(snakemake.log[0])
+    marker = Path(snakemake.output.marker)
+    table = Path(snakemake.output.table)
+    rows = copy_night(
+        open_source(snakemake.params.source),
+        snakemake.wildcards.night,
+        marker.parent,
+        ingested.read(table),
+        snakemake.threads,
+        snakemake.params.settle,
+    )
+    ingested.write(table, rows)
+    write_text(marker, "every frame of the source's listing has been copied\n")

@@ -1,0 +1,211 @@
+"""Read every header of a night once: one row per raw frame, its sequence and name, or its fault.
+
+What an earlier run delivered keeps the sequence and the product of its receipt. Frames that came
+since make a further part of their sequence, so nothing is delivered twice.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from scripts.lib import ingested, names
+from scripts.lib.frame import BadFrame, Frame, check_bytes, open_header
+from scripts.lib.keywords import compose
+from scripts.lib.log import logger, start_log
+from scripts.lib.night_frames import COLUMNS, sequences
+from scripts.lib.observatory import Observatory, expose, open_observatory
+from scripts.lib.receipts import read_receipts
+from scripts.lib.tables import write_table
+from scripts.lib.times import iso
+
+
+class BadNight(RuntimeError):
+    """So many frames are held back that the night is bad, not a frame."""
+
+
+def take_inventory(
+    raw: Path, arrivals: list[dict], receipts: list[dict], observatory: Observatory, cubes: bool
+) -> list[dict]:
+    """Return a row of ``frames.csv`` for every frame of a night.
+
+    Parameters
+    ----------
+    arrivals : list of dict
+        Rows of the ingested night.
+    receipts : list of dict
+        Rows of what was delivered of this night.
+    cubes : bool
+        Whether a product is a cube of a sequence, or each frame.
+    """
+    delivered = {row["file"]: {column: row[column] for column in COLUMNS} for row in receipts}
+    rows, frames = dict(delivered), {}
+    for arrival in arrivals:
+        name = arrival["file"]
+        if name in delivered and arrival["datasum"] in ("", delivered[name]["datasum"]):
+            continue
+        try:
+            if name in delivered:
+                product = delivered[name]["product"]
+                raise BadFrame(f"other pixels than those delivered in {product} under this name")
+            frames[name] = examine(raw, arrival, observatory)
+        except BadFrame as error:
+            rows[f"{name} (again)" if name in delivered else name] = held(name, str(error))
+    facts = {row["file"]: row for row in arrivals}
+    number = observatory.telescope.number
+    for name in sorted(frames, key=lambda name: (frames[name].date_obs, name)):
+        row = describe_row(frames[name], facts[name], number)
+        twin = find_twin(row, rows.values(), raw)
+        rows[name] = row if twin is None else held(name, twin)
+    good = {name: frame for name, frame in frames.items() if rows[name]["status"] == "ok"}
+    taken = {row["sequence"] for row in delivered.values()}
+    for name, sequence in name_sequences(good, observatory, taken).items():
+        rows[name]["sequence"] = sequence
+    for sequence, members in sequences([rows[name] for name in good]).items():
+        start = min(good[row["file"]].date_obs for row in members)
+        for row in members:
+            cube = names.cube_name(number, start, sequence)
+            row["product"] = cube if cubes else row["eso_name"]
+    return sorted(rows.values(), key=lambda row: row["file"])
+
+
+def examine(raw: Path, arrival: dict, observatory: Observatory) -> Frame:
+    """Return what a frame says of itself.
+
+    Raises
+    ------
+    BadFrame
+        For every reason not to deliver it, among them that its header could not be finished.
+    """
+    if arrival["status"] != "copied":
+        raise BadFrame(f"could not be copied: {arrival['reason']}")
+    if not arrival["file"].isascii():
+        raise BadFrame("file name that is not ASCII")
+    header, data_start = open_header(raw / arrival["file"])
+    datasum = int(arrival["datasum"]) if arrival["datasum"] else None
+    check_bytes(header, data_start, int(arrival["bytes"]), datasum)
+    exposure = expose(arrival["file"], header, data_start, observatory)
+    compose(exposure, observatory.keywords)
+    return exposure.frame
+
+
+def describe_row(frame: Frame, arrival: dict, number: int) -> dict:
+    """Return the row of a frame, not yet with its sequence and product."""
+    return {
+        "file": arrival["file"],
+        "kind": frame.kind.name,
+        "object": frame.object,
+        "filter": frame.filter,
+        "exptime": f"{frame.exptime:.3f}",
+        "date_obs": iso(frame.date_obs),
+        "sequence": "",
+        "product": "",
+        "status": "ok",
+        "reason": "",
+        "eso_name": names.frame_name(number, frame.date_obs),
+        "bytes": arrival["bytes"],
+        "data_start": str(frame.data_start),
+        "naxis1": str(frame.setting.naxis1),
+        "naxis2": str(frame.setting.naxis2),
+        "datasum": arrival["datasum"],
+    }
+
+
+def held(name: str, reason: str) -> dict:
+    """Return the row of a frame that may not be delivered."""
+    logger.warning("%s: held back: %s", name, reason)
+    return {"file": name, "status": "held", "reason": reason}
+
+
+def find_twin(row: dict, others, raw: Path) -> str | None:
+    """Return why a frame is one too many: an earlier one has its pixels or its name; or None."""
+    for other in others:
+        if other["status"] != "ok":
+            continue
+        if other["datasum"] == row["datasum"] and same_pixels(row, other, raw):
+            return f"the same pixels as {other['file']}"
+        if other["eso_name"] == row["eso_name"]:
+            return f"started in the same millisecond as {other['file']}: both would be {row['eso_name']}"
+    return None
+
+
+def same_pixels(row: dict, other: dict, raw: Path) -> bool:
+    """Tell whether two frames of equal sums hold the same pixels.
+
+    One that was delivered and is no longer here cannot be compared: its sum and size must do.
+    """
+    if (row["naxis1"], row["naxis2"]) != (other["naxis1"], other["naxis2"]):
+        return False
+    paths = [raw / row["file"], raw / other["file"]]
+    if not all(path.exists() for path in paths):
+        return True
+    pixels = [
+        path.read_bytes()[int(r["data_start"]) :]
+        for path, r in zip(paths, (row, other), strict=True)
+    ]
+    return pixels[0] == pixels[1]
+
+
+def name_sequences(
+    frames: dict[str, Frame], observatory: Observatory, taken: set[str]
+) -> dict[str, str]:
+    """Return the sequence of each frame.
+
+    Frames are of one sequence if they agree in kind, target, filter, exposure time and read-out.
+
+    Parameters
+    ----------
+    frames : dict
+        Good frames by file name, earliest first.
+    taken : set of str
+        Sequences that were delivered: frames that come later make a further part.
+    """
+    owners: dict[str, tuple] = {}
+    found = {}
+    for file, frame in sorted(frames.items(), key=lambda item: item[1].date_obs):
+        identity = (frame.kind.name, frame.object, frame.filter, frame.exptime, frame.setting)
+        plain = names.sequence_name(frame, observatory.camera)
+        plain = names.shortened(plain, names.SEQUENCE_ROOM - len("_part99"))
+        if owners.setdefault(plain, identity) != identity:
+            plain = names.told_apart(plain, identity)
+        part = 1
+        while names.numbered(plain, part) in taken:
+            part += 1
+        found[file] = names.numbered(plain, part)
+    return found
+
+
+def check_night(rows: list[dict], max_held: float) -> None:
+    """Raise `BadNight` if more than the share ``max_held`` of the frames is held back.
+
+    Engineering exposures do not count: every night has them.
+    """
+    counted = [row for row in rows if not row["reason"].startswith("engineering")]
+    bad = [row for row in counted if row["status"] == "held"]
+    if len(bad) > max_held * len(counted):
+        reasons = Counter(row["reason"].partition(":")[0] for row in bad)
+        causes = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
+        raise BadNight(
+            f"{len(bad)} of {len(counted)} frames held back, more than max_held {max_held} allows: "
+            f"{causes}. If they are to be left out, run again with --config max_held=1"
+        )
+
+
+if __name__ == "__main__":
+    start_log(snakemake.log[0])
+    night_folder = Path(snakemake.output.frames).parent
+    settings = dict(snakemake.params.observatory)
+    tables = {
+        "telescopes": snakemake.input.telescopes,
+        "kinds": snakemake.input.kinds,
+        "keywords": snakemake.input.keywords,
+    }
+    rows = take_inventory(
+        Path(snakemake.input.marker).parent,
+        ingested.read(Path(snakemake.input.ingested)),
+        read_receipts(night_folder / "archived"),
+        open_observatory(snakemake.wildcards.night, settings, tables),
+        cubes=snakemake.params.products == "cubes",
+    )
+    good = sum(row["status"] == "ok" for row in rows)
+    logger.info("%d frames: %d good, %d held back", len(rows), good, len(rows) - good)
+    check_night(rows, snakemake.params.max_held)
+    write_table(Path(snakemake.output.frames), COLUMNS, rows)

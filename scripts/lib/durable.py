@@ -1,0 +1,52 @@
+"""Writing files so that a kill or a power cut leaves the old file or the new one, never half.
+
+Temporary name, fsync, rename, fsync of the folder. Without the fsync a file that was renamed
+before a power cut can come back with no bytes.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator:
+    """Open a file for writing that bears its name only once it is whole and on disk.
+
+    Parameters
+    ----------
+    path : Path
+        Final name; the temporary one, ``.{name}.part``, lies beside it.
+    """
+    part = part_name(path)
+    try:
+        with open(part, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def part_name(path: Path) -> Path:
+    """Return the temporary name of a file: hidden, and not ending like a product."""
+    return path.with_name(f".{path.name}.part")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file, or leave the old one."""
+    with whole_file(path) as stream:
+        stream.write(text.encode())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,169 @@
+"""The header of a product: the table ``config/keywords.csv`` applied to one exposure."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts.lib import values
+from scripts.lib.cards import (
+    COMMENTARY,
+    HeaderError,
+    card,
+    keyword_of,
+    literal,
+    quoted,
+)
+from scripts.lib.frame import BadFrame
+from scripts.lib.tables import read_table
+from scripts.lib.values import Exposure
+
+SECTIONS = ("primary", "wcs", "eso", "rest")
+
+
+class Entry(NamedTuple):
+    """One card of a product: keyword, value and the 80 bytes."""
+
+    keyword: str
+    value: object
+    image: bytes
+
+
+class Rule(NamedTuple):
+    """One row of the keyword table."""
+
+    keyword: str
+    section: str
+    rule: str
+    format: str
+    value: str
+    unit: str
+    comment: str
+
+
+class Keywords:
+    """The keyword table.
+
+    Parameters
+    ----------
+    rules : list of Rule
+        In the order of the table.
+    """
+
+    def __init__(self, rules: list[Rule]):
+        self._exact = {r.keyword: r for r in rules if not _is_pattern(r.keyword)}
+        self._patterns = [r for r in rules if _is_pattern(r.keyword)]
+        self._found: dict[str, Rule | None] = {}
+        self.sections = {s: [r for r in rules if r.section == s] for s in SECTIONS}
+
+    def rule(self, keyword: str) -> Rule | None:
+        """Return the rule for a keyword; None if the table does not know it."""
+        if keyword not in self._found:
+            fitting = (r for r in self._patterns if fnmatchcase(keyword, r.keyword))
+            self._found[keyword] = self._exact.get(keyword) or next(fitting, None)
+        return self._found[keyword]
+
+    def unit(self, keyword: str) -> str:
+        """Return the FITS unit of a keyword's value, empty if it has none."""
+        rule = self.rule(keyword)
+        return rule.unit if rule else ""
+
+    def entry(self, keyword: str, value) -> Entry:
+        """Return a card of this table.
+
+        Raises
+        ------
+        HeaderError
+            If keyword and value do not fit on a card.
+        """
+        rule = self.rule(keyword)
+        value, text = _formatted(value, rule.format)
+        comment = rule.comment.replace(";", ",")
+        return Entry(keyword, value, card(keyword, text, comment))
+
+
+def read_keywords(path: Path) -> Keywords:
+    """Return the keyword table of a file."""
+    return Keywords([Rule(**row) for row in read_table(path)])
+
+
+def compose(exposure: Exposure, table: Keywords, special: dict | None = None) -> list[Entry]:
+    """Return the finished header of one exposure, but for structure and checksums.
+
+    Parameters
+    ----------
+    special : dict, optional
+        Values that come before those of the rule ``set``: those of a whole cube.
+
+    Raises
+    ------
+    BadFrame
+        If a value of the raw frame cannot be written as ESO wants it.
+    """
+    try:
+        rules = [rule for section in SECTIONS for rule in table.sections[section]]
+        listed = [e for rule in rules for e in _entries(exposure, table, rule, special or {})]
+        return listed + list(_unlisted(exposure, table))
+    except HeaderError as error:
+        raise BadFrame(f"unreadable {error}") from error
+
+
+def _entries(exposure: Exposure, table: Keywords, rule: Rule, special: dict):
+    for keyword, value in _values(exposure, rule, special):
+        if value is not None and value != "":
+            try:
+                yield table.entry(keyword, value)
+            except (TypeError, ValueError) as error:
+                raise BadFrame(f"unreadable {keyword}: {value!r}: {error}") from error
+
+
+def _values(exposure: Exposure, rule: Rule, special: dict) -> list[tuple[str, object]]:
+    """Return keyword and value of the cards that a rule gives: one, or several of a pattern."""
+    if rule.rule == "wcs":
+        return [(k, v) for k, v in exposure.wcs.items() if fnmatchcase(k, rule.keyword)]
+    if rule.keyword in special:
+        return [(rule.keyword, special[rule.keyword])]
+    if rule.rule == "set":
+        return [(rule.keyword, function_for(rule.keyword)(exposure))]
+    if rule.rule == "constant":
+        return [(rule.keyword, rule.value)]
+    return [(rule.keyword, exposure.raw.value(rule.keyword))]
+
+
+def function_for(keyword: str):
+    """Return the function of `scripts.lib.values` that is named for a keyword."""
+    name = keyword.removeprefix("HIERARCH ESO ").lower()
+    return getattr(values, name.replace("-", "_").replace(" ", "_"))
+
+
+def _unlisted(exposure: Exposure, table: Keywords):
+    """Yield the raw frame's other cards as they are; what belongs to a foreign WCS is left out."""
+    raw = exposure.raw
+    for place, image in enumerate(raw.images):
+        keyword = keyword_of(image)
+        if keyword in COMMENTARY:
+            if keyword:
+                yield Entry(keyword, None, image)
+        elif table.rule(keyword) is None:
+            value = raw.value_at(place)
+            if isinstance(value, str) and value.endswith("&"):
+                image = card(keyword, quoted(value))
+            if value is not None and value != "":
+                yield Entry(keyword, value, image)
+
+
+def _formatted(value, form: str) -> tuple[object, str]:
+    """Return a value as it is written, and the text of its card."""
+    if form == "d":
+        value = int(value)
+        return value, str(value)
+    if form == "s":
+        value = str(value).strip()
+        return value, quoted(value)
+    if form:
+        text = f"{float(value):{form}}"
+        return float(text), text
+    return value, literal(value)
+
+
+def _is_pattern(keyword: str) -> bool:
+    return "*" in keyword or "?" in keyword

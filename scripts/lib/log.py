@@ -1,0 +1,29 @@
+"""A job's log: messages, warnings and uncaught errors in one file."""
+
+import logging
+import sys
+from pathlib import Path
+
+logger = logging.getLogger("speculoos")
+
+
+def start_log(path: str) -> None:
+    """Send messages, warnings and an uncaught error of this process to ``path``.
+
+    The error's own line goes to standard error too, so that the operator sees it at once.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=path,
+        filemode="w",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        force=True,
+    )
+    logging.captureWarnings(True)
+
+    def on_crash(kind, error, trace):
+        logger.critical("job failed", exc_info=(kind, error, trace))
+        print(f"{kind.__name__}: {error}", file=sys.stderr)
+
+    sys.excepthook = on_crash

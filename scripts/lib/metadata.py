@@ -1,0 +1,121 @@
+"""A cube's own headers: the finished primary one, and the table METADATA with a row per plane.
+
+The survey's reader makes each plane a frame again. It takes every column of METADATA as a keyword
+of the frame's header, so columns are named exactly as keywords, hyphens included.
+"""
+
+import numpy as np
+
+from scripts.lib.cards import card, quoted
+from scripts.lib.checksum import data_sum
+from scripts.lib.hdu import padding, sealed
+from scripts.lib.keywords import Keywords
+from scripts.lib.pixel_wcs import linear_pixel_wcs
+from scripts.lib.values import Exposure, date_end, jd_end, mjd_end
+
+EXTNAME = "METADATA"
+# The reader asks for FILENAME and these; other keywords have a column if they vary.
+DEMANDED = "DATE-OBS EXPTIME FILTER OBJECT AIRMASS JD-OBS MJD-OBS HJD-OBS".split()
+# DATE is of the file, not of a plane.
+NOT_TABULATED = ("DATE", "COMMENT", "HISTORY")
+
+
+def cube_values(last: Exposure, sequence: str) -> dict:
+    """Return what a cube's header says unlike its first plane's: how it ends, what it is."""
+    return {
+        "CUBETYPE": last.frame.kind.name,
+        "CUBEKEY": sequence,
+        "DATE-END": date_end(last),
+        "MJD-END": mjd_end(last),
+        "JD-END": jd_end(last),
+    }
+
+
+def metadata_hdu(names: list[str], frames: list[dict], table: Keywords) -> bytes:
+    """Return the HDU METADATA, whole, with its checksums.
+
+    Parameters
+    ----------
+    names : list of str
+        ESO's name of each plane as a frame.
+    frames : list of dict
+        Keyword and value of each plane's finished header, in the order of the planes.
+    """
+    columns = {"FILENAME": names} | _columns(frames, table)
+    arrays = {keyword: _array(values) for keyword, values in columns.items()}
+    rows = np.zeros(len(names), [(keyword, array.dtype) for keyword, array in arrays.items()])
+    for keyword, array in arrays.items():
+        rows[keyword] = array
+    data = rows.tobytes()
+    data += padding(len(data))
+    cards = [
+        card("XTENSION", quoted("BINTABLE"), "one row for each plane of the cube"),
+        card("BITPIX", "8", "bytes"),
+        card("NAXIS", "2", "rows and columns"),
+        card("NAXIS1", str(rows.dtype.itemsize), "bytes in a row"),
+        card("NAXIS2", str(len(rows)), "rows"),
+        card("PCOUNT", "0", "no heap"),
+        card("GCOUNT", "1", ""),
+        card("TFIELDS", str(len(arrays)), "columns"),
+        card("EXTNAME", quoted(EXTNAME), "keywords of each plane, in their order"),
+    ]
+    for number, (keyword, array) in enumerate(arrays.items(), 1):
+        cards.append(card(f"TTYPE{number}", quoted(keyword), ""))
+        cards.append(card(f"TFORM{number}", quoted(_form(array.dtype)), ""))
+        if unit := table.unit(keyword):
+            cards.append(card(f"TUNIT{number}", quoted(unit), ""))
+    return sealed(cards, data_sum(data)) + data
+
+
+def _columns(frames: list[dict], table: Keywords) -> dict[str, list]:
+    """Return the columns: those demanded, the sky WCS if a plane has one, and what varies."""
+    if any("CD1_1" in frame for frame in frames):
+        frames = [
+            frame if "CD1_1" in frame else _without_wcs(frame, table) | linear_pixel_wcs()
+            for frame in frames
+        ]
+        always = [keyword for keyword in _keywords(frames) if _is_wcs(keyword, table)]
+    else:
+        frames = [_without_wcs(frame, table) for frame in frames]
+        always = []
+    wanted = [*DEMANDED, *(keyword for keyword in always if keyword != "WCSAXES")]
+    columns = {keyword: [frame.get(keyword) for frame in frames] for keyword in wanted}
+    for keyword in _keywords(frames):
+        values = [frame.get(keyword) for frame in frames]
+        fixed = keyword.startswith("HIERARCH") or keyword in NOT_TABULATED or keyword == "WCSAXES"
+        if keyword not in columns and not fixed and any(value != values[0] for value in values):
+            columns[keyword] = values
+    return columns
+
+
+def _keywords(frames: list[dict]) -> list[str]:
+    """Return the keywords of all frames, in the order of their headers."""
+    return list(dict.fromkeys(keyword for frame in frames for keyword in frame))
+
+
+def _is_wcs(keyword: str, table: Keywords) -> bool:
+    rule = table.rule(keyword)
+    return rule is not None and rule.rule == "wcs"
+
+
+def _without_wcs(frame: dict, table: Keywords) -> dict:
+    return {keyword: value for keyword, value in frame.items() if not _is_wcs(keyword, table)}
+
+
+def _array(values: list) -> np.ndarray:
+    """Return a column as FITS stores it: logical, 64-bit integer, double or text."""
+    present = [value for value in values if value is not None]
+    kinds = {type(value) for value in present}
+    if kinds == {bool} and len(present) == len(values):
+        return np.array([b"T" if value else b"F" for value in values], "S1")
+    if kinds == {int} and len(present) == len(values):
+        return np.array(values, ">i8")
+    if kinds and kinds <= {int, float}:
+        return np.array([np.nan if value is None else value for value in values], ">f8")
+    text = ["" if value is None else str(value) for value in values]
+    return np.array(text, f"S{max(1, *map(len, text))}")
+
+
+def _form(dtype: np.dtype) -> str:
+    """Return the TFORM of a column."""
+    return {"i": "K", "f": "D"}.get(dtype.kind) or f"{dtype.itemsize}A"

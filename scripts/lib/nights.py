@@ -1,0 +1,71 @@
+"""Nights: the date of an evening, ``YYYYMMDD``, and the 24 hours from 15:00 UTC that it names."""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+# Sun-rise at Paranal is before 11:30 UTC all year: at noon the last dawn flat has been taken.
+OBSERVING_ENDS = timedelta(hours=12)
+NIGHT_BEGINS = timedelta(hours=15)
+
+
+class NightError(ValueError):
+    """What was asked for is not a night; the message says what is."""
+
+
+def night_name(day: date) -> str:
+    """Return the night of the evening of ``day``."""
+    return day.strftime("%Y%m%d")
+
+
+def parse_night(text: str) -> date:
+    """Return the date of a night.
+
+    Raises
+    ------
+    NightError
+        If ``text`` is not eight digits that make a date.
+    """
+    try:
+        if not re.fullmatch(r"\d{8}", text):
+            raise ValueError
+        return datetime.strptime(text, "%Y%m%d").date()
+    except ValueError:
+        raise NightError(
+            f"nights: {text!r} is not a night; write YYYYMMDD, several with blanks between, "
+            "or a range YYYYMMDD-YYYYMMDD"
+        ) from None
+
+
+def parse_nights(text) -> list[str]:
+    """Return the nights named by a setting: one, several, or a range; none for an empty one.
+
+    Raises
+    ------
+    NightError
+        If a part is no night, or a range runs backwards.
+    """
+    nights = []
+    for part in str(text).replace(",", " ").split():
+        first, _, last = part.partition("-")
+        begin, end = parse_night(first), parse_night(last or first)
+        if end < begin:
+            raise NightError(f"nights: the range {part!r} ends before it begins")
+        nights += [night_name(begin + timedelta(days=i)) for i in range((end - begin).days + 1)]
+    return list(dict.fromkeys(nights))
+
+
+def last_night(now: datetime) -> str:
+    """Return the latest night whose observing is over at ``now`` (UTC)."""
+    return night_name((now - OBSERVING_ENDS).date() - timedelta(days=1))
+
+
+def recent_nights(now: datetime, lookback: int) -> list[str]:
+    """Return the last ``lookback`` nights before `last_night` and that one, oldest first."""
+    last = parse_night(last_night(now))
+    return [night_name(last - timedelta(days=i)) for i in range(lookback, -1, -1)]
+
+
+def night_bounds(night: str) -> tuple[datetime, datetime]:
+    """Return the first moment (UTC) of a night and the first after it."""
+    begin = datetime.combine(parse_night(night), datetime.min.time(), UTC) + NIGHT_BEGINS
+    return begin, begin + timedelta(days=1)

@@ -1,0 +1,81 @@
+"""What is to be done: nights to look at, changes at the source, products still to be delivered.
+
+These functions are asked while the workflow is planned. They never raise for one night: a job
+that fails says more, and costs the other nights nothing.
+"""
+
+from datetime import datetime
+from pathlib import Path
+
+from scripts.lib import ingested
+from scripts.lib.names import stem
+from scripts.lib.night_frames import sequences
+from scripts.lib.nights import last_night, parse_nights, recent_nights
+from scripts.lib.source import SourceError, digest, open_source
+from scripts.lib.tables import read_table
+
+
+def wanted_nights(config: dict, now: datetime) -> list[str]:
+    """Return the nights to bring up to date.
+
+    Those that the configuration names; otherwise the last night, and those of the nights before
+    it, as far as ``lookback`` goes, that the source holds and that are not complete.
+
+    Raises
+    ------
+    NightError
+        If the configuration names something that is no night.
+    """
+    if named := parse_nights(config["nights"]):
+        return named
+    workdir = Path(config["workdir"])
+    last = last_night(now)
+    before = [night for night in recent_nights(now, config["lookback"]) if night != last]
+    missed = [n for n in before if not is_complete(config["source"], workdir / n, n)]
+    return [*missed, last]
+
+
+def is_complete(source: str, folder: Path, night: str) -> bool:
+    """Tell whether nothing is to be done for a night: all delivered, or the source has none of it.
+
+    A source that cannot be reached has nothing; the last night's ingest tells of it.
+    """
+    try:
+        listing = open_source(source).list(night)
+    except SourceError:
+        return True
+    if not listing:
+        return True
+    known = ingested.recorded(folder / "ingested.csv")
+    return (folder / "night.html").exists() and digest(known | listing) == digest(known)
+
+
+def listing_digest(source: str, folder: Path, night: str) -> str:
+    """Return a text that changes when a night at the source has new or changed frames.
+
+    Frames that were removed there after they were ingested change nothing.
+    """
+    try:
+        listing = open_source(source).list(night)
+    except SourceError as error:
+        return f"unreadable: {error}"
+    return digest(ingested.recorded(folder / "ingested.csv") | listing)
+
+
+def undelivered(frames: Path, archived: Path, cubes: bool, redeliver: bool) -> list[Path]:
+    """Return the receipts that a night still lacks; all of them if it is to be delivered again.
+
+    Parameters
+    ----------
+    frames : Path
+        The night's ``frames.csv``.
+    archived : Path
+        Folder of its receipts.
+    cubes : bool
+        Whether receipts are named for cubes, or for sequences.
+    """
+    receipts = [
+        archived / f"{stem(members[0]['product']) if cubes else name}.csv"
+        for name, members in sequences(read_table(frames)).items()
+    ]
+    return [receipt for receipt in receipts if redeliver or not receipt.exists()]

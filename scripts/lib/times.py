@@ -1,0 +1,67 @@
+"""Times: to the millisecond, and every derived one from the same millisecond.
+
+ESO names a frame after MJD-OBS, we after DATE-OBS: the two must be one number. So DATE-OBS is cut
+to the millisecond first, and the arithmetic is in whole milliseconds.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z?")
+_MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+DAY_MS = 86_400_000
+JD_OF_MJD = 2_400_000.5
+
+
+def parse_date(text: str) -> datetime:
+    """Return an ISO 8601 date and time (UTC), cut to the millisecond.
+
+    Raises
+    ------
+    ValueError
+        If it is not a date with a time, or not in the calendar.
+    """
+    match = _DATE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not YYYY-MM-DDThh:mm:ss.sss")
+    cut = int((match[2] or "0").ljust(3, "0")[:3])
+    whole = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    return whole + cut * _MS
+
+
+def cut_away(text: str) -> float:
+    """Return the seconds that `parse_date` cuts from a date."""
+    fraction = _DATE.fullmatch(text)[2] or "0"
+    return float(f"0.{fraction}") - int(fraction.ljust(3, "0")[:3]) / 1000
+
+
+def iso(moment: datetime) -> str:
+    """Return ``YYYY-MM-DDThh:mm:ss.sss``, the only form of a date that ESO takes."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
+
+
+def mjd_ms(moment: datetime) -> tuple[int, int]:
+    """Return the Modified Julian Day of a moment (UTC) and the milliseconds of that day."""
+    return divmod((moment - _MJD_EPOCH) // _MS, DAY_MS)
+
+
+def mjd(moment: datetime) -> float:
+    """Return the Modified Julian Date (d, UTC)."""
+    day, ms = mjd_ms(moment)
+    return day + ms / DAY_MS
+
+
+def jd(moment: datetime) -> float:
+    """Return the Julian Date (d, UTC)."""
+    return mjd(moment) + JD_OF_MJD
+
+
+def seconds_of_day(moment: datetime) -> float:
+    """Return the seconds since midnight UTC."""
+    return mjd_ms(moment)[1] / 1000
+
+
+def after(moment: datetime, seconds: float) -> datetime:
+    """Return the moment some seconds later, to the millisecond."""
+    return moment + round(seconds * 1000) * _MS

@@ -1,0 +1,119 @@
+"""Report a night: page, summary, its line in the transfer log; then free the raw copies' space."""
+
+import fcntl
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from scripts.lib.durable import write_text
+from scripts.lib.log import logger, start_log
+from scripts.lib.night_frames import sequences
+from scripts.lib.receipts import products_delivered, read_receipts
+from scripts.lib.tables import read_table
+
+
+def summarise(telescope: str, night: str, rows: list[dict], receipts: list[dict]) -> dict:
+    """Return what page and summary say of a night.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of ``frames.csv``.
+    receipts : list of dict
+        Rows of the night's receipts.
+    """
+    delivered = {row["file"] for row in receipts}
+    held = [row for row in rows if row["status"] == "held"]
+    good = [row for row in rows if row["status"] == "ok"]
+    return {
+        "telescope": telescope,
+        "night": night,
+        "raw": len(rows),
+        "kinds": Counter(row["kind"] for row in good),
+        "sequences": [_sequence(name, members) for name, members in sequences(rows).items()],
+        "products": products_delivered(receipts),
+        "delivered": sum(row["file"] in delivered for row in good),
+        "missing": [row["file"] for row in good if row["file"] not in delivered],
+        "held": held,
+        "reasons": Counter(row["reason"].partition(":")[0] for row in held).most_common(),
+    }
+
+
+def _sequence(name: str, members: list[dict]) -> dict:
+    first, last = members[0]["date_obs"], members[-1]["date_obs"]
+    products = {row["product"] for row in members}
+    product = products.pop() if len(products) == 1 else f"{len(products)} frames"
+    return {
+        "name": name,
+        "frames": len(members),
+        "begin": first[11:19],
+        "end": last[11:19],
+        "product": product,
+    }
+
+
+def summary_text(facts: dict) -> str:
+    """Return a night's summary as plain text."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in facts["kinds"].items()) or "no frames"
+    lines = [
+        f"{facts['telescope']} {facts['night']}",
+        f"raw frames   {facts['raw']}",
+        f"good         {sum(facts['kinds'].values())} ({kinds})",
+        f"delivered    {facts['delivered']} frames in {len(facts['products'])} products",
+        f"held back    {len(facts['held'])}",
+        *(f"             {count} x {reason}" for reason, count in facts["reasons"]),
+        "",
+        *(f"{s['frames']:5d} frames  {s['name']}  {s['product']}" for s in facts["sequences"]),
+        "",
+        *(f"held back: {row['file']}: {row['reason']}" for row in facts["held"]),
+        *(f"NOT DELIVERED: {name}" for name in facts["missing"]),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def log_transfer(path: Path, night: str, count: int) -> None:
+    """Write a night's line of the transfer log, in the place of an earlier one.
+
+    Nights may be reported at the same time: a lock keeps one from losing the other's line.
+    """
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lines = path.read_text().splitlines() if path.exists() else []
+        counts = dict(line.split() for line in lines) | {night: str(count)}
+        write_text(path, "".join(f"{n} {c}\n" for n, c in sorted(counts.items())))
+
+
+def page(facts: dict, template: Path) -> str:
+    """Return a night's page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(template.parent)
+    environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined)
+    return environment.get_template(template.name).render(facts)
+
+
+def free_raw(folder: Path, marker: Path) -> None:
+    """Remove the raw copies of a night. The marker goes first: without it they count as absent."""
+    marker.unlink(missing_ok=True)
+    shutil.rmtree(folder)
+    logger.info("raw copies removed: all that could be delivered has been")
+
+
+if __name__ == "__main__":
+    start_log(snakemake.log[0])
+    output = Path(snakemake.output.page)
+    night = snakemake.wildcards.night
+    receipts = read_receipts(output.parent / "archived")
+    facts = summarise(
+        snakemake.params.telescope, night, read_table(Path(snakemake.input.frames)), receipts
+    )
+    if facts["missing"]:
+        raise RuntimeError(
+            f"{len(facts['missing'])} good frames have no receipt: {facts['missing']}"
+        )
+    write_text(output.parent / "summary.txt", summary_text(facts))
+    log_transfer(output.parent.parent / "transfer_log.txt", night, len(facts["products"]))
+    raw = output.parent / "raw"
+    if raw.exists() and not snakemake.params.keep_raw:
+        free_raw(raw, raw / "complete")
+    write_text(output, page(facts, Path(snakemake.input.template)))
