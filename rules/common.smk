@@ -11,6 +11,11 @@ from scripts.lib.corrections import correction_file
 from scripts.lib.failures import failures
 
 NIGHTS = planning.wanted_nights(config, datetime.now(UTC))
+# The tables are compared by content, so a fresh checkout makes nothing anew.
+TABLES = {
+    name: f"{workflow.basedir}/config/{name}.csv" for name in ("telescopes", "kinds", "keywords")
+}
+TEMPLATE = f"{workflow.basedir}/templates/night.html"
 CUBES = config["products"] == "cubes"
 CORRECTIONS = config["corrections"] or f"{workflow.basedir}/config/corrections"
 

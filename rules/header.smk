@@ -8,11 +8,9 @@ Leaves  {night}/headered/{sequence}.fits    header-only HDUs; for cubes also the
 rule header:
     """Finish the ESO headers of a night: identity, times, world coordinates, order."""
     input:
+        **TABLES,
         frames="{night}/frames.csv",
         marker="{night}/raw/complete",
-        telescopes=workflow.source_path("../config/telescopes.csv"),
-        kinds=workflow.source_path("../config/kinds.csv"),
-        keywords=workflow.source_path("../config/keywords.csv"),
         corrections=night_corrections,
     output:
         headered=directory("{night}/headered"),

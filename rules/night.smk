@@ -10,7 +10,7 @@ rule night:
     input:
         frames="{night}/frames.csv",
         receipts=undelivered,
-        template=workflow.source_path("../templates/night.html"),
+        template=TEMPLATE,
     output:
         page="{night}/night.html",
     log:

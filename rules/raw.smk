@@ -28,11 +28,9 @@ rule ingest:
 checkpoint inventory:
     """Read every header of a night once; give each frame its sequence, or the reason against it."""
     input:
+        **TABLES,
         ingested="{night}/ingested.csv",
         marker="{night}/raw/complete",
-        telescopes=workflow.source_path("../config/telescopes.csv"),
-        kinds=workflow.source_path("../config/kinds.csv"),
-        keywords=workflow.source_path("../config/keywords.csv"),
         corrections=night_corrections,
     output:
         frames="{night}/frames.csv",

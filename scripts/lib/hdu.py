@@ -10,6 +10,8 @@ STRUCTURE = frozenset(
     "CHECKSUM DATASUM END".split()
 )
 
+AXES = {1: "columns", 2: "rows", 3: "frames, in time order"}
+
 
 def image_structure(shape: tuple[int, ...], extended: bool) -> list[bytes]:
     """Return the structural cards of a primary image of unsigned 16-bit pixels.
@@ -25,7 +27,7 @@ def image_structure(shape: tuple[int, ...], extended: bool) -> list[bytes]:
         card("SIMPLE", "T", "conforms to FITS standard"),
         card("BITPIX", "16", "stored as signed, see BZERO"),
         card("NAXIS", str(len(shape)), "number of axes"),
-        *(card(f"NAXIS{i}", str(n), "[pixel]") for i, n in enumerate(shape, 1)),
+        *(card(f"NAXIS{i}", str(n), AXES[i]) for i, n in enumerate(shape, 1)),
     ]
     if extended:
         cards.append(card("EXTEND", "T", "extensions follow"))
