@@ -3,12 +3,16 @@
 Planning never raises for one night: what is wrong with a night is its job's to say.
 """
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from scripts.lib import planning
 from scripts.lib.corrections import correction_file
 from scripts.lib.failures import failures
+
+# Nothing here does linear algebra, and numpy's threads for it double the start-up of every job.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 NIGHTS = planning.wanted_nights(config, datetime.now(UTC))
 # The tables are compared by content, so a fresh checkout makes nothing anew.

@@ -1,14 +1,14 @@
-"""Deliver a product: check that it is whole, put it into the archive directory, write the receipt."""
+"""Deliver a product: check that it is whole, put it where ESO collects, write the receipt."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 from scripts.lib.cards import Header, padded, read_header
 from scripts.lib.delivery import deliver
-from scripts.lib.hdu import data_size
 from scripts.lib.log import logger, start_log
 from scripts.lib.night_frames import good_frames
 from scripts.lib.receipts import write_receipt
+from scripts.lib.sizes import data_size
 from scripts.lib.sums import add_at
 from scripts.lib.tables import read_table
 from scripts.lib.times import iso

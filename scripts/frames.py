@@ -6,11 +6,12 @@ from pathlib import Path
 
 from scripts.lib.cards import Header, padded, read_header
 from scripts.lib.durable import whole_file
-from scripts.lib.hdu import data_size, image_structure, padding, sealed, without_structure
+from scripts.lib.hdu import image_structure, sealed, without_structure
 from scripts.lib.log import start_log
 from scripts.lib.names import stem
 from scripts.lib.night_frames import frames_of
 from scripts.lib.pixels import dated_now, pixel_bytes, read_pixels
+from scripts.lib.sizes import data_size, padding
 
 
 def write_frames(folder: Path, frames: list[dict], raw: Path, headered: Path, threads: int) -> None:

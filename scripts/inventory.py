@@ -123,7 +123,8 @@ def find_twin(row: dict, others, raw: Path) -> str | None:
         if other["datasum"] == row["datasum"] and same_pixels(row, other, raw):
             return f"the same pixels as {other['file']}"
         if other["eso_name"] == row["eso_name"]:
-            return f"started in the same millisecond as {other['file']}: both would be {row['eso_name']}"
+            name = row["eso_name"]
+            return f"same millisecond as {other['file']}: both would be {name}"
     return None
 
 

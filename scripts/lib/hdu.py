@@ -1,6 +1,6 @@
 """Header-data units as bytes: structure, header, sums."""
 
-from scripts.lib.cards import blocks, card, keyword_of, padded, quoted
+from scripts.lib.cards import blocks, card, keyword_of, quoted
 from scripts.lib.checksum import data_sum, encode
 from scripts.lib.sums import fold
 
@@ -79,19 +79,3 @@ def sealed(images: list[bytes], data: int) -> bytes:
     total = fold(data_sum(header) + data)
     unsealed = seal[1]
     return header.replace(unsealed, unsealed.replace(b"0" * 16, encode(total).encode()))
-
-
-def data_size(header) -> int:
-    """Return the bytes of data, without padding, that follow a header."""
-    axes = [header.value(f"NAXIS{i}") for i in range(1, header.value("NAXIS") + 1)]
-    if not axes:
-        return 0
-    pixels = 1
-    for axis in axes:
-        pixels *= axis
-    return abs(header.value("BITPIX")) // 8 * (pixels + (header.value("PCOUNT") or 0))
-
-
-def padding(size: int) -> bytes:
-    """Return the zeros that fill ``size`` bytes of data up to whole blocks."""
-    return bytes(padded(size) - size)

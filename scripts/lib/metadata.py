@@ -8,9 +8,10 @@ import numpy as np
 
 from scripts.lib.cards import card, quoted
 from scripts.lib.checksum import data_sum
-from scripts.lib.hdu import padding, sealed
+from scripts.lib.hdu import sealed
 from scripts.lib.keywords import Keywords
 from scripts.lib.pixel_wcs import linear_pixel_wcs
+from scripts.lib.sizes import padding
 from scripts.lib.values import Exposure, date_end, jd_end, mjd_end
 
 EXTNAME = "METADATA"

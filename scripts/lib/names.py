@@ -51,7 +51,7 @@ def _read_out(setting: Setting, camera: Camera) -> list[str]:
 
 
 def numbered(name: str, part: int) -> str:
-    """Return the name of a sequence's part: frames that came after the part before was delivered."""
+    """Return the name of a sequence's part: what came after the part before was delivered."""
     return name if part == 1 else f"{name}_part{part}"
 
 
@@ -64,7 +64,7 @@ def shortened(name: str, room: int) -> str:
     """Return a name of at most ``room`` characters, kept unlike others by a checksum."""
     if len(name) <= room:
         return name
-    mark = f"~{zlib.crc32(name.encode()):08x}".replace("~", "-")
+    mark = f"-{zlib.crc32(name.encode()):08x}"
     group, _, rest = name.partition("_")
     tail = rest[-(room // 2) :]
     return f"{group}_{rest[: room - len(group) - len(tail) - len(mark) - 1]}{mark}{tail}"

@@ -10,7 +10,7 @@ from scripts.lib.times import iso
 
 
 class LostPixels(RuntimeError):
-    """The pixels are not those that the telescope's control PC sent; the message names the frame."""
+    """The pixels are not those that were ingested; the message names the frame."""
 
 
 def pixel_bytes(row: dict) -> int:

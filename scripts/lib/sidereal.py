@@ -1,6 +1,7 @@
 """Local sidereal time, with the earth orientation data that come with the installation."""
 
 from datetime import datetime
+from functools import cache
 
 import astropy.units as u
 from astropy.time import Time
@@ -27,8 +28,14 @@ def sidereal_seconds(moments: list[datetime], longitude: float) -> list[float]:
     """
     days, ms = zip(*map(mjd_ms, moments), strict=True)
     time = Time(days, [m / 86_400_000 for m in ms], format="mjd", scale="utc")
-    offset, status = iers.IERS_A.open(IERS_A_FILE).ut1_utc(time, return_status=True)
+    offset, status = earth_orientation().ut1_utc(time, return_status=True)
     known = status == iers.FROM_IERS_B
     known |= (status == iers.FROM_IERS_A) | (status == iers.FROM_IERS_A_PREDICTION)
     time.delta_ut1_utc = [o if k else 0.0 for o, k in zip(offset.to_value(u.s), known, strict=True)]
     return list(time.sidereal_time("apparent", longitude * u.deg).to_value(u.hourangle) * 3600.0)
+
+
+@cache
+def earth_orientation() -> iers.IERS_A:
+    """Return the bundled table, read once."""
+    return iers.IERS_A.open(IERS_A_FILE)

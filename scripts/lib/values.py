@@ -123,7 +123,7 @@ def dec(e: Exposure) -> float:
 
 
 def radesys(e: Exposure) -> str:
-    """A sky WCS is in the ICRS; otherwise the frame of the pointing, as Astra has it."""
+    """Return ICRS with a sky WCS; otherwise the frame of the pointing, as Astra has it."""
     if "CD1_1" in e.wcs:
         return "ICRS"
     return str(e.raw.value("RADESYS") or e.raw.value("RADECSYS") or "ICRS").strip()
