@@ -39,5 +39,9 @@ rule all:
     localrule: True
 
 
+onstart:
+    RUN.take()
+
+
 onerror:
     print(failures(workflow.scheduler.failed), file=sys.stderr)

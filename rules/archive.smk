@@ -17,7 +17,6 @@ rule archive:
     conda:
         "../envs/archive.yaml"
     params:
-        archive=config["archive"],
         redeliver=config["redeliver"],
     script:
         "../scripts/archive.py"

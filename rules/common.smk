@@ -1,5 +1,8 @@
 """What rules ask at planning time: nights, listings, products that are still to be delivered.
 
+A rule's params hold what its product is made of: a change makes it anew. How a job goes about it
+(source, streams, archive …) its script takes from the configuration.
+
 Planning never raises for one night: what is wrong with a night is its job's to say.
 """
 
@@ -10,10 +13,12 @@ from pathlib import Path
 from scripts.lib import planning
 from scripts.lib.corrections import correction_file
 from scripts.lib.failures import failures
+from scripts.lib.lock import Lock
 
 # Nothing here does linear algebra, and numpy's threads for it double the start-up of every job.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+RUN = Lock(Path("run.lock"))
 NIGHTS = planning.wanted_nights(config, datetime.now(UTC))
 # The tables are compared by content, so a fresh checkout makes nothing anew.
 TABLES = {

@@ -17,8 +17,5 @@ rule night:
         "{night}/logs/night.log",
     conda:
         "../envs/night.yaml"
-    params:
-        telescope=config["telescope"],
-        keep_raw=config["keep_raw"],
     script:
         "../scripts/night.py"

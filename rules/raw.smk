@@ -16,11 +16,9 @@ rule ingest:
         "{night}/logs/ingest.log",
     conda:
         "../envs/ingest.yaml"
-    threads: config["streams"]
+    threads: 2
     params:
-        source=config["source"],
         listing=source_listing,
-        settle=config["settle"],
     script:
         "../scripts/ingest.py"
 
@@ -41,6 +39,5 @@ checkpoint inventory:
     params:
         observatory=OBSERVATORY,
         products=config["products"],
-        max_held=config["max_held"],
     script:
         "../scripts/inventory.py"

@@ -81,7 +81,9 @@ if __name__ == "__main__":
     start_log(snakemake.log[0])
     made = Path(snakemake.input.product)
     rows = frames_in(Path(snakemake.input.frames), made)
-    archive = Path(snakemake.params.archive)
+    archive = Path(snakemake.config["archive"])
+    if not archive.is_dir():
+        raise FileNotFoundError(f"archive: the directory {archive} does not exist; is it mounted?")
     receipt = Path(snakemake.output.receipt)
     if made.is_dir():
         record = [r for row in rows for r in archive_product(made / row["product"], [row], archive)]

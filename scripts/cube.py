@@ -7,7 +7,7 @@ header is written last, over the place kept for it, with the sum of what was rea
 from pathlib import Path
 
 from scripts.lib.cards import Header, padded, read_header
-from scripts.lib.durable import whole_file
+from scripts.lib.durable import remove_parts, whole_file
 from scripts.lib.hdu import image_structure, sealed, without_structure
 from scripts.lib.log import start_log
 from scripts.lib.night_frames import frames_of
@@ -42,6 +42,7 @@ def write_cube(target: Path, frames: list[dict], raw: Path, headered: Path) -> N
     shape = (*sizes.pop(), len(frames))
     cards = image_structure(shape, extended=True) + dated_now(without_structure(primary.images))
     plane = bytearray(pixel_bytes(frames[0]))
+    remove_parts(target.parent, f"{target.name}.*")
     with whole_file(target) as cube:
         cube.write(bytes(len(sealed(cards, 0))))
         total = 0

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from scripts.lib import ingested
 from scripts.lib.cards import header_size, padded
 from scripts.lib.checksum import data_sum
-from scripts.lib.durable import whole_file, write_text
+from scripts.lib.durable import remove_parts, whole_file, write_text
 from scripts.lib.log import logger, start_log
 from scripts.lib.source import State, open_source
 from scripts.lib.sums import add_at
@@ -55,6 +55,7 @@ def copy_night(
     """
     listing = source.list(night)
     raw.mkdir(parents=True, exist_ok=True)
+    remove_parts(raw)
     rows = {row["file"]: row for row in known}
 
     def ingest(name: str) -> dict:
@@ -188,12 +189,12 @@ if __name__ == "__main__":
     marker = Path(snakemake.output.marker)
     table = Path(snakemake.output.table)
     rows = copy_night(
-        open_source(snakemake.params.source),
+        open_source(snakemake.config["source"]),
         snakemake.wildcards.night,
         marker.parent,
         ingested.read(table),
-        snakemake.threads,
-        snakemake.params.settle,
+        snakemake.config["streams"],
+        snakemake.config["settle"],
     )
     ingested.write(table, rows)
     write_text(marker, "every frame of the source's listing has been copied\n")

@@ -208,5 +208,5 @@ if __name__ == "__main__":
     )
     good = sum(row["status"] == "ok" for row in rows)
     logger.info("%d frames: %d good, %d held back", len(rows), good, len(rows) - good)
-    check_night(rows, snakemake.params.max_held)
+    check_night(rows, snakemake.config["max_held"])
     write_table(Path(snakemake.output.frames), COLUMNS, rows)

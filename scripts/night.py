@@ -105,7 +105,7 @@ if __name__ == "__main__":
     night = snakemake.wildcards.night
     receipts = read_receipts(output.parent / "archived")
     facts = summarise(
-        snakemake.params.telescope, night, read_table(Path(snakemake.input.frames)), receipts
+        snakemake.config["telescope"], night, read_table(Path(snakemake.input.frames)), receipts
     )
     if facts["missing"]:
         raise RuntimeError(
@@ -114,6 +114,6 @@ if __name__ == "__main__":
     write_text(output.parent / "summary.txt", summary_text(facts))
     log_transfer(output.parent.parent / "transfer_log.txt", night, len(facts["products"]))
     raw = output.parent / "raw"
-    if raw.exists() and not snakemake.params.keep_raw:
+    if raw.exists() and not snakemake.config["keep_raw"]:
         free_raw(raw, raw / "complete")
     write_text(output, page(facts, Path(snakemake.input.template)))

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from scripts.lib.cards import Header, keyword_of, read_header
-from scripts.lib.durable import part_name, sync_folder
+from scripts.lib.durable import part_name, remove_parts, sync_folder
 
 CHUNK = 1 << 22
 # What differs between two writings of the same product.
@@ -50,6 +50,7 @@ def deliver(product: Path, archive: Path) -> None:
 
 def copy_across(product: Path, target: Path) -> None:
     """Copy a product to another file system: hidden until it is whole, verified and on disk."""
+    remove_parts(target.parent, f"{target.name}.*")
     part = part_name(target)
     try:
         digest = hashlib.sha256()

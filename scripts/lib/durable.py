@@ -17,7 +17,7 @@ def whole_file(path: Path) -> Iterator:
     Parameters
     ----------
     path : Path
-        Final name; the temporary one, ``.{name}.part``, lies beside it.
+        Final name; the temporary one (see `part_name`) lies beside it.
     """
     part = part_name(path)
     try:
@@ -33,8 +33,17 @@ def whole_file(path: Path) -> Iterator:
 
 
 def part_name(path: Path) -> Path:
-    """Return the temporary name of a file: hidden, and not ending like a product."""
-    return path.with_name(f".{path.name}.part")
+    """Return this process's temporary name of a file: hidden, and not ending like a product.
+
+    A job that outlives a killed run must not share it with the job of the next run.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def remove_parts(folder: Path, name: str = "*") -> None:
+    """Remove what killed jobs left half-written of the files called ``name`` (a pattern)."""
+    for part in folder.glob(f".{name}.part"):
+        part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

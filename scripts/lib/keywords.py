@@ -77,8 +77,7 @@ class Keywords:
         """
         rule = self.rule(keyword)
         value, text = _formatted(value, rule.format)
-        comment = rule.comment.replace(";", ",")
-        return Entry(keyword, value, card(keyword, text, comment))
+        return Entry(keyword, value, card(keyword, text, rule.comment))
 
 
 def read_keywords(path: Path) -> Keywords:
