@@ -121,10 +121,12 @@ def find_twin(row: dict, others, raw: Path) -> str | None:
         if other["status"] != "ok":
             continue
         if other["datasum"] == row["datasum"] and same_pixels(row, other, raw):
-            return f"the same pixels as {other['file']}"
+            return f"duplicate: the same pixels as {other['file']}"
         if other["eso_name"] == row["eso_name"]:
             name = row["eso_name"]
-            return f"same millisecond as {other['file']}: both would be {name}"
+            return (
+                f"name clash: {other['file']} began in the same millisecond, both would be {name}"
+            )
     return None
 
 

@@ -83,11 +83,11 @@ def check_bytes(header: Header, data_start: int, size: int, datasum: int | None)
     for image in header.images:
         if not image.isascii() or not image.decode("ascii").isprintable():
             text = image.decode("ascii", "backslashreplace").strip()
-            raise BadFrame(f"text that is not printable ASCII in the card {text!r}")
+            raise BadFrame(f"text that is not printable ASCII: {text}")
     for keyword, right in STORED_AS.items():
         if number(header, keyword) != right:
             found = header.value(keyword)
-            raise BadFrame(f"{keyword} is {found}, not {right}: not an image as Astra writes it")
+            raise BadFrame(f"not an image as Astra writes it: {keyword} is {found}, not {right}")
     naxis1, naxis2 = whole(header, "NAXIS1"), whole(header, "NAXIS2")
     expected = data_start + padded(2 * naxis1 * naxis2)
     if size < expected:
@@ -148,7 +148,7 @@ def kind_of(header: Header, kinds: dict[str, Kind]) -> Kind:
         if found.lower() in kind.words:
             return kind
     right = ", ".join(kind.imagetyp for kind in kinds.values())
-    raise BadFrame(f"unknown IMAGETYP {found!r}; known are {right}")
+    raise BadFrame(f"unknown IMAGETYP: {found!r}; known are {right}")
 
 
 def check_purpose(header: Header) -> None:
@@ -167,7 +167,9 @@ def date_obs_of(header: Header, bounds: tuple[datetime, datetime]) -> datetime:
         raise BadFrame(f"unreadable DATE-OBS: {error}") from error
     begin, end = bounds
     if not begin <= moment < end:
-        raise BadFrame(f"DATE-OBS {found} is outside the night, {begin:%F %H:%M} to {end:%F %H:%M}")
+        raise BadFrame(
+            f"DATE-OBS outside the night: {found} is not in {begin:%F %H:%M} to {end:%F %H:%M}"
+        )
     return moment
 
 
@@ -195,8 +197,8 @@ def setting_of(header: Header, camera: Camera) -> Setting:
     fits = x0 + naxis1 <= full[0] and y0 + naxis2 <= full[1] if (x0 or y0) else False
     if not fits and (naxis1, naxis2) != full:
         raise BadFrame(
-            f"wrong size for {camera.name}: {naxis1}x{naxis2} at {x0},{y0}; "
-            f"full is {full[0]}x{full[1]}"
+            f"wrong size: {naxis1}x{naxis2} at {x0},{y0}; "
+            f"a full frame of {camera.name} is {full[0]}x{full[1]}"
         )
     name = str(header.value("INSTRUME") or camera.name)
     return Setting(name, xbin, ybin, x0, y0, naxis1, naxis2)
