@@ -1,6 +1,6 @@
 """Time nights from raw frames to the archive directory, against copying them twice with ``cp``.
 
-``python -m benchmarks.night`` measures a night of each camera, and one of 20 cubes of one frame, in a
+``python -m benchmarks.night`` measures a night of each camera, and one of 20 one-frame cubes, in a
 temporary folder that is removed afterwards: wall time, CPU time of all jobs, and the memory of the
 largest process, from the operating system's own accounts.
 """

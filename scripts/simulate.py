@@ -431,7 +431,7 @@ def faulty_shots(shots: list[Shot], camera: Camera) -> Iterator[tuple[Shot, str]
                 model,
                 start=model.start + timedelta(seconds=1),
                 fault=fault,
-                of=file_name(camera, model),
+                of=name_of(camera, model),
             )
         if fault == "name_clash":
             twin = shots[-1]
@@ -483,9 +483,7 @@ def simulate(
         raise FileExistsError(f"{folder} already holds files: remove them first")
     sky = Sky(camera, seed)
     shots = plan_night(camera, night, frames, wcs or camera.wcs, seed)
-    named = [
-        (s, file_name(camera, s, ".fts" if i % 20 == 7 else ".fits")) for i, s in enumerate(shots)
-    ]
+    named = [(shot, name_of(camera, shot)) for shot in shots]
     if faults:
         named += faulty_shots(shots, camera)
     rows = []
