@@ -6,9 +6,12 @@ README.md.
 
 from snakemake.utils import min_version, validate
 
+from scripts.lib.settings import spelt_out
+
 min_version("9.27.1")
 
 
+config |= spelt_out(config)
 validate(config, "config/schema.yaml")
 
 

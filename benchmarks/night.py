@@ -86,7 +86,7 @@ def measure_night(telescope: str, frames: int, flats: int, parent: str | None) -
     """
     with tempfile.TemporaryDirectory(prefix="night-", dir=parent) as name:
         folder = Path(name)
-        simulate(telescope, NIGHT, folder / "source", frames=frames)
+        simulate(telescope, NIGHT, folder / "source", frames=frames, flats=flats or None)
         if flats:
             keep_flats(folder / "source", flats)
         (folder / "source" / f"{NIGHT}.truth.csv").unlink()
@@ -116,7 +116,7 @@ def main() -> None:
     for telescope, frames, flats in (
         ("Callisto", options.callisto, 0),
         ("Io", options.io, 0),
-        ("Callisto", 12 * options.flats, options.flats),
+        ("Callisto", options.flats + 12, options.flats),
     ):
         if frames:
             print(measure_night(telescope, frames, flats, options.folder), flush=True)

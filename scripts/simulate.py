@@ -31,10 +31,10 @@ TRUTH = (
     "file kind object filter exptime date_obs naxis1 naxis2 datasum pixels_sha256 ctype "
     "crpix1 crpix2 crval1 crval2 cd1_1 cd1_2 cd2_1 cd2_2 flipped header_wcs_stale fault of"
 ).split()
-KINDS = {  # IMAGETYP, ASTRATYP, share of a night's frames
-    "bias": ("Bias Frame", "calibration", 0.08),
-    "dark": ("Dark Frame", "calibration", 0.12),
-    "flat": ("Flat Frame", "flats", 0.10),
+KINDS = {  # IMAGETYP, ASTRATYP, share of a night's frames, most frames of a night
+    "bias": ("Bias Frame", "calibration", 0.08, 20),
+    "dark": ("Dark Frame", "calibration", 0.12, 30),
+    "flat": ("Flat Frame", "flats", 0.10, 10),
 }
 LATITUDE, LONGITUDE = -24.615667, -70.390278
 POINTING_OFFSET = 60.0  # arcsec
@@ -96,12 +96,18 @@ def read_camera(telescope: str, size: tuple[int, int] | None) -> Camera:
     return replace(camera, naxis1=size[0], naxis2=size[1]) if size else camera
 
 
-def plan_night(camera: Camera, night: str, frames: int, wcs: str, seed: int) -> list[Shot]:
+def plan_night(
+    camera: Camera, night: str, frames: int, wcs: str, seed: int, flats: int | None = None
+) -> list[Shot]:
     """Return the exposures of a night in time order: calibrations at dusk, then science."""
     rng = np.random.default_rng([seed, 1])
     dusk = datetime.strptime(night, "%Y%m%d").replace(tzinfo=UTC) + timedelta(hours=21.5)
     targets = read_csv("targets.csv")
-    counts = {kind: max(3, round(frames * share)) for kind, (*_, share) in KINDS.items()}
+    counts = {
+        kind: min(most, max(3, round(frames * share)))
+        for kind, (_, _, share, most) in KINDS.items()
+    }
+    counts["flat"] = flats or counts["flat"]
     science = frames - sum(counts.values())
     if science < len(targets):
         raise ValueError(f"{frames} frames are too few for a night: at least 12")
@@ -269,7 +275,7 @@ def frame_values(camera: Camera, shot: Shot) -> dict:
             * math.cos(math.radians(hours * 15))
         )
     )
-    imagetyp, astratyp, _ = KINDS.get(shot.kind, ("Light Frame", "object", 0))
+    imagetyp, astratyp, *_ = KINDS.get(shot.kind, ("Light Frame", "object"))
     values = {
         "NAXIS1": camera.naxis1,
         "NAXIS2": camera.naxis2 - shot.rows_less,
@@ -454,6 +460,7 @@ def simulate(
     wcs: str | None = None,
     faults: bool = False,
     truth: Path | str | None = None,
+    flats: int | None = None,
 ) -> list[dict]:
     """Write a night of raw frames, and return the rows of its truth table.
 
@@ -468,6 +475,8 @@ def simulate(
     wcs : str, optional
         ``astra`` (as Astra writes it: of the pointing frame, stale after a flip) or ``none``;
         otherwise as the telescope's camera has it.
+    flats : int, optional
+        Sky flats, each with its own exposure time, in place of a tenth of the frames or 10.
 
     Raises
     ------
@@ -482,7 +491,7 @@ def simulate(
     if any(folder.iterdir()):
         raise FileExistsError(f"{folder} already holds files: remove them first")
     sky = Sky(camera, seed)
-    shots = plan_night(camera, night, frames, wcs or camera.wcs, seed)
+    shots = plan_night(camera, night, frames, wcs or camera.wcs, seed, flats)
     named = [(shot, name_of(camera, shot)) for shot in shots]
     if faults:
         named += faulty_shots(shots, camera)

@@ -1,0 +1,113 @@
+"""A small simulated night and the workflow's command line, for tests."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from astropy.io import fits
+
+from scripts.simulate import simulate
+
+REPOSITORY = Path(__file__).parent.parent
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+NIGHT = "20260305"
+SIZE = (64, 80)
+
+
+class Night:
+    """A telescope with a source, a working directory and an archive directory below ``root``."""
+
+    def __init__(self, root: Path, telescope: str, repository: Path = REPOSITORY):
+        self.root, self.telescope, self.repository = root, telescope, repository
+        self.source, self.archive = root / "source", root / "archive"
+        self.workdir = root / "work"
+        self.folder = self.workdir / NIGHT
+        self.archive.mkdir(parents=True)
+        self.source.mkdir()
+        config = yaml.safe_load((REPOSITORY / f"config/{telescope.lower()}.yaml").read_text())
+        config["camera"] |= {"naxis1": SIZE[0], "naxis2": SIZE[1]}
+        config |= {"source": str(self.source), "workdir": str(self.workdir)}
+        config |= {"archive": str(self.archive), "nights": NIGHT, "settle": 0.2, "max_held": 1}
+        self.config = root / "config.yaml"
+        self.config.write_text(yaml.safe_dump(config))
+
+    def simulate(self, frames: int = 14, night: str = NIGHT, **options) -> list[dict]:
+        """Write raw frames to the source and return their truth."""
+        return simulate(self.telescope, night, self.source, frames, SIZE, **options)
+
+    def command(self, *options: str, **config) -> list[str]:
+        settings = [f"{key}={value}" for key, value in config.items()]
+        return [
+            str(SNAKEMAKE),
+            *options,
+            *("--profile", "profiles/demo", "--configfile", str(self.config)),
+            *(["--config", *settings] if settings else []),
+        ]
+
+    def run(self, *options: str, status: int = 0, **config) -> str:
+        """Run the workflow and return what it printed; fail unless it ends with ``status``."""
+        done = subprocess.run(
+            self.command(*options, **config),
+            cwd=self.repository,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+        )
+        output = done.stdout + done.stderr
+        assert done.returncode == status, output[-6000:]
+        return output
+
+    def frames(self) -> list[dict]:
+        return read_csv(self.folder / "frames.csv")
+
+    def receipts(self) -> list[dict]:
+        return [row for path in self.folder.glob("archived/*.csv") for row in read_csv(path)]
+
+    def products(self) -> list[Path]:
+        return sorted(self.archive.iterdir())
+
+    def delivered(self) -> dict[str, list[str]]:
+        """Return, for each digest of pixels in the archive directory, the products that hold it."""
+        found: dict[str, list[str]] = {}
+        for path in self.products():
+            for digest in plane_digests(path):
+                found.setdefault(digest, []).append(path.name)
+        return found
+
+    def assert_delivered_once(self, truth: list[dict]) -> None:
+        """Fail unless every good frame's pixels are in the archive directory exactly once."""
+        good = [row for row in truth if not row["fault"]]
+        found = self.delivered()
+        assert sorted(found) == sorted(row["pixels_sha256"] for row in good)
+        assert {len(products) for products in found.values()} == {1}
+
+    def page(self) -> Path:
+        return self.folder / "night.html"
+
+    def transfer_log(self) -> str:
+        return (self.workdir / "transfer_log.txt").read_text()
+
+    def empty_archive(self) -> list[Path]:
+        """Collect all products, as ESO does, and return where they are now."""
+        collected = self.root / "collected"
+        collected.mkdir(exist_ok=True)
+        return [Path(shutil.move(path, collected / path.name)) for path in self.products()]
+
+
+def read_csv(path: Path) -> list[dict]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def plane_digests(path: Path) -> list[str]:
+    """Return the SHA-256 of each plane's bytes as stored, read with astropy."""
+    import hashlib
+
+    with fits.open(path, do_not_scale_image_data=True) as hdus:
+        data = hdus[0].data
+        planes = data if data.ndim == 3 else [data]
+        return [hashlib.sha256(plane.astype(">i2").tobytes()).hexdigest() for plane in planes]

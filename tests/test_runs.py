@@ -1,0 +1,432 @@
+"""The workflow through its command line: second runs, late frames, faults of the world around it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+from tests.night import NIGHT, REPOSITORY, SNAKEMAKE, Night, read_csv
+
+NOTHING = "Nothing to be done"
+
+
+def copy_of_repository(target: Path) -> Path:
+    """Return a checkout of its own, whose files may be touched."""
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", "demo", ".snakemake", "__pycache__", ".*_cache"
+    )
+    return Path(shutil.copytree(REPOSITORY, target, ignore=ignored))
+
+
+def inodes(night: Night) -> dict[str, tuple[int, int]]:
+    """Return what changes if a product is written again: inode and time."""
+    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in night.products()}
+
+
+def move_out(night: Night, names: list[str]) -> dict[str, bytes]:
+    """Take frames away from the source, as if they had not arrived yet."""
+    folder = night.source / NIGHT
+    contents = {name: (folder / name).read_bytes() for name in names}
+    for name in names:
+        (folder / name).unlink()
+    return contents
+
+
+@pytest.mark.parametrize("telescope", ["Callisto", "Io"])
+def test_second_run_does_nothing_even_from_a_fresh_checkout(tmp_path, telescope):
+    repository = copy_of_repository(tmp_path / "checkout")
+    night = Night(tmp_path / "night", telescope, repository)
+    truth = night.simulate()
+    night.run()
+    before = inodes(night)
+    assert NOTHING in night.run()
+    for path in repository.rglob("*"):
+        os.utime(path)
+    assert NOTHING in night.run()
+    assert inodes(night) == before
+    night.assert_delivered_once(truth)
+
+
+@pytest.mark.parametrize("telescope", ["Callisto", "Io"])
+def test_late_frames_are_delivered_and_nothing_else_again(tmp_path, telescope):
+    night = Night(tmp_path, telescope)
+    truth = night.simulate()
+    late = [row["file"] for row in truth if row["object"] == "Sp0805+0417"][2:4]
+    contents = move_out(night, late)
+    night.run()
+    collected = night.empty_archive()
+    for name, content in contents.items():
+        (night.source / NIGHT / name).write_bytes(content)
+    night.run()
+    delivered = night.delivered()
+    digests = {row["pixels_sha256"] for row in truth if row["file"] in late}
+    assert delivered.keys() == digests
+    assert {row["sequence"] for row in night.receipts() if row["file"] in late} == {
+        f"S_Sp0805+0417_{'zYJ' if telescope == 'Callisto' else 'I+z'}_10s_part2"
+    }
+    for path in collected:
+        shutil.move(path, night.archive)
+    night.assert_delivered_once(truth)
+    assert night.transfer_log() == f"{NIGHT} {len(night.products())}\n"
+    assert NOTHING in night.run()
+
+
+def test_frames_gone_from_the_source_change_nothing(callisto):
+    callisto.simulate()
+    callisto.run()
+    shutil.rmtree(callisto.source / NIGHT)
+    assert NOTHING in callisto.run()
+
+
+def test_a_delivered_frame_that_changes_is_reported(callisto):
+    truth = callisto.simulate()
+    callisto.run()
+    row = next(row for row in truth if row["kind"] == "bias")
+    path = callisto.source / NIGHT / row["file"]
+    content = path.read_bytes().replace(b"M. Gillon", b"M. Gilloz")
+    with fits.open(path) as hdus:
+        hdus[0].data[3, 3] += 1
+        hdus.writeto(callisto.root / "changed.fits", checksum=True)
+    assert content != path.read_bytes()
+    shutil.copy(callisto.root / "changed.fits", path)
+    before = inodes(callisto)
+    callisto.run()
+    held = [r for r in callisto.frames() if r["status"] == "held"]
+    assert [r["file"] for r in held] == [row["file"]]
+    assert "other pixels than those delivered" in held[0]["reason"]
+    assert inodes(callisto) == before
+
+
+def killed_when(night: Night, condition) -> None:
+    """Start a run and kill it with all its jobs as soon as a condition holds."""
+    process = subprocess.Popen(
+        night.command(),
+        cwd=night.repository,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+STAGES = {
+    "ingest": lambda night: any(night.folder.glob("raw/*.fits")),
+    "header": lambda night: any(night.folder.glob("headered/*.fits")),
+    "product": lambda night: (
+        any(night.folder.glob("*/*SPECU*")) or any(night.folder.glob("frames/*/*"))
+    ),
+    "delivery": lambda night: any(night.archive.glob("SPECU*")),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("telescope", ["Callisto", "Io"])
+def test_a_killed_run_is_completed_by_the_next(tmp_path, telescope, stage):
+    night = Night(tmp_path, telescope)
+    truth = night.simulate()
+    killed_when(night, lambda: STAGES[stage](night))
+    for path in night.products():
+        assert not path.name.endswith(".fits") or fits.open(path, checksum=True)
+    night.run()
+    night.assert_delivered_once(truth)
+    assert sorted(r["file"] for r in night.receipts()) == sorted(r["file"] for r in truth)
+    assert not list(night.archive.glob(".*"))
+    assert NOTHING in night.run()
+
+
+def test_ingest_copies_only_what_is_missing(callisto):
+    truth = callisto.simulate()
+    late = [truth[5]["file"]]
+    contents = move_out(callisto, late)
+    callisto.run("--until", "ingest")
+    first = {p.name: p.stat().st_ino for p in (callisto.folder / "raw").glob("*.f*ts")}
+    for name, content in contents.items():
+        (callisto.source / NIGHT / name).write_bytes(content)
+    callisto.run("--until", "ingest")
+    second = {p.name: p.stat().st_ino for p in (callisto.folder / "raw").glob("*.f*ts")}
+    assert second.keys() - first.keys() == set(late)
+    assert {name: second[name] for name in first} == first
+    callisto.run()
+    callisto.assert_delivered_once(truth)
+
+
+def test_a_frame_that_is_still_growing_is_held_back_until_it_rests(callisto):
+    truth = callisto.simulate()
+    path = callisto.source / NIGHT / truth[3]["file"]
+    content = path.read_bytes()
+    writer = subprocess.Popen(
+        ["sh", "-c", f"while :; do printf x >> '{path}'; done"], start_new_session=True
+    )
+    try:
+        callisto.run()
+    finally:
+        os.killpg(writer.pid, signal.SIGKILL)
+        writer.wait()
+    held = [row for row in callisto.frames() if row["status"] == "held"]
+    assert [row["file"] for row in held] == [truth[3]["file"]]
+    assert "still being written" in held[0]["reason"]
+    path.write_bytes(content)
+    callisto.run()
+    callisto.assert_delivered_once(truth)
+
+
+def test_an_unreachable_source_is_an_error_of_its_own(callisto):
+    shutil.rmtree(callisto.source)
+    output = callisto.run(status=1)
+    assert f"source {callisto.source} cannot be reached" in output
+    assert not (callisto.workdir / "transfer_log.txt").exists()
+
+
+def test_a_night_without_a_folder_is_a_night_without_frames(callisto):
+    callisto.run()
+    assert callisto.transfer_log() == f"{NIGHT} 0\n"
+    assert callisto.frames() == []
+    assert "No frames this night" in callisto.page().read_text()
+    assert NOTHING in callisto.run()
+    truth = callisto.simulate()
+    callisto.run()
+    callisto.assert_delivered_once(truth)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("telescop", "Io", "telescop"),
+        ("workdir", "here", "workdir"),
+        ("products", "cube", "products"),
+        ("programme", "60.A-9009", "programme"),
+        ("nights", "20260230", "20260230"),
+        ("nights", "20260305-20260301", "ends before it begins"),
+        ("source", "ftp://nowhere", "ftp:// is not known"),
+        ("corrections", "config/no-such-folder", "no-such-folder"),
+    ],
+)
+def test_bad_settings_are_named(callisto, setting, value, message):
+    callisto.simulate()
+    output = callisto.run(status=1, **{setting: value})
+    assert message in output
+    assert not callisto.products()
+
+
+def test_a_foreign_file_of_the_same_name_is_never_overwritten(callisto):
+    callisto.simulate()
+    callisto.run(keep_raw="true")
+    name = callisto.products()[0].name
+    callisto.empty_archive()
+    shutil.rmtree(callisto.workdir)
+    foreign = callisto.archive / name
+    foreign.write_bytes(b"SIMPLE  =                    F".ljust(80) + b"END".ljust(2800))
+    content = foreign.read_bytes()
+    output = callisto.run(status=1)
+    assert str(foreign) in output and f"cubes/{name}" in output and "another file" in output
+    assert foreign.read_bytes() == content
+    assert len(callisto.products()) == len(list((callisto.root / "collected").iterdir()))
+    foreign.unlink()
+    callisto.run()
+    assert NOTHING in callisto.run()
+
+
+def test_too_many_held_back_frames_make_a_bad_night(callisto):
+    callisto.simulate(faults=True)
+    output = callisto.run(status=1, max_held=0.3)
+    assert "more than max_held 0.3 allows" in output
+    assert not callisto.products()
+    callisto.run()
+    assert callisto.products()
+
+
+def test_damaged_raw_pixels_fail_their_own_cube_only(callisto):
+    truth = callisto.simulate()
+    callisto.run("--until", "header")
+    victim = next(row for row in truth if row["kind"] == "bias")
+    path = callisto.folder / "raw" / victim["file"]
+    content = bytearray(path.read_bytes())
+    content[-3000] ^= 1
+    path.write_bytes(content)
+    output = callisto.run(status=1)
+    assert f"{path.name} has the sum" in output
+    others = [row for row in truth if row["kind"] != "bias"]
+    assert sorted(callisto.delivered()) == sorted(row["pixels_sha256"] for row in others)
+    assert not list(callisto.folder.glob("cubes/*"))
+
+
+@pytest.mark.parametrize("telescope", ["Callisto", "Io"])
+def test_reprocessing_gives_the_same_bytes_but_for_date_and_checksum(tmp_path, telescope):
+    night = Night(tmp_path, telescope)
+    night.simulate()
+    night.run()
+    collected = night.empty_archive()
+    night.run(redeliver="true")
+    assert [p.name for p in night.products()] == [p.name for p in sorted(collected)]
+    for old, new in zip(sorted(collected), night.products(), strict=True):
+        blanked = [
+            re.sub(rb"(DATE    = |CHECKSUM= )'[^']*'", rb"\1", path.read_bytes())
+            for path in (old, new)
+        ]
+        assert blanked[0] == blanked[1]
+
+
+def test_delivering_twice_is_harmless(callisto):
+    callisto.simulate()
+    callisto.run()
+    before = inodes(callisto)
+    callisto.run(redeliver="true")
+    assert inodes(callisto) == before
+
+
+def test_one_cube_can_be_asked_for_after_everything_was_removed(callisto):
+    callisto.simulate()
+    callisto.run()
+    assert not (callisto.folder / "raw").exists()
+    product = callisto.products()[-1]
+    target = f"{NIGHT}/cubes/{product.name}"
+    callisto.run(target)
+    made = callisto.workdir / target
+    assert fits.getheader(made)["DATASUM"] == fits.getheader(product)["DATASUM"]
+
+
+def test_corrections_are_applied(callisto):
+    truth = callisto.simulate()
+    folder = callisto.root / "corrections"
+    folder.mkdir()
+    flats = [row["file"] for row in truth if row["kind"] == "flat"]
+    (folder / f"callisto_{NIGHT}.yaml").write_text(
+        f"- files: '{flats[0]}'\n  reason: wheel stuck\n  set: {{FILTER: \"J'\", SWCREATE: null}}\n"
+    )
+    callisto.run(corrections=folder)
+    rows = {row["file"]: row for row in callisto.frames()}
+    assert rows[flats[0]]["sequence"].startswith("C_flat_Jp_")
+    assert rows[flats[1]]["sequence"].startswith("C_flat_zYJ_")
+    assert fits.getheader(callisto.archive / rows[flats[0]]["product"])["FILTER"] == "J'"
+
+
+def test_a_correction_that_is_none_is_refused(callisto):
+    callisto.simulate()
+    folder = callisto.root / "corrections"
+    folder.mkdir()
+    (folder / f"callisto_{NIGHT}.yaml").write_text("- files: '*'\n  sett: {FILTER: J}\n")
+    output = callisto.run(status=1, corrections=folder)
+    assert f"callisto_{NIGHT}.yaml" in output and "files, reason, set" in output
+
+
+def test_programme_can_be_given_for_a_night(callisto):
+    callisto.simulate()
+    callisto.run(programme="60.A-9099(A)")
+    assert {fits.getheader(p)["ESO OBS PROG ID"] for p in callisto.products()} == {"60.A-9099(A)"}
+
+
+@pytest.mark.parametrize("nights", ["20260304 20260305", "20260304-20260305"])
+def test_several_nights(callisto, nights):
+    for seed, night in enumerate(("20260304", "20260305")):
+        callisto.simulate(night=night, seed=seed)
+    callisto.run(nights=nights)
+    lines = callisto.transfer_log().splitlines()
+    assert [line.split()[0] for line in lines] == ["20260304", "20260305"]
+    assert sum(int(line.split()[1]) for line in lines) == len(callisto.products())
+
+
+def test_missed_nights_are_caught_up(callisto):
+    from datetime import UTC, datetime
+
+    from scripts.lib.nights import recent_nights
+
+    *_, missed, last = recent_nights(datetime.now(UTC), 3)
+    callisto.simulate(night=missed)
+    callisto.run(nights="")
+    assert {line.split()[0] for line in callisto.transfer_log().splitlines()} == {missed, last}
+    assert callisto.products()
+    assert NOTHING in callisto.run(nights="")
+
+
+def test_planning_and_pictures_change_nothing(callisto):
+    callisto.simulate()
+    assert "rule ingest" in callisto.run("-n").replace("checkpoint", "rule")
+    assert "digraph" in callisto.run("--dag")
+    assert not callisto.folder.exists() and not callisto.products()
+
+
+def test_two_runs_at_once_are_refused(callisto):
+    import fcntl
+
+    callisto.simulate()
+    callisto.workdir.mkdir()
+    with open(callisto.workdir / "run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another run is at work" in callisto.run(status=1)
+    callisto.run()
+
+
+def test_missing_archive_directory_is_named(callisto):
+    callisto.simulate()
+    callisto.archive.rmdir()
+    assert f"archive: the directory {callisto.archive} does not exist" in callisto.run(status=1)
+
+
+def test_a_failed_run_says_which_job_and_why(callisto):
+    callisto.simulate()
+    callisto.archive.rmdir()
+    output = callisto.run(status=1)
+    assert re.search(r"\d+ job\(s\) failed", output)
+    assert re.search(r"archive 20260305 SPECU4\.\S+_C_bias", output)
+
+
+def test_the_installed_profile_works_from_anywhere_as_from_cron(callisto):
+    truth = callisto.simulate()
+    home = callisto.root / "home"
+    home.mkdir()
+    environment = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+    make = ["make", "-s", "install", f"VENV={SNAKEMAKE.parent.parent}"]
+    subprocess.run(
+        make, cwd=REPOSITORY, env=os.environ | environment, check=True, capture_output=True
+    )
+    settings = ["source", "workdir", "archive"]
+    done = subprocess.run(
+        [
+            str(SNAKEMAKE),
+            *("--profile", "callisto", "--configfile", str(callisto.config)),
+            *("--config", f"nights={NIGHT}"),
+            *(f"{key}={getattr(callisto, key)}" for key in settings),
+        ],
+        cwd=home,
+        env=environment | {"PATH": f"{SNAKEMAKE.parent}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    callisto.assert_delivered_once(truth)
+    plan = subprocess.run(
+        [
+            str(SNAKEMAKE),
+            "--profile",
+            "callisto",
+            "-n",
+            "--config",
+            f"workdir={callisto.root / 'w'}",
+        ],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert plan.returncode == 0, plan.stderr
+
+
+def test_summary_counts_agree_with_the_tables(io):
+    truth = io.simulate(faults=True)
+    io.run()
+    held = [row for row in read_csv(io.folder / "frames.csv") if row["status"] == "held"]
+    summary = (io.folder / "summary.txt").read_text()
+    assert f"held back    {len(held)}" in summary
+    assert f"raw frames   {len(truth)}" in summary
