@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scripts.lib.cards import Header, padded, read_header
-from scripts.lib.durable import whole_file
+from scripts.lib.durable import whole_file, whole_folder
 from scripts.lib.hdu import image_structure, sealed, without_structure
 from scripts.lib.log import start_log
 from scripts.lib.names import stem
@@ -29,13 +29,12 @@ def write_frames(folder: Path, frames: list[dict], raw: Path, headered: Path, th
     LostPixels
         If a frame cannot be read as it was ingested.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     headers = {header.value("EXTNAME"): header for header in read_headers(headered)}
+    with whole_folder(folder) as part, ThreadPoolExecutor(threads) as pool:
 
-    def write(row: dict) -> None:
-        write_frame(folder / row["product"], row, raw, headers[stem(row["eso_name"])])
+        def write(row: dict) -> None:
+            write_frame(part / row["product"], row, raw, headers[stem(row["eso_name"])])
 
-    with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(write, frames):
             pass
 

@@ -8,7 +8,7 @@ with the pixels, by the rules `cube` and `frames`.
 from pathlib import Path
 
 from scripts.lib import names, values
-from scripts.lib.durable import whole_file
+from scripts.lib.durable import whole_file, whole_folder
 from scripts.lib.frame import open_header
 from scripts.lib.hdu import empty_structure, sealed
 from scripts.lib.keywords import Entry, Keywords, compose
@@ -91,8 +91,6 @@ def headers_only(header: list[Entry], extname: str = "") -> bytes:
 
 if __name__ == "__main__":
     start_log(snakemake.log[0])
-    folder = Path(snakemake.output.headered)
-    folder.mkdir(parents=True, exist_ok=True)
     tables = {
         "telescopes": snakemake.input.telescopes,
         "kinds": snakemake.input.kinds,
@@ -102,8 +100,13 @@ if __name__ == "__main__":
         snakemake.wildcards.night, dict(snakemake.params.observatory), tables
     )
     raw = Path(snakemake.input.marker).parent
-    for sequence, frames in sequences(read_table(Path(snakemake.input.frames))).items():
-        exposures = read_exposures(raw, frames, observatory, snakemake.params.longitude)
-        cube = snakemake.params.products == "cubes"
-        with whole_file(folder / f"{sequence}.fits") as stream:
-            stream.write(sequence_headers(sequence, frames, exposures, observatory.keywords, cube))
+    cube = snakemake.params.products == "cubes"
+    with whole_folder(Path(snakemake.output.headered)) as folder:
+        for sequence, frames in sequences(read_table(Path(snakemake.input.frames))).items():
+            if not all((raw / row["file"]).exists() for row in frames):
+                logger.warning("%s: left out: delivered, and gone from the source", sequence)
+                continue
+            exposures = read_exposures(raw, frames, observatory, snakemake.params.longitude)
+            content = sequence_headers(sequence, frames, exposures, observatory.keywords, cube)
+            with whole_file(folder / f"{sequence}.fits") as stream:
+                stream.write(content)

@@ -27,7 +27,11 @@ def read_corrections(path: Path) -> list[dict]:
     ------
     ValueError
         If the file is not a list of entries with files, reason and set.
+    FileNotFoundError
+        If there is no folder of corrections.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"corrections: the folder {path.parent} does not exist")
     if not path.exists():
         return []
     import yaml  # only nights with corrections pay for it

@@ -5,6 +5,7 @@ before a power cut can come back with no bytes.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,26 @@ def whole_file(path: Path) -> Iterator:
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder that bears its name only once it is whole and on disk.
+
+    Snakemake does not see that a folder was left half-filled by a killed run.
+    """
+    for stale in path.parent.glob(f".{path.name}.*.part"):
+        shutil.rmtree(stale)
+    part = part_name(path)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        sync_folder(part)
+        os.rename(part, path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
         raise
     sync_folder(path.parent)
 

@@ -45,7 +45,7 @@ def parse_nights(text) -> list[str]:
         If a part is no night, or a range runs backwards.
     """
     nights = []
-    for part in str(text).replace(",", " ").split():
+    for part in str(text or "").replace(",", " ").split():
         first, _, last = part.partition("-")
         begin, end = parse_night(first), parse_night(last or first)
         if end < begin:
