@@ -71,7 +71,7 @@ lint: $(TEST_READY) ## formatters and linters, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir=$(CURDIR)/demo
+	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir=$$(mktemp -d)
 
 bench: $(READY) ## times of nights of both cameras against copying them with cp
 	$(BIN)/python -m benchmarks.night

@@ -10,6 +10,9 @@ from astropy_iers_data import IERS_A_FILE
 
 from scripts.lib.times import mjd_ms
 
+# A night must not wait for, nor depend on, what a server says today.
+iers.conf.auto_download = False
+
 
 def sidereal_seconds(moments: list[datetime], longitude: float) -> list[float]:
     """Return the local apparent sidereal time (s, 0..86400) at each moment.

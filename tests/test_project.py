@@ -1,0 +1,63 @@
+"""The project itself: pins that agree, names that match, paths that stay at home."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def pins(path: Path) -> dict[str, str]:
+    """Return the pinned versions in a requirements file."""
+    return dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", path.read_text(), re.M))
+
+
+def test_environments_repeat_the_pins():
+    right = pins(REPOSITORY / "requirements.txt")
+    for path in (REPOSITORY / "envs").glob("*.yaml"):
+        for dependency in yaml.safe_load(path.read_text())["dependencies"]:
+            package, _, version = dependency.partition("=")
+            assert package == "python" or right[package] == version, path
+
+
+def test_constraints_repeat_the_pins():
+    constraints = {k.lower(): v for k, v in pins(REPOSITORY / "constraints.txt").items()}
+    for name in ("requirements.txt", "requirements-test.txt"):
+        for package, version in pins(REPOSITORY / name).items():
+            assert constraints[package] == version
+
+
+def test_each_rule_has_its_script_environment_and_log():
+    text = "".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
+    parts = re.split(r"^(?:rule|checkpoint) (\w+):$", text, flags=re.M)[1:]
+    rules = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert {"ingest", "inventory", "header", "cube", "frames", "archive", "night"} <= rules.keys()
+    for name, body in rules.items():
+        assert f'"../scripts/{name}.py"' in body and f'"../envs/{name}.yaml"' in body
+        assert re.search(rf'log:\n +"{{night}}/logs/{name}\b', body)
+
+
+def test_snakemake_is_the_version_whose_internals_are_used():
+    import snakemake
+
+    assert snakemake.__version__ == pins(REPOSITORY / "requirements.txt")["snakemake"]
+
+
+def test_every_telescope_has_configuration_and_profile():
+    for path in (REPOSITORY / "config").glob("*.yaml"):
+        if path.name != "schema.yaml":
+            profile = REPOSITORY / "profiles" / path.stem / "profile.yaml"
+            assert f"configfile: config/{path.name}" in profile.read_text()
+            assert yaml.safe_load(path.read_text())["telescope"].lower() == path.stem
+
+
+def test_settings_are_described():
+    schema = yaml.safe_load((REPOSITORY / "config/schema.yaml").read_text())
+    for key, value in schema["properties"].items():
+        assert value["description"], key
+
+
+def test_domain_modules_know_no_snakemake():
+    for path in (REPOSITORY / "scripts/lib").glob("*.py"):
+        assert not re.search(r"^\s*(from|import) snakemake|snakemake\.", path.read_text(), re.M)
