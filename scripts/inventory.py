@@ -50,11 +50,16 @@ def take_inventory(
         except BadFrame as error:
             rows[f"{name} (again)" if name in delivered else name] = held(name, str(error))
     facts = {row["file"]: row for row in arrivals}
+    seen: dict[str, dict] = {}
+    for row in delivered.values():
+        remember(row, seen)
     number = observatory.telescope.number
     for name in sorted(frames, key=lambda name: (frames[name].date_obs, name)):
         row = describe_row(frames[name], facts[name], number)
-        twin = find_twin(row, rows.values(), raw)
+        twin = find_twin(row, seen, raw)
         rows[name] = row if twin is None else held(name, twin)
+        if twin is None:
+            remember(row, seen)
     good = {name: frame for name, frame in frames.items() if rows[name]["status"] == "ok"}
     taken = {row["sequence"] for row in delivered.values()}
     for name, sequence in name_sequences(good, observatory, taken).items():
@@ -115,18 +120,21 @@ def held(name: str, reason: str) -> dict:
     return {"file": name, "status": "held", "reason": reason}
 
 
-def find_twin(row: dict, others, raw: Path) -> str | None:
+def remember(row: dict, seen: dict[str, dict]) -> None:
+    """Note a good frame under all that no other may share: its ESO name, and its pixels."""
+    seen[row["eso_name"]] = row
+    seen[row["datasum"]] = row
+
+
+def find_twin(row: dict, seen: dict[str, dict], raw: Path) -> str | None:
     """Return why a frame is one too many: an earlier one has its pixels or its name; or None."""
-    for other in others:
-        if other["status"] != "ok":
-            continue
-        if other["datasum"] == row["datasum"] and same_pixels(row, other, raw):
-            return f"duplicate: the same pixels as {other['file']}"
-        if other["eso_name"] == row["eso_name"]:
-            name = row["eso_name"]
-            return (
-                f"name clash: {other['file']} began in the same millisecond, both would be {name}"
-            )
+    twin = seen.get(row["datasum"])
+    if twin and same_pixels(row, twin, raw):
+        return f"duplicate: the same pixels as {twin['file']}"
+    twin = seen.get(row["eso_name"])
+    if twin:
+        name = row["eso_name"]
+        return f"name clash: {twin['file']} has the same millisecond, both would be {name}"
     return None
 
 

@@ -13,7 +13,9 @@ CARD = 80
 LONGEST_STRING = 68
 COMMENTARY = ("COMMENT", "HISTORY", "")
 
-_VALUE = re.compile(rb"\s*(?:'((?:[^']|'')*)'|([^/]*?))\s*(?:/\s?(.*?)\s*)?$", re.DOTALL)
+_STRING = re.compile(rb"'((?:[^']|'')*)'")
+_FRACTION = re.compile(rb"[.DEed]")
+_WORDS = {b"T": True, b"F": False, b"": None}
 END = b"END".ljust(CARD)
 
 
@@ -84,8 +86,8 @@ def keyword_of(image: bytes) -> str:
 
 def _value_field(image: bytes) -> bytes:
     if image.startswith(b"HIERARCH "):
-        return image.split(b"=", 1)[1] if b"=" in image else b""
-    return image[10:] if image[8:10] == b"= " else b""
+        return image.partition(b"=")[2].lstrip()
+    return image[10:].lstrip() if image[8:10] == b"= " else b""
 
 
 def parse_value(image: bytes):
@@ -97,28 +99,27 @@ def parse_value(image: bytes):
         If the value is not well formed.
     """
     field = _value_field(image)
-    match = _VALUE.match(field)
-    if match is None:
-        raise HeaderError(f"{keyword_of(image)}: unreadable value {field.strip()!r}")
-    if match[1] is not None:
+    if field.startswith(b"'"):
+        match = _STRING.match(field)
+        if match is None:
+            raise HeaderError(f"{keyword_of(image)}: a string without its end: {field!r}")
         return match[1].decode("ascii", "replace").replace("''", "'").rstrip()
-    text = match[2].decode("ascii", "replace").strip()
-    if text in ("T", "F", ""):
-        return {"T": True, "F": False, "": None}[text]
+    text = field.partition(b"/")[0].strip()
+    if text in _WORDS:
+        return _WORDS[text]
     try:
-        return int(text)
+        return float(text.replace(b"D", b"E")) if _FRACTION.search(text) else int(text)
     except ValueError:
-        pass
-    try:
-        return float(text.replace("D", "E"))
-    except ValueError:
-        raise HeaderError(f"{keyword_of(image)}: unreadable value {text!r}") from None
+        readable = text.decode("ascii", "replace")
+        raise HeaderError(f"{keyword_of(image)}: unreadable value {readable!r}") from None
 
 
 def parse_comment(image: bytes) -> str:
     """Return the comment of one card, empty where it has none."""
-    match = _VALUE.match(_value_field(image))
-    return (match[3] or b"").decode("ascii", "replace") if match else ""
+    field = _value_field(image)
+    value = _STRING.match(field)
+    behind = field[value.end() :] if value else field
+    return behind.partition(b"/")[2].decode("ascii", "replace").strip()
 
 
 def read_header(stream) -> Header:

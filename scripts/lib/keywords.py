@@ -99,15 +99,28 @@ def compose(exposure: Exposure, table: Keywords, special: dict | None = None) ->
         If a value of the raw frame cannot be written as ESO wants it.
     """
     try:
-        rules = [rule for section in SECTIONS for rule in table.sections[section]]
-        listed = [e for rule in rules for e in _entries(exposure, table, rule, special or {})]
+        wcs = _by_rule(exposure.wcs, table)
+        listed = [
+            entry
+            for section in SECTIONS
+            for rule in table.sections[section]
+            for entry in _entries(exposure, table, rule, wcs, special or {})
+        ]
         return listed + list(_unlisted(exposure, table))
     except HeaderError as error:
         raise BadFrame(f"unreadable {error}") from error
 
 
-def _entries(exposure: Exposure, table: Keywords, rule: Rule, special: dict):
-    for keyword, value in _values(exposure, rule, special):
+def _by_rule(wcs: dict, table: Keywords) -> dict[str, list[tuple[str, object]]]:
+    """Return the keywords of a WCS, and their values, by the row of the table they belong to."""
+    found: dict[str, list] = {}
+    for keyword, value in wcs.items():
+        found.setdefault(table.rule(keyword).keyword, []).append((keyword, value))
+    return found
+
+
+def _entries(exposure: Exposure, table: Keywords, rule: Rule, wcs: dict, special: dict):
+    for keyword, value in _values(exposure, rule, wcs, special):
         if value is not None and value != "":
             try:
                 yield table.entry(keyword, value)
@@ -115,10 +128,10 @@ def _entries(exposure: Exposure, table: Keywords, rule: Rule, special: dict):
                 raise BadFrame(f"unreadable {keyword}: {value!r}: {error}") from error
 
 
-def _values(exposure: Exposure, rule: Rule, special: dict) -> list[tuple[str, object]]:
+def _values(exposure: Exposure, rule: Rule, wcs: dict, special: dict) -> list[tuple[str, object]]:
     """Return keyword and value of the cards that a rule gives: one, or several of a pattern."""
     if rule.rule == "wcs":
-        return [(k, v) for k, v in exposure.wcs.items() if fnmatchcase(k, rule.keyword)]
+        return wcs.get(rule.keyword, [])
     if rule.keyword in special:
         return [(rule.keyword, special[rule.keyword])]
     if rule.rule == "set":
