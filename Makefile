@@ -13,7 +13,7 @@ TEST_PACKAGES := fitsverify
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo demo-clean test lint install bench packages
+.PHONY: help setup demo demo-clean test test-full picture lint install bench packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -67,6 +67,9 @@ packages:
 test: $(TEST_READY) packages ## all tests; installs the Debian packages that they use, if it may
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+test-full: $(TEST_READY) packages ## the tests of products on nights of real size, 300 and 40 frames
+	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 --dist loadgroup tests/test_products.py
+
 lint: $(TEST_READY) ## formatters and linters, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,6 +78,15 @@ lint: $(TEST_READY) ## formatters and linters, changing nothing
 
 bench: $(READY) ## times of nights of both cameras against copying them with cp
 	$(BIN)/python -m benchmarks.night
+
+picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (needs graphviz)
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)/archive
+	@$(BIN)/python -m scripts.simulate --telescope Callisto --night $(DEMO_NIGHT) --frames 12 \
+	  --output $(DEMO)/source
+	@run="$(BIN)/snakemake --profile profiles/demo --configfile config/callisto.yaml"; \
+	  set -- --config source=$(DEMO)/source workdir=$(DEMO)/work archive=$(DEMO)/archive \
+	    nights=$(DEMO_NIGHT); \
+	  $$run --until inventory "$$@" && $$run --rulegraph "$$@" | dot -Tsvg > docs/dag.svg
 
 install: $(READY) ## makes `snakemake --profile callisto` work from anywhere, also from cron
 	@mkdir -p $(PROFILE_HOME)

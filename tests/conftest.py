@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.night import Night
+from tests.night import FULL, Night
+
+FRAMES = {"Callisto": 300, "Io": 40} if FULL else {"Callisto": 24, "Io": 24}
 
 
 @pytest.fixture
@@ -21,6 +23,6 @@ def io(tmp_path):
 def faulty_night(request, tmp_path_factory):
     """A delivered night with every fault, and its truth; keeps its raw copies for comparison."""
     night = Night(tmp_path_factory.mktemp(request.param), request.param)
-    night.truth = night.simulate(frames=24, faults=True)
+    night.truth = night.simulate(frames=FRAMES[request.param], faults=True)
     night.output = night.run(keep_raw="true")
     return night
