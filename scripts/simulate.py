@@ -125,7 +125,7 @@ def plan_night(
             shots.append(shot)
             clock = shot.start + timedelta(seconds=shot.exptime + 1)
     if clock > dusk + timedelta(hours=14):
-        raise ValueError(f"{frames} frames do not fit into one night; about 3400 do")
+        raise ValueError(f"{frames} frames do not fit into one night; about 3300 do")
     return [replace(shot, number=i) for i, shot in enumerate(shots)]
 
 

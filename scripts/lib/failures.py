@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-TAIL = 3
-
 
 def failures(jobs) -> str:
-    """Return a text with each failed job: rule, wildcards, and the last lines of its own log.
+    """Return a text with each failed job: rule, wildcards, its log and the log's last line.
 
     Parameters
     ----------
@@ -17,12 +15,13 @@ def failures(jobs) -> str:
     parts = [f"{len(jobs)} job(s) failed; all others that could be done were done:"]
     for job in jobs:
         parts.append(f"  {job.rule.name} {' '.join(job.wildcards)}")
-        for path in job.log:
-            parts.append(f"    log: {path}")
-            parts += [f"    {line}" for line in log_tail(Path(path))]
+        for path in map(Path, job.log):
+            parts.append(f"    {last_line(path)}")
+            parts.append(f"    log: {path.absolute()}")
     return "\n".join(parts)
 
 
-def log_tail(path: Path) -> list[str]:
-    """Return the last lines of a log; none if it was never written."""
-    return path.read_text(errors="replace").splitlines()[-TAIL:] if path.exists() else []
+def last_line(path: Path) -> str:
+    """Return the last line of a job's log: the error that ended it."""
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return lines[-1] if lines else "killed, or failed before it could say why"
