@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.lib import names, values
 from scripts.lib.durable import whole_file, whole_folder
-from scripts.lib.frame import open_header
+from scripts.lib.frame import BadFrame, open_header
 from scripts.lib.hdu import empty_structure, sealed
 from scripts.lib.keywords import Entry, Keywords, compose
 from scripts.lib.log import logger, start_log
@@ -91,22 +91,19 @@ def headers_only(header: list[Entry], extname: str = "") -> bytes:
 
 if __name__ == "__main__":
     start_log(snakemake.log[0])
-    tables = {
-        "telescopes": snakemake.input.telescopes,
-        "kinds": snakemake.input.kinds,
-        "keywords": snakemake.input.keywords,
-    }
     observatory = open_observatory(
-        snakemake.wildcards.night, dict(snakemake.params.observatory), tables
+        snakemake.wildcards.night, snakemake.params.observatory, dict(snakemake.input.items())
     )
     raw = Path(snakemake.input.marker).parent
     cube = snakemake.params.products == "cubes"
     with whole_folder(Path(snakemake.output.headered)) as folder:
         for sequence, frames in sequences(read_table(Path(snakemake.input.frames))).items():
-            if not all((raw / row["file"]).exists() for row in frames):
-                logger.warning("%s: left out: delivered, and gone from the source", sequence)
+            try:
+                exposures = read_exposures(raw, frames, observatory, snakemake.params.longitude)
+            except BadFrame as error:
+                # Delivered before, and gone or judged otherwise since: of no concern to the rest.
+                logger.warning("%s: no headers: %s", sequence, error)
                 continue
-            exposures = read_exposures(raw, frames, observatory, snakemake.params.longitude)
             content = sequence_headers(sequence, frames, exposures, observatory.keywords, cube)
             with whole_file(folder / f"{sequence}.fits") as stream:
                 stream.write(content)

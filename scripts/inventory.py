@@ -17,6 +17,9 @@ from scripts.lib.receipts import read_receipts
 from scripts.lib.tables import write_table
 from scripts.lib.times import iso
 
+# What no two frames may share.
+UNIQUE = ("eso_name", "datasum")
+
 
 class BadNight(RuntimeError):
     """So many frames are held back that the night is bad, not a frame."""
@@ -37,39 +40,51 @@ def take_inventory(
         Whether a product is a cube of a sequence, or each frame.
     """
     delivered = {row["file"]: {column: row[column] for column in COLUMNS} for row in receipts}
-    rows, frames = dict(delivered), {}
+    frames, bad = judge(raw, arrivals, delivered, observatory)
+    candidates = {
+        arrival["file"]: describe_row(
+            frames[arrival["file"]], arrival, observatory.telescope.number
+        )
+        for arrival in arrivals
+        if arrival["file"] in frames
+    }
+    good, twins = without_twins(candidates, list(delivered.values()), raw)
+    taken = {row["sequence"] for row in delivered.values()}
+    named = name_sequences({name: frames[name] for name in good}, observatory, taken)
+    for name, row in good.items():
+        row["sequence"] = named[name]
+    for sequence, members in sequences(list(good.values())).items():
+        start = frames[members[0]["file"]].date_obs
+        cube = names.cube_name(observatory.telescope.number, start, sequence)
+        for row in members:
+            row["product"] = cube if cubes else row["eso_name"]
+    rows = [*delivered.values(), *good.values(), *bad, *twins]
+    return sorted(rows, key=lambda row: row["file"])
+
+
+def judge(
+    raw: Path, arrivals: list[dict], delivered: dict[str, dict], observatory: Observatory
+) -> tuple[dict[str, Frame], list[dict]]:
+    """Return the good frames that were not delivered yet, and the rows of those held back.
+
+    Parameters
+    ----------
+    delivered : dict
+        Rows of frames that have a receipt, by file name.
+    """
+    frames, bad = {}, []
     for arrival in arrivals:
         name = arrival["file"]
-        if name in delivered and arrival["datasum"] in ("", delivered[name]["datasum"]):
-            continue
+        earlier = delivered.get(name)
         try:
-            if name in delivered:
-                product = delivered[name]["product"]
+            if earlier is None:
+                frames[name] = examine(raw, arrival, observatory)
+            elif arrival["datasum"] not in ("", earlier["datasum"]):
+                product = earlier["product"]
                 raise BadFrame(f"other pixels than those delivered in {product} under this name")
-            frames[name] = examine(raw, arrival, observatory)
         except BadFrame as error:
-            rows[f"{name} (again)" if name in delivered else name] = held(name, str(error))
-    facts = {row["file"]: row for row in arrivals}
-    seen: dict[str, dict] = {}
-    for row in delivered.values():
-        remember(row, seen)
-    number = observatory.telescope.number
-    for name in sorted(frames, key=lambda name: (frames[name].date_obs, name)):
-        row = describe_row(frames[name], facts[name], number)
-        twin = find_twin(row, seen, raw)
-        rows[name] = row if twin is None else held(name, twin)
-        if twin is None:
-            remember(row, seen)
-    good = {name: frame for name, frame in frames.items() if rows[name]["status"] == "ok"}
-    taken = {row["sequence"] for row in delivered.values()}
-    for name, sequence in name_sequences(good, observatory, taken).items():
-        rows[name]["sequence"] = sequence
-    for sequence, members in sequences([rows[name] for name in good]).items():
-        start = min(good[row["file"]].date_obs for row in members)
-        for row in members:
-            cube = names.cube_name(number, start, sequence)
-            row["product"] = cube if cubes else row["eso_name"]
-    return sorted(rows.values(), key=lambda row: row["file"])
+            bad.append(held(name, str(error)))
+    return frames, bad
 
 
 def examine(raw: Path, arrival: dict, observatory: Observatory) -> Frame:
@@ -120,10 +135,22 @@ def held(name: str, reason: str) -> dict:
     return {"file": name, "status": "held", "reason": reason}
 
 
-def remember(row: dict, seen: dict[str, dict]) -> None:
-    """Note a good frame under all that no other may share: its ESO name, and its pixels."""
-    seen[row["eso_name"]] = row
-    seen[row["datasum"]] = row
+def without_twins(
+    candidates: dict[str, dict], delivered: list[dict], raw: Path
+) -> tuple[dict[str, dict], list[dict]]:
+    """Return the frames that no earlier one makes superfluous, and the rows of the others.
+
+    An earlier frame is one that was delivered, that began before, or whose file name comes first.
+    """
+    seen = {row[key]: row for row in delivered for key in UNIQUE}
+    good, twins = {}, []
+    for name, row in sorted(candidates.items(), key=lambda item: (item[1]["date_obs"], item[0])):
+        if reason := find_twin(row, seen, raw):
+            twins.append(held(name, reason))
+        else:
+            good[name] = row
+            seen |= {row[key]: row for key in UNIQUE}
+    return good, twins
 
 
 def find_twin(row: dict, seen: dict[str, dict], raw: Path) -> str | None:
@@ -203,17 +230,13 @@ def check_night(rows: list[dict], max_held: float) -> None:
 if __name__ == "__main__":
     start_log(snakemake.log[0])
     night_folder = Path(snakemake.output.frames).parent
-    settings = dict(snakemake.params.observatory)
-    tables = {
-        "telescopes": snakemake.input.telescopes,
-        "kinds": snakemake.input.kinds,
-        "keywords": snakemake.input.keywords,
-    }
     rows = take_inventory(
         Path(snakemake.input.marker).parent,
         ingested.read(Path(snakemake.input.ingested)),
         read_receipts(night_folder / "archived"),
-        open_observatory(snakemake.wildcards.night, settings, tables),
+        open_observatory(
+            snakemake.wildcards.night, snakemake.params.observatory, dict(snakemake.input.items())
+        ),
         cubes=snakemake.params.products == "cubes",
     )
     good = sum(row["status"] == "ok" for row in rows)

@@ -78,6 +78,20 @@ def test_late_frames_are_delivered_and_nothing_else_again(tmp_path, telescope):
     assert NOTHING in night.run()
 
 
+def test_late_frames_are_delivered_when_the_others_are_gone_from_the_source(callisto):
+    truth = callisto.simulate()
+    late = [truth[-1]["file"]]
+    contents = move_out(callisto, late)
+    callisto.run()
+    shutil.rmtree(callisto.source / NIGHT)
+    (callisto.source / NIGHT).mkdir()
+    for name, content in contents.items():
+        (callisto.source / NIGHT / name).write_bytes(content)
+    callisto.run()
+    callisto.assert_delivered_once(truth)
+    assert callisto.transfer_log() == f"{NIGHT} {len(callisto.products())}\n"
+
+
 def test_frames_gone_from_the_source_change_nothing(callisto):
     callisto.simulate()
     callisto.run()

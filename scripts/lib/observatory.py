@@ -35,7 +35,7 @@ def open_observatory(night: str, settings: dict, tables: dict[str, str]) -> Obse
     settings : dict
         telescope, camera, programme, origin, pi_coi, corrections: as in the configuration.
     tables : dict of str
-        Paths of the tables telescopes, kinds and keywords.
+        Paths of the tables, by the names telescopes, kinds and keywords.
 
     Raises
     ------
