@@ -19,7 +19,8 @@ from scripts.lib.lock import Lock
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 RUN = Lock(Path("run.lock"))
-NIGHTS = planning.wanted_nights(config, datetime.now(UTC))
+NOW = datetime.now(UTC)
+NIGHTS = planning.wanted_nights(config, NOW)
 # The tables are compared by content, so a fresh checkout makes nothing anew.
 TABLES = {
     name: f"{workflow.basedir}/config/{name}.csv" for name in ("telescopes", "kinds", "keywords")
@@ -41,7 +42,8 @@ def wanted_pages(wildcards):
 
 def source_listing(wildcards):
     """A text that changes when frames arrive at the source."""
-    return planning.listing_digest(config["source"], Path(wildcards.night), wildcards.night)
+    night = wildcards.night
+    return planning.listing_digest(config["source"], Path(night), night, NOW.date())
 
 
 def night_corrections(wildcards):

@@ -102,7 +102,7 @@ class Night:
 
 
 def read_csv(path: Path) -> list[dict]:
-    with open(path, newline="") as stream:
+    with open(path, newline="", errors="surrogateescape") as stream:
         return list(csv.DictReader(stream))
 
 

@@ -4,7 +4,7 @@ import errno
 import os
 import random
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import astropy.units as u
@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from scripts.lib import delivery, names, times
+from scripts.lib import delivery, ingested, names, times
 from scripts.lib.cards import (
     CARD,
     Header,
@@ -389,8 +389,23 @@ def test_sources_that_cannot_be_read_are_named(tmp_path):
 
 def test_planning_never_raises_for_a_source_out_of_reach(tmp_path):
     nowhere = str(tmp_path / "nowhere")
-    assert listing_digest(nowhere, tmp_path, "20260305").startswith("unreadable")
+    assert listing_digest(nowhere, tmp_path, "20260305", date(2026, 3, 6)).startswith("unreadable")
     assert is_complete(nowhere, tmp_path, "20260305")
+
+
+def test_frames_that_could_not_be_copied_are_tried_again_once_a_day(tmp_path):
+    (tmp_path / "source" / "20260305").mkdir(parents=True)
+    (tmp_path / "source" / "20260305" / "a.fits").write_bytes(b"x")
+
+    def plan(day: int) -> str:
+        source = str(tmp_path / "source")
+        return listing_digest(source, tmp_path, "20260305", date(2026, 3, day))
+
+    first = plan(6)
+    failed = ingested.row("a.fits", ingested.NO_STATE, None, "input/output error")
+    ingested.write(tmp_path / "ingested.csv", [failed])
+    assert len({first, plan(6), plan(7)}) == 3
+    assert plan(7) == plan(7)
 
 
 def product(path: Path, pixels: bytes = b"\1\2", date: str = "2026-01-01T00:00:00.000") -> Path:

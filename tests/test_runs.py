@@ -197,6 +197,23 @@ def test_a_frame_that_is_still_growing_is_held_back_until_it_rests(callisto):
     callisto.assert_delivered_once(truth)
 
 
+def test_names_that_are_no_text_hold_back_their_frame_only(callisto):
+    truth = callisto.simulate()
+    folder = os.fsencode(callisto.source / NIGHT)
+    content = (callisto.source / NIGHT / truth[0]["file"]).read_bytes()
+    for name in (b"\xff.fits", "ñ.fits".encode(), b'two\nlines, "quoted".fits'):
+        with open(os.path.join(folder, name), "wb") as stream:
+            stream.write(content)
+    callisto.run()
+    callisto.assert_delivered_once(truth)
+    held = [row["reason"] for row in callisto.frames() if row["status"] == "held"]
+    assert sorted(reason.split(":")[0] for reason in held) == [
+        "duplicate",
+        "file name that is not ASCII",
+        "file name that is not ASCII",
+    ]
+
+
 def test_an_unreachable_source_is_an_error_of_its_own(callisto):
     shutil.rmtree(callisto.source)
     output = callisto.run(status=1)

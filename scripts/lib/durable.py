@@ -70,7 +70,8 @@ def remove_parts(folder: Path, name: str = "*") -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file, or leave the old one."""
     with whole_file(path) as stream:
-        stream.write(text.encode())
+        # File names may hold bytes that are no text; they pass through unchanged.
+        stream.write(text.encode(errors="surrogateescape"))
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,7 +4,7 @@ These functions are asked while the workflow is planned. They never raise for on
 that fails says more, and costs the other nights nothing.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from scripts.lib import ingested
@@ -50,16 +50,20 @@ def is_complete(source: str, folder: Path, night: str) -> bool:
     return (folder / "night.html").exists() and digest(known | listing) == digest(known)
 
 
-def listing_digest(source: str, folder: Path, night: str) -> str:
+def listing_digest(source: str, folder: Path, night: str, today: date) -> str:
     """Return a text that changes when a night at the source has new or changed frames.
 
-    Frames that were removed there after they were ingested change nothing.
+    Frames that were removed there after they were ingested change nothing. Frames that could not
+    be copied are tried again once a day.
     """
     try:
         listing = open_source(source).list(night)
     except SourceError as error:
         return f"unreadable: {error}"
-    return digest(ingested.recorded(folder / "ingested.csv") | listing)
+    known = ingested.recorded(folder / "ingested.csv")
+    failed = [name for name in listing if known.get(name) == ingested.NO_STATE]
+    again = f", {len(failed)} to be tried again on {today}" if failed else ""
+    return digest(known | listing) + again
 
 
 def undelivered(frames: Path, archived: Path, cubes: bool, redeliver: bool) -> list[Path]:

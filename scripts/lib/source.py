@@ -106,4 +106,4 @@ def open_source(address: str):
 def digest(listing: Listing) -> str:
     """Return a short text that changes when a listing does."""
     lines = (f"{name}\0{state.bytes}\0{state.mtime_ns}\n" for name, state in listing.items())
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -9,7 +9,7 @@ from scripts.lib.durable import write_text
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV table with a header line; lines starting with # are left out."""
-    with open(path, newline="", encoding="utf-8") as stream:
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return list(csv.DictReader(line for line in stream if not line.startswith("#")))
 
 
