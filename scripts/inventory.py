@@ -201,13 +201,12 @@ def name_sequences(
     for file, frame in sorted(frames.items(), key=lambda item: item[1].date_obs):
         identity = (frame.kind.name, frame.object, frame.filter, frame.exptime, frame.setting)
         plain = names.sequence_name(frame, observatory.camera)
-        plain = names.shortened(plain, names.SEQUENCE_ROOM - len("_part99"))
-        if owners.setdefault(plain, identity) != identity:
-            plain = names.told_apart(plain, identity)
+        mine = owners.setdefault(plain, identity) == identity
+        mark = "" if mine else names.clash_mark(identity)
         part = 1
-        while names.numbered(plain, part) in taken:
+        while (name := names.fitting(plain, mark + names.part_mark(part))) in taken:
             part += 1
-        found[file] = names.numbered(plain, part)
+        found[file] = name
     return found
 
 

@@ -5,6 +5,7 @@ is parsed only when it is asked for: 20 times cheaper than general header object
 FITS Standard 4.0, sections 4.1 and 4.2.
 """
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -14,7 +15,8 @@ LONGEST_STRING = 68
 COMMENTARY = ("COMMENT", "HISTORY", "")
 
 _STRING = re.compile(rb"'((?:[^']|'')*)'")
-_FRACTION = re.compile(rb"[.DEed]")
+# Behind the digits of a whole number: a fraction, an exponent, or both.
+_NUMBER = re.compile(rb"[+-]?(?=\.?\d)\d*(\.\d*(?:[EeDd][+-]?\d+)?|[EeDd][+-]?\d+)?")
 _WORDS = {b"T": True, b"F": False, b"": None}
 END = b"END".ljust(CARD)
 
@@ -102,16 +104,19 @@ def parse_value(image: bytes):
     if field.startswith(b"'"):
         match = _STRING.match(field)
         if match is None:
-            raise HeaderError(f"{keyword_of(image)}: a string without its end: {field!r}")
+            readable = field.decode("ascii", "replace").strip()
+            raise HeaderError(f"{keyword_of(image)}: {readable!r} is a string without its end")
         return match[1].decode("ascii", "replace").replace("''", "'").rstrip()
     text = field.partition(b"/")[0].strip()
     if text in _WORDS:
         return _WORDS[text]
-    try:
-        return float(text.replace(b"D", b"E")) if _FRACTION.search(text) else int(text)
-    except ValueError:
-        readable = text.decode("ascii", "replace")
-        raise HeaderError(f"{keyword_of(image)}: unreadable value {readable!r}") from None
+    number = _NUMBER.fullmatch(text)
+    if number and not number[1]:
+        return int(text)
+    if number and math.isfinite(value := float(text.upper().replace(b"D", b"E"))):
+        return value
+    readable = text.decode("ascii", "replace")
+    raise HeaderError(f"{keyword_of(image)}: {readable!r} is no value of FITS")
 
 
 def parse_comment(image: bytes) -> str:

@@ -1,5 +1,6 @@
 """One raw frame: its header, what it says of itself, and every reason not to deliver it."""
 
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from scripts.lib.times import parse_date
 COMPLETED = ("JD-OBS", "HJD-OBS", "MJD-OBS", "RA", "DEC", "AIRMASS")
 # Exposures that set up the telescope; they are Light Frames, but nobody's science.
 ENGINEERING = ("pointing", "autofocus", "calibrate_guiding")
+LONGEST_EXPOSURE = 86400
 STORED_AS = {"BITPIX": 16, "BZERO": 32768, "BSCALE": 1, "NAXIS": 2}
 
 
@@ -94,7 +96,7 @@ def check_bytes(header: Header, data_start: int, size: int, datasum: int | None)
         raise BadFrame(f"truncated: {size} bytes of {expected}")
     if size > expected:
         raise BadFrame(f"{size - expected} bytes after the image")
-    stated = header.value("DATASUM")
+    stated = _value(header, "DATASUM")
     if stated is not None and str(stated).strip() != str(datasum):
         raise BadFrame(f"wrong DATASUM: the header states {stated}, the data have {datasum}")
 
@@ -176,8 +178,8 @@ def date_obs_of(header: Header, bounds: tuple[datetime, datetime]) -> datetime:
 def exptime_of(header: Header, kind: Kind) -> float:
     """Return EXPTIME (s), to the millisecond; raise `BadFrame` if it cannot be right."""
     exptime = round(number(header, "EXPTIME"), 3)
-    if exptime < 0:
-        raise BadFrame(f"EXPTIME is negative: {exptime}")
+    if not 0 <= exptime <= LONGEST_EXPOSURE:
+        raise BadFrame(f"EXPTIME out of range: {exptime} s")
     if kind.name == "bias" and exptime != 0:
         raise BadFrame(f"a bias with EXPTIME {exptime}, not 0")
     return exptime
@@ -218,9 +220,12 @@ def number(header: Header, keyword: str) -> float:
     if value is None:
         raise BadFrame(f"no {keyword}")
     try:
-        return float(value)
+        found = float(value)
+        if not math.isfinite(found):
+            raise ValueError
     except ValueError:
         raise BadFrame(f"unreadable {keyword}: {value!r} is not a number") from None
+    return found
 
 
 def whole(header: Header, keyword: str, default: int | None = None) -> int:

@@ -1,5 +1,6 @@
 """The header of a product: the table ``config/keywords.csv`` applied to one exposure."""
 
+import math
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -98,14 +99,14 @@ def compose(exposure: Exposure, table: Keywords, special: dict | None = None) ->
     BadFrame
         If a value of the raw frame cannot be written as ESO wants it.
     """
+    wcs = _by_rule(exposure.wcs, table)
+    listed = [
+        entry
+        for section in SECTIONS
+        for rule in table.sections[section]
+        for entry in _entries(exposure, table, rule, wcs, special or {})
+    ]
     try:
-        wcs = _by_rule(exposure.wcs, table)
-        listed = [
-            entry
-            for section in SECTIONS
-            for rule in table.sections[section]
-            for entry in _entries(exposure, table, rule, wcs, special or {})
-        ]
         return listed + list(_unlisted(exposure, table))
     except HeaderError as error:
         raise BadFrame(f"unreadable {error}") from error
@@ -119,13 +120,16 @@ def _by_rule(wcs: dict, table: Keywords) -> dict[str, list[tuple[str, object]]]:
     return found
 
 
-def _entries(exposure: Exposure, table: Keywords, rule: Rule, wcs: dict, special: dict):
-    for keyword, value in _values(exposure, rule, wcs, special):
-        if value is not None and value != "":
-            try:
-                yield table.entry(keyword, value)
-            except (TypeError, ValueError) as error:
-                raise BadFrame(f"unreadable {keyword}: {value!r}: {error}") from error
+def _entries(
+    exposure: Exposure, table: Keywords, rule: Rule, wcs: dict, special: dict
+) -> list[Entry]:
+    try:
+        values = _values(exposure, rule, wcs, special)
+        return [table.entry(k, value) for k, value in values if value is not None and value != ""]
+    except BadFrame:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadFrame(f"unreadable {rule.keyword}: {error}") from error
 
 
 def _values(exposure: Exposure, rule: Rule, wcs: dict, special: dict) -> list[tuple[str, object]]:
@@ -173,6 +177,8 @@ def _formatted(value, form: str) -> tuple[object, str]:
         return value, quoted(value)
     if form:
         text = f"{float(value):{form}}"
+        if not math.isfinite(float(text)):
+            raise ValueError(f"{value!r} is not a number")
         return float(text), text
     return value, literal(value)
 

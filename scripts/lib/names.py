@@ -50,24 +50,30 @@ def _read_out(setting: Setting, camera: Camera) -> list[str]:
     return parts
 
 
-def numbered(name: str, part: int) -> str:
-    """Return the name of a sequence's part: what came after the part before was delivered."""
-    return name if part == 1 else f"{name}_part{part}"
+def part_mark(part: int) -> str:
+    """Return the end of the name of a sequence's part: what came after the last was delivered."""
+    return "" if part == 1 else f"_part{part}"
 
 
-def told_apart(name: str, identity: tuple) -> str:
-    """Return a name for a sequence whose plain name already belongs to another one."""
-    return f"{name}_{zlib.crc32(repr(identity).encode()):08x}"
+def clash_mark(identity: tuple) -> str:
+    """Return the end of a name whose plain form already belongs to another sequence."""
+    return f"_{zlib.crc32(repr(identity).encode()):08x}"
 
 
-def shortened(name: str, room: int) -> str:
-    """Return a name of at most ``room`` characters, kept unlike others by a checksum."""
-    if len(name) <= room:
-        return name
-    mark = f"-{zlib.crc32(name.encode()):08x}"
-    group, _, rest = name.partition("_")
-    tail = rest[-(room // 2) :]
-    return f"{group}_{rest[: room - len(group) - len(tail) - len(mark) - 1]}{mark}{tail}"
+def fitting(plain: str, marks: str) -> str:
+    """Return a sequence's name that leaves its cube's name short enough.
+
+    Parameters
+    ----------
+    marks : str
+        See `part_mark` and `clash_mark`; they are never cut.
+    """
+    if len(plain) + len(marks) <= SEQUENCE_ROOM:
+        return plain + marks
+    mark = f"-{zlib.crc32(plain.encode()):08x}"
+    group, _, rest = plain.partition("_")
+    kept = SEQUENCE_ROOM - len(LONGEST_MARKS) - len(f"{group}_{mark}")
+    return f"{group}_{rest[: kept // 2]}{mark}{rest[-(kept - kept // 2) :]}{marks}"
 
 
 def frame_name(number: int, moment: datetime) -> str:
@@ -82,6 +88,7 @@ def cube_name(number: int, start: datetime, sequence: str) -> str:
 
 # What a cube's name needs beside its sequence.
 SEQUENCE_ROOM = LONGEST - len(cube_name(4, datetime(2000, 1, 1), ""))
+LONGEST_MARKS = "_01234567_part99"
 
 
 def stem(product: str) -> str:

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.cards import Header
+from scripts.lib.cards import Header, HeaderError
 from scripts.lib.corrections import corrected, correction_file, read_corrections
-from scripts.lib.frame import Camera, describe
+from scripts.lib.frame import BadFrame, Camera, describe
 from scripts.lib.identity import Kind, Telescope, check_programme, read_kinds, read_telescopes
 from scripts.lib.keywords import Keywords, read_keywords
 from scripts.lib.nights import night_bounds
@@ -66,14 +66,17 @@ def expose(name: str, header: Header, data_start: int, observatory: Observatory)
         If it may not be delivered.
     """
     raw = corrected(header, name, observatory.corrections)
-    frame = describe(
-        raw,
-        data_start,
-        observatory.telescope,
-        observatory.camera,
-        observatory.kinds,
-        observatory.bounds,
-    )
+    try:
+        frame = describe(
+            raw,
+            data_start,
+            observatory.telescope,
+            observatory.camera,
+            observatory.kinds,
+            observatory.bounds,
+        )
+    except HeaderError as error:
+        raise BadFrame(f"unreadable {error}") from error
     return Exposure(
         raw,
         frame,

@@ -2,15 +2,16 @@
 
 import csv
 import io
+from itertools import dropwhile
 from pathlib import Path
 
 from scripts.lib.durable import write_text
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV table with a header line; lines starting with # are left out."""
+    """Return the rows of a CSV table: comments (# …), a line of column names, the rows."""
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        return list(csv.DictReader(line for line in stream if not line.startswith("#")))
+        return list(csv.DictReader(dropwhile(lambda line: line.startswith("#"), stream)))
 
 
 def write_table(path: Path, columns: list[str], rows: list[dict]) -> None:

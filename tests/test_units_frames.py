@@ -1,0 +1,207 @@
+"""Raw frames with strange headers, judged one by one as `inventory` judges them."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+from scripts.inventory import name_sequences, take_inventory
+from scripts.lib import ingested
+from scripts.lib.checksum import data_sum
+from scripts.lib.frame import Frame, open_header
+from scripts.lib.names import LONGEST, cube_name
+from scripts.lib.observatory import expose, open_observatory
+from scripts.lib.source import Folder
+from scripts.simulate import simulate
+from tests.night import NIGHT
+from tests.raw import rewrite, split
+
+CONFIG = Path(__file__).parent.parent / "config"
+
+
+class Judged:
+    """A night's raw frames, and what the inventory says of them."""
+
+    def __init__(self, root: Path, truth: list[dict], telescope: str = "Callisto"):
+        self.raw = root / NIGHT
+        self.names = [row["file"] for row in truth]
+        self.science = next(row["file"] for row in truth if row["kind"] == "science")
+        self.bias = next(row["file"] for row in truth if row["kind"] == "bias")
+        self.source = Folder(str(root))
+        tables = {n: str(CONFIG / f"{n}.csv") for n in ("telescopes", "kinds", "keywords")}
+        settings = {"telescope": telescope, "programme": "60.A-9009(D)", "origin": "SSO-PARANAL"}
+        settings |= {"pi_coi": "D. Queloz", "corrections": str(CONFIG / "corrections")}
+        settings["camera"] = {"name": "SPIRIT", "naxis1": 8, "naxis2": 10, "pixel_scale": 0.309}
+        self.observatory = open_observatory(NIGHT, settings, tables)
+
+    def rows(self) -> list[dict]:
+        arrivals = [
+            ingested.row(name, state, data_sum(split((self.raw / name).read_bytes())[1]))
+            for name, state in self.source.list(NIGHT).items()
+        ]
+        return take_inventory(self.raw, arrivals, [], self.observatory, cubes=True)
+
+    def reason(self, name: str) -> str:
+        """Return why one frame is held back; fail unless all others are good."""
+        held = {row["file"]: row["reason"] for row in self.rows() if row["status"] == "held"}
+        assert held.keys() == {name}, held
+        return held[name]
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """A night's folder that nobody changes, and its truth."""
+    root = tmp_path_factory.mktemp("simulated")
+    return root, simulate("Callisto", NIGHT, root, frames=14, size=(8, 10))
+
+
+@pytest.fixture
+def judged(simulated, tmp_path):
+    root, truth = simulated
+    shutil.copytree(root / NIGHT, tmp_path / NIGHT)
+    return Judged(tmp_path, truth)
+
+
+def test_all_frames_of_a_good_night_are_good(judged):
+    assert {row["status"] for row in judged.rows()} == {"ok"}
+
+
+# Not one of these may cost any other frame of the night.
+STRANGE = {
+    "a date that is none": ("JD-OBS", "JD-OBS  =                  1,5"),
+    "a sum that is none": ("DATASUM", "DATASUM = 1,5"),
+    "a sum without its quote": ("DATASUM", "DATASUM = '123"),
+    "airmass not a number": ("AIRMASS", "AIRMASS =                  nan"),
+    "airmass infinite": ("AIRMASS", "AIRMASS =             Infinity"),
+    "airmass a word": ("AIRMASS", "AIRMASS = 'low     '"),
+    "airmass nan in quotes": ("AIRMASS", "AIRMASS = 'nan     '"),
+    "exposure time nan": ("EXPTIME", "EXPTIME = 'nan     '"),
+    "exposure time infinite": ("EXPTIME", "EXPTIME = 'inf     '"),
+    "exposure time of a geological age": ("EXPTIME", "EXPTIME =              1.0E+300"),
+    "exposure time negative": ("EXPTIME", "EXPTIME =                -10.0"),
+    "heliocentric date a word": ("HJD-OBS", "HJD-OBS = 'unknown '"),
+    "heliocentric date nan in quotes": ("HJD-OBS", "HJD-OBS = 'nan     '"),
+    "barycentric date a word": ("BJD-OBS", "BJD-OBS = 'unknown '"),
+    "binning a word": ("XBINNING", "XBINNING= 'one     '"),
+    "binning without its value": ("XBINNING", "XBINNING= 1 2"),
+    "binning nan in quotes": ("XBINNING", "XBINNING= 'nan     '"),
+    "binning zero": ("XBINNING", "XBINNING=                    0", "binning 0x1"),
+    "binning half": ("XBINNING", "XBINNING=                  1.5"),
+    "subframe a word": ("XORGSUBF", "XORGSUBF= 'left    '"),
+    "purpose without its quote": ("ASTRATYP", "ASTRATYP= 'object"),
+    "camera without its quote": ("INSTRUME", "INSTRUME= 'SPIRIT"),
+    "size a word": ("NAXIS1", "NAXIS1  = 'wide    '"),
+    "size negative": ("NAXIS1", "NAXIS1  =                   -8", "NAXIS1|size|bytes after"),
+    "bits a word": ("BITPIX", "BITPIX  = 'many    '"),
+    "bits of floats": ("BITPIX", "BITPIX  =                  -32"),
+    "right ascension a word": ("RA", "RA      = 'east    '"),
+    "right ascension nan in quotes": ("RA", "RA      = 'nan     '"),
+    "declination out of range": ("DEC", "DEC     =                 90.5"),
+    "dew point nan": ("DEWPOINT", "DEWPOINT=                  nan"),
+    "dew point nan in quotes": ("DEWPOINT", "DEWPOINT= 'nan     '"),
+    "dew point a word": ("DEWPOINT", "DEWPOINT= 'wet     '"),
+    "state a word": ("TELPARK", "TELPARK = 'yes     '"),
+    "filter empty": ("FILTER", "FILTER  = '        '"),
+    "date with a blank": ("DATE-OBS", "DATE-OBS= '2026-03-06 00:01:23.540'"),
+    "date of 30 February": ("DATE-OBS", "DATE-OBS= '2026-02-30T00:01:23.540'"),
+    "date with a leap second": ("DATE-OBS", "DATE-OBS= '2026-03-05T23:59:60.540'"),
+    "date a number": ("DATE-OBS", "DATE-OBS=              61105.0"),
+    "target empty": ("OBJECT", "OBJECT  = '        '"),
+    "keyword that is unknown and nan": ("SAF-DVER", "SAF-DVER=                  nan"),
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_a_card_that_cannot_be_used_costs_its_own_frame_only(judged, strange):
+    keyword, image, *reason = STRANGE[strange]
+    rewrite(judged.raw / judged.science, {keyword: image})
+    assert re.search(reason[0] if reason else keyword, judged.reason(judged.science))
+
+
+def test_a_bias_is_not_exposed(judged):
+    rewrite(judged.raw / judged.bias, {"EXPTIME": "EXPTIME =                  0.5"})
+    assert "bias with EXPTIME 0.5" in judged.reason(judged.bias)
+
+
+@pytest.mark.parametrize("words", ["FLAT", "Flat Field", "flat"])
+def test_older_words_for_flats(judged, words):
+    row = next(row for row in judged.rows() if row["kind"] == "flat")
+    rewrite(judged.raw / row["file"], {"IMAGETYP": f"IMAGETYP= '{words:<8}'"})
+    assert next(r for r in judged.rows() if r["file"] == row["file"]) | {"bytes": ""} == row | {
+        "bytes": ""
+    }
+
+
+@pytest.mark.parametrize("telescop", ["Callisto", "Astra->CALLISTO", "SPECULOOS-CALLISTO"])
+def test_older_names_of_the_telescope(judged, telescop):
+    rewrite(judged.raw / judged.science, {"TELESCOP": f"TELESCOP= '{telescop}'"})
+    assert {row["status"] for row in judged.rows()} == {"ok"}
+
+
+@pytest.mark.parametrize("telescop", ["Io", "Callistos", "Astra->IO"])
+def test_other_telescopes_are_held_back(judged, telescop):
+    rewrite(judged.raw / judged.science, {"TELESCOP": f"TELESCOP= '{telescop}'"})
+    assert "wrong telescope" in judged.reason(judged.science)
+
+
+def test_every_file_has_one_row_whatever_its_name(judged):
+    content = (judged.raw / judged.science).read_bytes()
+    (judged.raw / judged.science).unlink()
+    for name in ("#1.fits", "a b, c.fits", 'quo"te.FITS', "two\nlines.fts"):
+        (judged.raw / name).write_bytes(content)
+    assert len(judged.rows()) == len(judged.names) - 1 + 4
+
+
+def test_targets_of_the_same_safe_name_are_two_sequences(judged):
+    named = {row["object"] for row in judged.rows()}
+    assert "TIC 46432937 b" in named
+    rewrite(judged.raw / judged.science, {"OBJECT": "OBJECT  = 'TIC_46432937_b'"})
+    rows = {row["file"]: row for row in judged.rows()}
+    mine = rows[judged.science]
+    other = next(row for row in rows.values() if row["object"] == "TIC 46432937 b")
+    assert mine["sequence"] != other["sequence"] and mine["product"] != other["product"]
+
+
+def test_no_product_name_is_too_long_even_of_targets_told_apart(judged):
+    for file, blank in zip(judged.names[-2:], " _", strict=True):
+        rewrite(judged.raw / file, {"OBJECT": f"OBJECT  = '{'long' * 12}{blank}name'"})
+    products = {row["product"] for row in judged.rows() if row["object"].startswith("long")}
+    assert len(products) == 2
+    assert max(map(len, products)) <= LONGEST
+
+
+@pytest.mark.parametrize("part", [2, 12])
+def test_no_product_name_of_a_further_part_is_too_long(judged, part):
+    rewrite(judged.raw / judged.science, {"OBJECT": f"OBJECT  = '{'long' * 17}'"})
+    row = next(row for row in judged.rows() if row["file"] == judged.science)
+    taken = {row["sequence"]} | {f"{row['sequence']}_part{i}" for i in range(2, part)}
+    frame = frame_of(judged, judged.science)
+    named = name_sequences({judged.science: frame}, judged.observatory, taken)
+    assert named[judged.science] == f"{row['sequence']}_part{part}"
+    assert len(cube_name(4, frame.date_obs, named[judged.science])) <= LONGEST
+
+
+def frame_of(judged: Judged, name: str) -> Frame:
+    return expose(name, *open_header(judged.raw / name), judged.observatory).frame
+
+
+def test_frames_of_unlike_read_out_are_unlike_sequences(judged):
+    plain = {row["file"]: row for row in judged.rows()}
+    rewrite(judged.raw / judged.science, {"INSTRUME": "INSTRUME= 'Andor   '"})
+    row = next(row for row in judged.rows() if row["file"] == judged.science)
+    assert row["sequence"] == f"{plain[judged.science]['sequence']}_Andor"
+
+
+def test_sequences_are_those_of_their_keywords(judged):
+    for row in judged.rows():
+        header = fits.getheader(judged.raw / row["file"])
+        assert float(row["exptime"]) == header["EXPTIME"]
+        if row["kind"] == "bias":
+            assert row["sequence"] == "C_bias"
+        else:
+            assert row["sequence"].endswith(f"_{header['EXPTIME']:g}s")
+        assert re.fullmatch(
+            r"SPECU4\.\d{8}T\d{6}_" + re.escape(row["sequence"]) + r"\.fits", row["product"]
+        )
