@@ -7,11 +7,14 @@
       set: {FILTER: zYJ}             # a value of null removes the keyword
 """
 
+import re
+from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from scripts.lib.cards import Header
 
+KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}", re.ASCII)
 REQUIRED = {"files": str, "reason": str, "set": dict}
 
 
@@ -43,6 +46,10 @@ def read_corrections(path: Path) -> list[dict]:
         for key, kind in REQUIRED.items():
             if not isinstance(entry[key], kind):
                 raise ValueError(f"{path}: {key} must be a {kind.__name__}, not {entry[key]!r}")
+        for keyword in entry["set"]:
+            if not KEYWORD.fullmatch(str(keyword)):
+                raise ValueError(f"{path}: {keyword!r} is no keyword of a raw frame")
+        entry["set"] = {keyword: _value(value) for keyword, value in entry["set"].items()}
     return entries
 
 
@@ -52,3 +59,8 @@ def corrected(header: Header, name: str, corrections: list[dict]) -> Header:
         if fnmatchcase(name, entry["files"]):
             header = header.replaced(entry["set"])
     return header
+
+
+def _value(value):
+    """Return a value as a header has it: YAML makes dates of what looks like one."""
+    return value.isoformat() if isinstance(value, date) else value

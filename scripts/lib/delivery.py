@@ -10,7 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from scripts.lib.cards import Header, keyword_of, read_header
+from scripts.lib.cards import Header, HeaderError, keyword_of, read_header
 from scripts.lib.durable import part_name, remove_parts, sync_folder
 
 CHUNK = 1 << 22
@@ -85,16 +85,25 @@ def check_same(product: Path, target: Path) -> None:
     """Raise `NameTaken` unless two files are the same product, but for when they were written."""
     if os.path.samefile(product, target):
         return
-    with open(product, "rb") as one, open(target, "rb") as other:
-        same = product.stat().st_size == target.stat().st_size
-        same = same and _lasting(read_header(one)) == _lasting(read_header(other))
-        while same and (chunk := one.read(CHUNK)):
-            same = chunk == other.read(CHUNK)
-    if not same:
+    if product.stat().st_size != target.stat().st_size or not _same_content(product, target):
         raise NameTaken(
             f"{target} is another file than {product}: nothing was overwritten. "
             "Find out which is right and remove the other"
         )
+
+
+def _same_content(product: Path, target: Path) -> bool:
+    """Tell whether two files of one size differ in nothing but what is of the writing."""
+    with open(product, "rb") as one, open(target, "rb") as other:
+        try:
+            if _lasting(read_header(one)) != _lasting(read_header(other)):
+                return False
+        except HeaderError:
+            return False
+        while chunk := one.read(CHUNK):
+            if chunk != other.read(CHUNK):
+                return False
+    return True
 
 
 def _lasting(header: Header) -> list[bytes]:

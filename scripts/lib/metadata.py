@@ -43,9 +43,9 @@ def metadata_hdu(names: list[str], frames: list[dict], table: Keywords) -> bytes
         Keyword and value of each plane's finished header, in the order of the planes.
     """
     columns = {"FILENAME": names} | _columns(frames, table)
-    arrays = {keyword: _array(values) for keyword, values in columns.items()}
-    rows = np.zeros(len(names), [(keyword, array.dtype) for keyword, array in arrays.items()])
-    for keyword, array in arrays.items():
+    arrays = {keyword: _column(values) for keyword, values in columns.items()}
+    rows = np.zeros(len(names), [(keyword, array.dtype) for keyword, (array, _) in arrays.items()])
+    for keyword, (array, _) in arrays.items():
         rows[keyword] = array
     data = rows.tobytes()
     data += padding(len(data))
@@ -60,9 +60,9 @@ def metadata_hdu(names: list[str], frames: list[dict], table: Keywords) -> bytes
         card("TFIELDS", str(len(arrays)), "columns"),
         card("EXTNAME", quoted(EXTNAME), "keywords of each plane, in their order"),
     ]
-    for number, (keyword, array) in enumerate(arrays.items(), 1):
+    for number, (keyword, (_, form)) in enumerate(arrays.items(), 1):
         cards.append(card(f"TTYPE{number}", quoted(keyword), ""))
-        cards.append(card(f"TFORM{number}", quoted(_form(array.dtype)), ""))
+        cards.append(card(f"TFORM{number}", quoted(form), ""))
         if unit := table.unit(keyword):
             cards.append(card(f"TUNIT{number}", quoted(unit), ""))
     return sealed(cards, data_sum(data)) + data
@@ -103,20 +103,17 @@ def _without_wcs(frame: dict, table: Keywords) -> dict:
     return {keyword: value for keyword, value in frame.items() if not _is_wcs(keyword, table)}
 
 
-def _array(values: list) -> np.ndarray:
-    """Return a column as FITS stores it: logical, 64-bit integer, double or text."""
+def _column(values: list) -> tuple[np.ndarray, str]:
+    """Return a column as FITS stores it, and its TFORM: logical, 64-bit integer, double or text."""
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
-    if kinds == {bool} and len(present) == len(values):
-        return np.array([b"T" if value else b"F" for value in values], "S1")
-    if kinds == {int} and len(present) == len(values):
-        return np.array(values, ">i8")
+    complete = len(present) == len(values)
+    if kinds == {bool} and complete:
+        return np.array([b"T" if value else b"F" for value in values], "S1"), "L"
+    if kinds == {int} and complete:
+        return np.array(values, ">i8"), "K"
     if kinds and kinds <= {int, float}:
-        return np.array([np.nan if value is None else value for value in values], ">f8")
+        return np.array([np.nan if value is None else value for value in values], ">f8"), "D"
     text = ["" if value is None else str(value) for value in values]
-    return np.array(text, f"S{max(1, *map(len, text))}")
-
-
-def _form(dtype: np.dtype) -> str:
-    """Return the TFORM of a column."""
-    return {"i": "K", "f": "D"}.get(dtype.kind) or f"{dtype.itemsize}A"
+    width = max(1, *map(len, text))
+    return np.array(text, f"S{width}"), f"{width}A"

@@ -26,7 +26,7 @@ def parse_night(text: str) -> date:
         If ``text`` is not eight digits that make a date.
     """
     try:
-        if not re.fullmatch(r"\d{8}", text):
+        if not re.fullmatch(r"\d{8}", text, re.ASCII):
             raise ValueError
         return datetime.strptime(text, "%Y%m%d").date()
     except ValueError:
@@ -46,8 +46,8 @@ def parse_nights(text) -> list[str]:
     """
     nights = []
     for part in str(text or "").replace(",", " ").split():
-        first, _, last = part.partition("-")
-        begin, end = parse_night(first), parse_night(last or first)
+        first, dash, last = part.partition("-")
+        begin, end = parse_night(first), parse_night(last if dash else first)
         if end < begin:
             raise NightError(f"nights: the range {part!r} ends before it begins")
         nights += [night_name(begin + timedelta(days=i)) for i in range((end - begin).days + 1)]

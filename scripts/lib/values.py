@@ -109,12 +109,12 @@ def utc(e: Exposure) -> float:
 
 
 def lst(e: Exposure) -> float:
-    return e.lst
+    return round(e.lst, 3) % 86400
 
 
 def ra(e: Exposure) -> float:
     """Degrees; older frames have hours as ``hh mm ss.s``."""
-    return degrees(e.raw.value("RA"), "RA", 15.0) % 360
+    return round(degrees(e.raw.value("RA"), "RA", 15.0), 6) % 360
 
 
 def dec(e: Exposure) -> float:
