@@ -23,6 +23,8 @@ from scripts.lib.sums import add_at
 # Whole FITS blocks, so that no piece cuts a word of the sum; large enough for a whole frame.
 PIECE = 2880 * 4096
 ATTEMPTS = 3
+STILL_WRITTEN = "still being written at the source"
+WRONG_SUM = "the data do not have the DATASUM that the header states"
 DATASUM = re.compile(rb"DATASUM = ' *(\d+) *'")
 
 
@@ -92,20 +94,23 @@ def ingest_frame(source, night: str, name: str, raw: Path, settle: float) -> dic
     SourceError
         If the source itself has become unreachable.
     """
-    earlier = None
+    earlier, reasons = None, []
     for attempt in range(1, ATTEMPTS + 1):
         try:
             copied = copy_frame(source, night, name, raw / name)
             if copied.datasum == copied.stated or copied == earlier:
                 return ingested.row(name, copied.state, copied.datasum)
-            earlier, reason = copied, "the data do not have the DATASUM that the header states"
+            changed = earlier is not None and copied.state != earlier.state
+            earlier = copied
+            reasons.append(STILL_WRITTEN if changed else WRONG_SUM)
         except OSError as error:
             source.check()
-            reason = str(error)
-        logger.warning("%s: attempt %d: %s", name, attempt, reason)
+            reasons.append(str(error))
+        logger.warning("%s: attempt %d: %s", name, attempt, reasons[-1])
         if attempt < ATTEMPTS:
             time.sleep(settle)
     (raw / name).unlink(missing_ok=True)
+    reason = STILL_WRITTEN if STILL_WRITTEN in reasons else reasons[-1]
     return ingested.row(name, ingested.NO_STATE, None, reason)
 
 
@@ -131,7 +136,7 @@ def copy_frame(source, night: str, name: str, target: Path) -> Copied:
     with source.open(night, name) as stream, whole_file(target) as copy:
         written, total, stated = copy_stream(stream, copy, before.bytes)
         if source.state(night, name) != before or written != before.bytes:
-            raise Unsettled("still being written at the source")
+            raise Unsettled(STILL_WRITTEN)
         copy.flush()
         os.utime(copy.fileno(), ns=(before.mtime_ns, before.mtime_ns))
     return Copied(before, total, total if stated is None else stated)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,15 @@ KINDS = {  # IMAGETYP, ASTRATYP, share of a night's frames, most frames of a nig
 }
 LATITUDE, LONGITUDE = -24.615667, -70.390278
 POINTING_OFFSET = 60.0  # arcsec
+FEWEST_TO_FLIP = 6  # frames of the main target
 STALE_AFTER_FLIP = 2  # frames that still carry the WCS from before a meridian flip
+LONGEST_SCIENCE = 9.9 * 3600  # s: from midnight to the morning
+OVERHEAD = 1.5  # s between two science exposures
 FWHM = 1.4  # arcsec
 STARS_PER_SQUARE_ARCMIN = 3.0
-FEWEST_STARS = 30
+FEWEST_STARS = 12  # in a frame, however small, unless that makes MOST_STARS in the field
+MOST_STARS = 4000
+STRAY = 130.0  # arcsec by which offset, flip and drift move a field from its target
 CARDS = read_csv("astra.csv")
 MARGIN = 256  # pixels by which the pool of noise is larger than a frame
 
@@ -111,7 +117,8 @@ def plan_night(
     science = frames - sum(counts.values())
     if science < len(targets):
         raise ValueError(f"{frames} frames are too few for a night: at least 12")
-    exptimes = [float(target["exptime"]) for target in targets]
+    numbers = split(science, targets)
+    exptimes = fitting([float(target["exptime"]) for target in targets], numbers)
     shots = []
     clock = dusk
     for kind, count in counts.items():
@@ -120,12 +127,13 @@ def plan_night(
             shots.append(Shot(kind, clock, round(exptime, 3), camera.filter))
             clock += timedelta(seconds=exptime + 1, microseconds=int(rng.integers(1, 999_999)))
     clock = max(clock, dusk + timedelta(hours=2.5, seconds=10))
-    for target, count in zip(targets, split(science, targets), strict=True):
-        for shot in observe(camera, target, count, clock, wcs, rng):
-            shots.append(shot)
+    for i, target in enumerate(targets):
+        flip = numbers[i] // 2 if i == 0 and numbers[i] >= FEWEST_TO_FLIP else numbers[i]
+        for shot in observe(
+            camera, target | {"exptime": exptimes[i]}, numbers[i], flip, clock, rng
+        ):
+            shots.append(shot if wcs == "astra" else replace(shot, header_wcs={}))
             clock = shot.start + timedelta(seconds=shot.exptime + 1)
-    if clock > dusk + timedelta(hours=14):
-        raise ValueError(f"{frames} frames do not fit into one night; about 3300 do")
     return [replace(shot, number=i) for i, shot in enumerate(shots)]
 
 
@@ -135,13 +143,24 @@ def split(count: int, targets: list[dict]) -> list[int]:
     return [count - sum(others), *others]
 
 
-def observe(camera: Camera, target: dict, count: int, clock: datetime, wcs: str, rng) -> Iterator:
-    """Yield the frames of one action: drifting, and turned by 180 degrees half-way if it is long.
+def fitting(exptimes: list[float], numbers: list[int]) -> list[float]:
+    """Return the exposure times (s), all shortened alike if the night is too short for them."""
+    exposed = sum(time * number for time, number in zip(exptimes, numbers, strict=True))
+    share = min(1.0, (LONGEST_SCIENCE - OVERHEAD * sum(numbers)) / exposed)
+    shortened = [math.floor(time * share * 10 + 1e-6) / 10 for time in exptimes]
+    if min(shortened) <= 0:
+        raise ValueError(f"{sum(numbers)} science frames do not fit into one night")
+    return shortened
+
+
+def observe(
+    camera: Camera, target: dict, count: int, flip: int, clock: datetime, rng: np.random.Generator
+) -> Iterator[Shot]:
+    """Yield the frames of one action: drifting, and turned by 180 degrees from number ``flip`` on.
 
     The header's WCS is that of the pointing frame at the start of the action, or after the flip.
     """
     ra, dec, exptime = float(target["ra"]), float(target["dec"]), float(target["exptime"])
-    flip = count // 2 if count >= 6 else count
     angle = rng.uniform(0, 2 * math.pi)
     off = np.array([math.cos(angle), math.sin(angle)]) * POINTING_OFFSET / 3600
     pointed: dict = {}
@@ -163,9 +182,9 @@ def observe(camera: Camera, target: dict, count: int, clock: datetime, wcs: str,
             dec,
             flipped=flipped,
             wcs=true,
-            header_wcs=pointed if wcs == "astra" else {},
+            header_wcs=pointed,
         )
-        clock += timedelta(seconds=exptime + 1.5)
+        clock += timedelta(seconds=exptime + OVERHEAD)
 
 
 def tangent_wcs(camera: Camera, ra: float, dec: float, flipped: bool) -> dict:
@@ -190,12 +209,21 @@ def astropy_wcs(wcs: dict) -> WCS:
     return WCS(fits.Header({key.upper(): value for key, value in header.items()}))
 
 
+@lru_cache(maxsize=8)
+def wcs_cards(wcs: tuple[tuple[str, float], ...]) -> dict[str, fits.Card]:
+    """Return the cards of a WCS, given as its items, as astropy formats them for Astra too."""
+    cards = astropy_wcs(dict(wcs)).to_header().cards
+    return {card.keyword: card for card in cards if card.keyword != "RADESYS"}
+
+
 def star_catalogue(camera: Camera, shot: Shot, seed: int) -> np.ndarray:
     """Return ra, dec (degrees) and flux (ADU) of the stars around a target, brightest first."""
     rng = np.random.default_rng([seed, round(shot.ra * 1000)])
-    width, height = (n * camera.scale / 60 * 1.1 for n in (camera.naxis1, camera.naxis2))
-    count = max(FEWEST_STARS, round(STARS_PER_SQUARE_ARCMIN * width * height))
-    x, y = rng.uniform(-0.5, 0.5, (2, count)) * np.array([[width], [height]]) / 60
+    frame = np.array([camera.naxis1, camera.naxis2]) * camera.scale / 60
+    field = frame + 2 * STRAY / 60
+    density = max(STARS_PER_SQUARE_ARCMIN, FEWEST_STARS / frame.prod())
+    count = min(MOST_STARS, round(density * field.prod()))
+    x, y = rng.uniform(-0.5, 0.5, (2, count)) * field[:, None] / 60
     flux = np.sort(3e5 * 10 ** (-rng.power(2.0, count) * 2.2))[::-1]
     return np.array([shot.ra + x / math.cos(math.radians(shot.dec)), shot.dec + y, flux]).T
 
@@ -207,16 +235,20 @@ class Sky:
     ----------
     camera : Camera
     seed : int
+        Of the stars; the noise also depends on telescope and night, so that no two are alike.
+    night : str
     """
 
-    def __init__(self, camera: Camera, seed: int):
-        rng = np.random.default_rng([seed, 2])
+    def __init__(self, camera: Camera, seed: int, night: str):
+        rng = np.random.default_rng([seed, int(night), *camera.telescope.encode()])
         shape = (camera.naxis2 + MARGIN, camera.naxis1 + MARGIN)
         self.camera, self.seed = camera, seed
         self.noise = np.rint(rng.normal(0, camera.noise, shape)).astype(np.int32)
         y, x = np.mgrid[: camera.naxis2, : camera.naxis1]
         radius = np.hypot(x / camera.naxis1 - 0.5, y / camera.naxis2 - 0.5)
         self.vignette = (1 - 0.25 * radius**2).astype(np.float32)
+        # One for all frames: fresh memory for each would cost page faults.
+        self.image = np.empty((camera.naxis2, camera.naxis1), np.int32)
         self.catalogues: dict[str, np.ndarray] = {}
 
     def pixels(self, shot: Shot) -> np.ndarray:
@@ -227,32 +259,66 @@ class Sky:
             corner[0] : corner[0] + camera.naxis2, corner[1] : corner[1] + camera.naxis1
         ]
         level = {"bias": 0.0, "dark": 5.0, "flat": 0.0, "science": 20.0}[shot.kind] * shot.exptime
-        image = noise + int(camera.bias + level + shot.number % 13)
+        image = np.add(noise, int(camera.bias + level + shot.number % 13), out=self.image)
         if shot.kind == "flat":
-            image = image + (20_000 * self.vignette).astype(np.int32)
+            light = 20_000 * self.vignette
+            image += (light + np.sqrt(light) * noise / camera.noise).astype(np.int32)
         if shot.wcs:
-            self.draw(shot, image)
+            self.draw(shot, image, noise)
         image[0, :2] = (0, 65535)
-        pixels = np.clip(image, 0, 65535).astype(np.uint16)
+        pixels = np.clip(image, 0, 65535, out=image).astype(np.uint16)
         return pixels[: camera.naxis2 - shot.rows_less]
 
-    def draw(self, shot: Shot, image: np.ndarray) -> None:
-        """Add the stars of a frame to its image."""
+    def draw(self, shot: Shot, image: np.ndarray, noise: np.ndarray) -> None:
+        """Add the stars of a frame to its image, scattered by the root of their counts."""
         if shot.object not in self.catalogues:
             self.catalogues[shot.object] = star_catalogue(self.camera, shot, self.seed)
         ra, dec, flux = self.catalogues[shot.object].T
-        x, y = astropy_wcs(shot.wcs).all_world2pix(ra, dec, 0)
+        x, y = astropy_wcs(shot.wcs).wcs_world2pix(ra, dec, 0)
         sigma = FWHM / 2.355 / self.camera.scale
         half = math.ceil(4 * sigma)
         rows, columns = image.shape
         inside = (x > half) & (x < columns - half - 1) & (y > half) & (y < rows - half - 1)
+        x, y, flux = x[inside, None], y[inside, None], flux[inside, None, None]
+        ix, iy = x.round().astype(int), y.round().astype(int)
         grid = np.arange(-half, half + 1)
-        for cx, cy, counts in zip(x[inside], y[inside], flux[inside], strict=True):
-            ix, iy = round(cx), round(cy)
-            gx = np.exp(-((grid + ix - cx) ** 2) / (2 * sigma**2))
-            gy = np.exp(-((grid + iy - cy) ** 2) / (2 * sigma**2))
-            stamp = np.outer(gy, gx) * (counts * shot.exptime / 10 / (2 * math.pi * sigma**2))
-            image[iy - half : iy + half + 1, ix - half : ix + half + 1] += stamp.astype(np.int32)
+        profile_x = np.exp(-((grid + ix - x) ** 2) / (2 * sigma**2))
+        profile_y = np.exp(-((grid + iy - y) ** 2) / (2 * sigma**2))
+        peak = flux * shot.exptime / 10 / (2 * math.pi * sigma**2)
+        stamps = peak * profile_y[:, :, None] * profile_x[:, None, :]
+        scatter = np.sqrt(stamps) / self.camera.noise
+        for column, row, stamp, share in zip(ix[:, 0], iy[:, 0], stamps, scatter, strict=True):
+            box = np.s_[row - half : row + half + 1, column - half : column + half + 1]
+            image[box] += (stamp + share * noise[box]).astype(np.int32)
+
+
+def sidereal_time(mjd: float) -> float:
+    """Return the observatory's mean sidereal time (s), right to 0.1 s."""
+    greenwich = 24110.54841 + 236.5553679 * (mjd - 51544.5) + 86400 * (mjd % 1)
+    return (greenwich + LONGITUDE * 240) % 86400
+
+
+def hours_text(hours: float) -> str:
+    """Return an angle (hours) as Astra writes it: ``-01 50 23.68720238``."""
+    seconds = round(abs(hours) * 3600, 8)
+    minutes, seconds = divmod(seconds, 60)
+    return f"{'-' * (hours < 0)}{minutes // 60:02.0f} {minutes % 60:02.0f} {seconds:011.8f}"
+
+
+def heliocentric_delay(mjd: float, ra: float, dec: float) -> float:
+    """Return how much later (days) light from ra, dec (degrees) reaches the Sun than the Earth.
+
+    The Sun's place is of low precision: right to some seconds.
+    """
+    days = mjd - 51544.5
+    anomaly = math.radians(357.528 + 0.9856003 * days)
+    longitude = math.radians(280.46 + 0.9856474 * days + 1.915 * math.sin(anomaly))
+    obliquity = math.radians(23.439)
+    ra, dec = math.radians(ra), math.radians(dec)
+    along = math.cos(dec) * math.cos(ra) * math.cos(longitude) + math.sin(longitude) * (
+        math.cos(obliquity) * math.cos(dec) * math.sin(ra) + math.sin(obliquity) * math.sin(dec)
+    )
+    return -0.0057755 * (1.00014 - 0.01671 * math.cos(anomaly)) * along
 
 
 def frame_values(camera: Camera, shot: Shot) -> dict:
@@ -260,13 +326,9 @@ def frame_values(camera: Camera, shot: Shot) -> dict:
     mjd = (shot.start - datetime(1858, 11, 17, tzinfo=UTC)) / timedelta(days=1)
     end = shot.start + timedelta(seconds=shot.exptime)
     jitter = np.random.default_rng([shot.number, 3]).normal(0, 1, 5)
-    # Mean sidereal time to some seconds, as near as the header of a raw frame must be.
-    sidereal = (
-        24055.3 + 236.5553679 * (mjd - 51544.5) + 86400 * (mjd % 1) + LONGITUDE * 240
-    ) % 86400
+    sidereal = sidereal_time(mjd)
     hours = (sidereal / 3600 - shot.ra / 15 + 12) % 24 - 12
-    sign = "-" if hours < 0 else ""
-    sexagesimal = f"{sign}{int(abs(hours)):02d} {int(abs(hours) * 60 % 60):02d}"
+    hjd = mjd + 2400000.5 + heliocentric_delay(mjd, shot.ra, shot.dec)
     altitude = math.degrees(
         math.asin(
             math.sin(math.radians(LATITUDE)) * math.sin(math.radians(shot.dec))
@@ -276,13 +338,12 @@ def frame_values(camera: Camera, shot: Shot) -> dict:
         )
     )
     imagetyp, astratyp, *_ = KINDS.get(shot.kind, ("Light Frame", "object"))
-    values = {
+    return {
         "NAXIS1": camera.naxis1,
         "NAXIS2": camera.naxis2 - shot.rows_less,
         "TELESCOP": camera.telescope,
         "INSTRUME": camera.instrume,
         "OBJECT": shot.object,
-        "RADESYS": "ICRS" if shot.header_wcs else "FK5",
         "EXPTIME": shot.exptime,
         "XPIXSZ": camera.pixel,
         "YPIXSZ": camera.pixel,
@@ -305,29 +366,29 @@ def frame_values(camera: Camera, shot: Shot) -> dict:
         "HUMIDITY": 11.5 + 0.1 * jitter[4],
         "MJD-OBS": mjd,
         "LST": sidereal,
-        "HA": f"{sexagesimal} {abs(hours) * 3600 % 60:.8f}",
+        "HA": hours_text(hours),
         "JD-OBS": mjd + 2400000.5,
-        "HJD-OBS": mjd + 2400000.5 + 0.0041,
-        "BJD-OBS": mjd + 2400000.5 + 0.0049,
+        "HJD-OBS": hjd,
+        "BJD-OBS": hjd + 0.0008,  # in TDB, 69 s ahead of UTC
         "JD-END": mjd + 2400000.5 + shot.exptime / 86400,
         "MJD-END": mjd + shot.exptime / 86400,
         "DATE-END": end.strftime("%Y-%m-%dT%H:%M:%S.%f"),
         "AIRMASS": 1 / math.sin(math.radians(max(altitude, 10.0))),
-    }
-    wcs = {key.upper().replace("CD", "PC"): value for key, value in shot.header_wcs.items()}
-    return values | wcs | ({"LATPOLE": wcs["CRVAL2"]} if wcs else {}) | shot.cards
+    } | shot.cards
 
 
 def header_cards(camera: Camera, shot: Shot, completed: bool = True) -> list[fits.Card]:
     """Return the cards of a frame in Astra's order, without checksums."""
     values = frame_values(camera, shot)
-    wanted = {"always": True, "science": bool(shot.object), "wcs": bool(shot.header_wcs)}
-    wanted["completed"] = completed
+    solved = wcs_cards(tuple(shot.header_wcs.items())) if shot.header_wcs else {}
+    wanted = {"always": True, "science": bool(shot.object), "completed": completed}
+    wanted |= {"wcs": bool(solved), "unsolved": not solved}
     cards = []
     for row in CARDS:
-        value = values.get(row["keyword"], constant(row["value"]))
+        keyword = row["keyword"]
+        value = values.get(keyword, constant(row["value"]))
         if wanted[row["when"]] and value is not None:
-            cards.append(fits.Card(row["keyword"], value, row["comment"]))
+            cards.append(solved.get(keyword) or fits.Card(keyword, value, row["comment"]))
     return cards
 
 
@@ -340,16 +401,22 @@ def constant(text: str) -> bool | int | float | str:
     return float(text) if "." in text else int(text) if text != "{}" else ""
 
 
-def frame_bytes(cards: list[fits.Card], pixels: np.ndarray, checksums: bool = True) -> bytes:
-    """Return a whole FITS file: cards, pixels as signed 16 bit with BZERO, padding."""
-    data = (pixels.astype(np.int32) - 32768).astype(">i2").tobytes()
-    data += bytes(-len(data) % 2880)
+def stored(pixels: np.ndarray) -> bytes:
+    """Return pixels as a file holds them: big-endian, signed by BZERO, without padding."""
+    return (pixels ^ np.uint16(0x8000)).astype(">u2").tobytes()
+
+
+def frame_bytes(cards: list[fits.Card], data: bytes, checksums: bool = True) -> bytes:
+    """Return a whole FITS file: cards, data, padding."""
     header = fits.Header(cards)
+    padding = bytes(-len(data) % 2880)
+    content = b"".join([header.tostring().encode(), data, padding])
     if not checksums:
-        return header.tostring().encode() + data
-    hdu = fits.PrimaryHDU.fromstring(header.tostring().encode() + data)
-    hdu.add_checksum(when=f"HDU checksum updated {header['DATE'][:19]}")
-    return hdu.header.tostring().encode() + data
+        return content
+    hdu = fits.PrimaryHDU.fromstring(content)
+    hdu.add_datasum(when=f"data unit checksum updated {header['DATE'][:19]}")
+    hdu.add_checksum(when=f"HDU checksum updated {header['DATE'][:19]}", override_datasum=True)
+    return b"".join([hdu.header.tostring().encode(), data, padding])
 
 
 def name_of(camera: Camera, shot: Shot) -> str:
@@ -364,9 +431,8 @@ def file_name(camera: Camera, shot: Shot, suffix: str) -> str:
     return f"{camera.telescope}_{what}_{shot.filter}_{shot.exptime:.3f}s_{moment}{suffix}"
 
 
-def truth_row(camera: Camera, name: str, shot: Shot, pixels: np.ndarray) -> dict:
+def truth_row(camera: Camera, name: str, shot: Shot, data: bytes) -> dict:
     """Return the row of the truth table for a frame."""
-    data = (pixels.astype(np.int32) - 32768).astype(">i2").tobytes()
     words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").sum(dtype=np.uint64)
     stale = bool(shot.header_wcs) and shot.header_wcs["cd1_1"] * shot.wcs["cd1_1"] < 0
     return {
@@ -402,6 +468,7 @@ CARD_FAULTS = {
     "autofocus": {"ASTRATYP": "autofocus"},
     "calibrate_guiding": {"ASTRATYP": "calibrate_guiding"},
     "wrong_telescope": {"TELESCOP": "Elsewhere"},
+    "non_ascii": {"PI-COI": "M. Gillon  b   b"},
 }
 # Faults of the file's bytes: what becomes of the right ones, given where the data begin.
 BYTE_FAULTS = {
@@ -412,7 +479,10 @@ BYTE_FAULTS = {
     "bad_datasum": lambda content, begin: (
         content[: begin + 1000] + bytes([content[begin + 1000] ^ 4]) + content[begin + 1001 :]
     ),
-    "non_ascii": lambda content, begin: content.replace(b"M. Gillon", b"M. Gill\xf3n", 1),
+    # A checksum adds up every fourth byte alike: o + b + b is \xf3 and two blanks.
+    "non_ascii": lambda content, begin: content.replace(
+        b"M. Gillon  b   b", b"M. Gill\xf3n       ", 1
+    ),
 }
 SHOT_FAULTS = ("incomplete", "wrong_size", "other_night", "duplicate_pixels", "name_clash")
 
@@ -421,7 +491,7 @@ def faulty_shots(shots: list[Shot], camera: Camera) -> Iterator[tuple[Shot, str]
     """Yield a faulty exposure and its file name for every fault there is."""
     model = next(shot for shot in shots if shot.kind == "science")
     clock = shots[-1].start + timedelta(minutes=10)
-    for i, fault in enumerate([*CARD_FAULTS, *BYTE_FAULTS, *SHOT_FAULTS]):
+    for i, fault in enumerate(dict.fromkeys([*CARD_FAULTS, *BYTE_FAULTS, *SHOT_FAULTS])):
         shot = replace(
             model,
             start=clock + timedelta(seconds=20 * i, microseconds=1000 * i),
@@ -441,9 +511,10 @@ def faulty_shots(shots: list[Shot], camera: Camera) -> Iterator[tuple[Shot, str]
             )
         if fault == "name_clash":
             twin = shots[-1]
+            whole, part = divmod(twin.start.microsecond, 1000)
             shot = replace(
                 shot,
-                start=twin.start.replace(microsecond=twin.start.microsecond // 1000 * 1000 + 500),
+                start=twin.start.replace(microsecond=whole * 1000 + (part + 500) % 1000),
                 fault=fault,
                 of=name_of(camera, twin),
             )
@@ -490,21 +561,21 @@ def simulate(
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError(f"{folder} already holds files: remove them first")
-    sky = Sky(camera, seed)
+    sky = Sky(camera, seed, night)
     shots = plan_night(camera, night, frames, wcs or camera.wcs, seed, flats)
     named = [(shot, name_of(camera, shot)) for shot in shots]
     if faults:
         named += faulty_shots(shots, camera)
     rows = []
     for shot, name in named:
-        pixels = sky.pixels(shot)
+        data = stored(sky.pixels(shot))
         finished = shot.fault != "incomplete"
-        content = frame_bytes(header_cards(camera, shot, finished), pixels, finished)
+        content = frame_bytes(header_cards(camera, shot, finished), data, finished)
         if shot.fault in BYTE_FAULTS:
-            begin = len(content) - -(-pixels.nbytes // 2880) * 2880
+            begin = len(content) - -(-len(data) // 2880) * 2880
             content = BYTE_FAULTS[shot.fault](content, begin)
         (folder / name).write_bytes(content)
-        rows.append(truth_row(camera, name, shot, pixels))
+        rows.append(truth_row(camera, name, shot, data))
     with open(truth or Path(output) / f"{night}.truth.csv", "w", newline="") as stream:
         writer = csv.DictWriter(stream, TRUTH, restval="")
         writer.writeheader()
@@ -533,7 +604,10 @@ def main() -> None:
         "--truth", type=Path, help="the truth table; default <output>/<night>.truth.csv"
     )
     options = parser.parse_args()
-    rows = simulate(**vars(options))
+    try:
+        rows = simulate(**vars(options))
+    except (ValueError, FileExistsError) as error:
+        parser.exit(1, f"{error}\n")
     bad = sum(bool(row["fault"]) for row in rows)
     print(f"{options.output / options.night}: {len(rows)} raw frames, {bad} of them with a fault")
 

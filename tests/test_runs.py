@@ -191,7 +191,8 @@ def test_a_frame_that_is_still_growing_is_held_back_until_it_rests(callisto):
         writer.wait()
     held = [row for row in callisto.frames() if row["status"] == "held"]
     assert [row["file"] for row in held] == [truth[3]["file"]]
-    assert "still being written" in held[0]["reason"]
+    # On a busy machine the writer may pause for as long as ingest waits.
+    assert re.search("still being written|bytes after the image", held[0]["reason"])
     path.write_bytes(content)
     callisto.run()
     callisto.assert_delivered_once(truth)
