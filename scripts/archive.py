@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts.lib.cards import Header, padded, read_header
+from scripts.lib.cards import CARD, Header, padded, read_header
 from scripts.lib.delivery import deliver
 from scripts.lib.log import logger, start_log
 from scripts.lib.night_frames import good_frames
@@ -34,8 +34,11 @@ def archive_product(product: Path, frames: list[dict], archive: Path) -> list[di
         See `scripts.lib.delivery.deliver`.
     """
     header = check_whole(product, frames)
-    deliver(product, archive)
-    logger.info("%s: delivered to %s", product.name, archive)
+    if deliver(product, archive):
+        logger.info("%s: delivered to %s", product.name, archive)
+    else:
+        logger.info("%s: lay in %s already", product.name, archive)
+        header = read_primary(archive / product.name)
     record = {
         "programme": header.value("HIERARCH ESO OBS PROG ID"),
         "product_bytes": product.stat().st_size,
@@ -58,9 +61,8 @@ def check_whole(product: Path, frames: list[dict]) -> Header:
     The sum in the header was made of the bytes as they were written. It is the sum of the raw
     frames' sums if, and only if, no bit of them changed on the way.
     """
-    with open(product, "rb") as stream:
-        header = read_header(stream)
-        begin = stream.tell()
+    header = read_primary(product)
+    begin = padded(CARD * (len(header.images) + 1))
     planes = header.value("NAXIS3") or 1
     if planes != len(frames):
         raise NotWhole(f"{product}: {planes} planes for {len(frames)} frames")
@@ -75,6 +77,12 @@ def check_whole(product: Path, frames: list[dict]) -> Header:
             f"{product}: DATASUM is {header.value('DATASUM')}, that of its raw frames {expected}"
         )
     return header
+
+
+def read_primary(path: Path) -> Header:
+    """Return the primary header of a file."""
+    with open(path, "rb") as stream:
+        return read_header(stream)
 
 
 if __name__ == "__main__":

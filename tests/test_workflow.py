@@ -5,6 +5,8 @@ What tools say of the same products: test_products.py, which shares the night.
 
 import csv
 import re
+import shutil
+import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -233,3 +235,12 @@ def test_each_frame_of_an_unsolved_camera_has_its_own_header(faulty_night):
         assert header["DATASUM"] == raw["DATASUM"]
         assert abs(header["FOCUSPOS"] - raw["FOCUSPOS"]) < 0.0006
         assert abs(header["HJD-OBS"] - raw["HJD-OBS"]) * 86400 < 0.0015
+
+
+@pytest.mark.skipif(not shutil.which("fitsverify"), reason="Debian package fitsverify is missing")
+def test_fitsverify_counts_no_error_and_one_warning_per_hyphen_at_most(faulty_night):
+    for product in faulty_night.products():
+        done = subprocess.run(["fitsverify", "-H", product], capture_output=True, text=True)
+        found = re.search(r"found (\d+) warning\(s\) and (\d+) error\(s\)", done.stdout)
+        hyphens = len(re.findall(r'Column #\d+: Name "[A-Z-]+" contains', done.stdout))
+        assert (int(found[1]), int(found[2])) == (hyphens, 0), done.stdout + done.stderr

@@ -26,8 +26,8 @@ class DamagedCopy(RuntimeError):
     """The copy in the archive directory is not the product."""
 
 
-def deliver(product: Path, archive: Path) -> None:
-    """Put a product into the archive directory, unless it is there already.
+def deliver(product: Path, archive: Path) -> bool:
+    """Put a product into the archive directory; return False if it lay there already.
 
     Raises
     ------
@@ -37,6 +37,7 @@ def deliver(product: Path, archive: Path) -> None:
         If it did not arrive whole.
     """
     target = archive / product.name
+    new = not target.exists()
     try:
         os.link(product, target)
     except FileExistsError:
@@ -46,6 +47,7 @@ def deliver(product: Path, archive: Path) -> None:
             raise
         copy_across(product, target)
     sync_folder(archive)
+    return new
 
 
 def copy_across(product: Path, target: Path) -> None:

@@ -1,6 +1,7 @@
 """The header of a product: the table ``config/keywords.csv`` applied to one exposure."""
 
 import math
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +13,14 @@ from scripts.lib.cards import (
     card,
     keyword_of,
     literal,
+    parse_value,
     quoted,
 )
 from scripts.lib.frame import BadFrame
 from scripts.lib.tables import read_table
 from scripts.lib.values import Exposure
 
+ALLOWED = re.compile(r"[A-Z0-9_-]{1,8}")
 SECTIONS = ("primary", "wcs", "eso", "rest")
 
 
@@ -152,19 +155,26 @@ def function_for(keyword: str):
 
 
 def _unlisted(exposure: Exposure, table: Keywords):
-    """Yield the raw frame's other cards as they are; what belongs to a foreign WCS is left out."""
+    """Yield the raw frame's other cards as they are, each keyword once.
+
+    Left out is what no product can hold: keywords that FITS does not allow, and cards without a
+    value. A text that goes on in CONTINUE cards is cut to one.
+    """
     raw = exposure.raw
+    seen = set()
     for place, image in enumerate(raw.images):
         keyword = keyword_of(image)
         if keyword in COMMENTARY:
             if keyword:
                 yield Entry(keyword, None, image)
-        elif table.rule(keyword) is None:
+        elif keyword not in seen and table.rule(keyword) is None and ALLOWED.fullmatch(keyword):
+            seen.add(keyword)
             value = raw.value_at(place)
-            if isinstance(value, str) and value.endswith("&"):
+            if value is None or value == "":
+                continue
+            if value != parse_value(image):
                 image = card(keyword, quoted(value))
-            if value is not None and value != "":
-                yield Entry(keyword, value, image)
+            yield Entry(keyword, value, image)
 
 
 def _formatted(value, form: str) -> tuple[object, str]:
