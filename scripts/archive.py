@@ -7,7 +7,7 @@ from scripts.lib.cards import CARD, Header, padded, read_header
 from scripts.lib.delivery import deliver
 from scripts.lib.log import logger, start_log
 from scripts.lib.night_frames import good_frames
-from scripts.lib.receipts import write_receipt
+from scripts.lib.receipts import promise_of, write_receipt
 from scripts.lib.sizes import data_size
 from scripts.lib.sums import add_at
 from scripts.lib.tables import read_table
@@ -93,8 +93,12 @@ if __name__ == "__main__":
     if not archive.is_dir():
         raise FileNotFoundError(f"archive: the directory {archive} does not exist; is it mounted?")
     receipt = Path(snakemake.output.receipt)
+    promise = promise_of(receipt)
+    promise.parent.mkdir(parents=True, exist_ok=True)
+    write_receipt(promise, rows)
     if made.is_dir():
         record = [r for row in rows for r in archive_product(made / row["product"], [row], archive)]
     else:
         record = archive_product(made, rows, archive)
     write_receipt(receipt, record)
+    promise.unlink()

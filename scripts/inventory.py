@@ -5,6 +5,7 @@ since make a further part of their sequence, so nothing is delivered twice.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.lib import ingested, names
@@ -13,7 +14,7 @@ from scripts.lib.keywords import compose
 from scripts.lib.log import logger, start_log
 from scripts.lib.night_frames import COLUMNS, sequences
 from scripts.lib.observatory import Observatory, expose, open_observatory
-from scripts.lib.receipts import read_receipts
+from scripts.lib.receipts import PROMISED, read_receipts
 from scripts.lib.tables import write_table
 from scripts.lib.times import iso
 
@@ -26,7 +27,12 @@ class BadNight(RuntimeError):
 
 
 def take_inventory(
-    raw: Path, arrivals: list[dict], receipts: list[dict], observatory: Observatory, cubes: bool
+    raw: Path,
+    arrivals: list[dict],
+    receipts: list[dict],
+    observatory: Observatory,
+    cubes: bool,
+    promises: Sequence[dict] = (),
 ) -> list[dict]:
     """Return a row of ``frames.csv`` for every frame of a night.
 
@@ -38,6 +44,8 @@ def take_inventory(
         Rows of what was delivered of this night.
     cubes : bool
         Whether a product is a cube of a sequence, or each frame.
+    promises : sequence of dict
+        Rows of what was about to be delivered when a run was killed: it may have been.
     """
     delivered = {row["file"]: {column: row[column] for column in COLUMNS} for row in receipts}
     frames, bad = judge(raw, arrivals, delivered, observatory)
@@ -49,8 +57,10 @@ def take_inventory(
         if arrival["file"] in frames
     }
     good, twins = without_twins(candidates, list(delivered.values()), raw)
-    taken = {row["sequence"] for row in delivered.values()}
-    named = name_sequences({name: frames[name] for name in good}, observatory, taken)
+    promised = {row["file"]: row["sequence"] for row in promises if row["file"] in good}
+    taken = {row["sequence"] for row in delivered.values()} | set(promised.values())
+    free = {name: frames[name] for name in good if name not in promised}
+    named = promised | name_sequences(free, observatory, taken)
     for name, row in good.items():
         row["sequence"] = named[name]
     for sequence, members in sequences(list(good.values())).items():
@@ -237,6 +247,7 @@ if __name__ == "__main__":
             snakemake.wildcards.night, snakemake.params.observatory, dict(snakemake.input.items())
         ),
         cubes=snakemake.params.products == "cubes",
+        promises=read_receipts(night_folder / "archived" / PROMISED),
     )
     good = sum(row["status"] == "ok" for row in rows)
     logger.info("%d frames: %d good, %d held back", len(rows), good, len(rows) - good)

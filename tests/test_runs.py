@@ -161,6 +161,22 @@ def test_a_killed_run_is_completed_by_the_next(tmp_path, telescope, stage):
     assert NOTHING in night.run()
 
 
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_frame_that_comes_after_a_kill_between_delivery_and_receipt(callisto, which):
+    truth = callisto.simulate()
+    biases = [row["file"] for row in truth if row["kind"] == "bias"]
+    contents = move_out(callisto, [biases[which]])
+    callisto.run()
+    (receipt,) = callisto.folder.glob("archived/*_C_bias.csv")
+    (callisto.folder / "archived/promised").mkdir(exist_ok=True)
+    receipt.rename(callisto.folder / "archived/promised" / receipt.name)
+    for name, content in contents.items():
+        (callisto.source / NIGHT / name).write_bytes(content)
+    callisto.run()
+    callisto.assert_delivered_once(truth)
+    assert not list(callisto.folder.glob("archived/promised/*"))
+
+
 def test_ingest_copies_only_what_is_missing(callisto):
     truth = callisto.simulate()
     late = [truth[5]["file"]]

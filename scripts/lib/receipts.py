@@ -2,6 +2,9 @@
 
 A receipt has one row per source frame: the frame's row of ``frames.csv``, and what was delivered.
 It is written last, so what has a receipt lies in the archive directory, or was collected from it.
+
+Before a delivery begins, its rows are written as a promise. If a run is killed between delivery and
+receipt, the promise keeps the frames together under the same name until the next run has found out.
 """
 
 from pathlib import Path
@@ -9,12 +12,18 @@ from pathlib import Path
 from scripts.lib.night_frames import COLUMNS
 from scripts.lib.tables import read_table, write_table
 
+PROMISED = "promised"
 DELIVERY = ["programme", "product_bytes", "product_datasum", "product_checksum", "delivered"]
 
 
 def write_receipt(path: Path, rows: list[dict]) -> None:
     """Write a receipt, whole or not at all."""
     write_table(path, COLUMNS + DELIVERY, rows)
+
+
+def promise_of(receipt: Path) -> Path:
+    """Return the path of the promise that goes before a receipt."""
+    return receipt.parent / PROMISED / receipt.name
 
 
 def read_receipts(archived: Path) -> list[dict[str, str]]:
