@@ -101,7 +101,7 @@ def test_no_good_frame_is_held_back(faulty_night):
 def test_fitsverify_finds_nothing_but_hyphens_in_column_names(faulty_night):
     for path in faulty_night.products():
         done = subprocess.run(["fitsverify", "-H", path], capture_output=True, text=True)
-        complaints = re.findall(r"\*\*\* (?:Warning|Error): +(.*)", done.stdout)
+        complaints = re.findall(r"\*\*\* (?:Warning|Error): +(.*)", done.stdout + done.stderr)
         others = [c for c in complaints if not re.match(r'Column #\d+: Name "[A-Z-]+" contains', c)]
         assert "Verification found" in done.stdout and not others, done.stdout
 
