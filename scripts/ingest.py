@@ -70,9 +70,9 @@ def copy_night(
         return ingest_frame(source, night, name, raw, settle)
 
     with ThreadPoolExecutor(streams) as pool:
-        before = {name for name in listing if (raw / name).is_file()}
         rows.update((row["file"], row) for row in pool.map(ingest, listing))
-    logger.info("%d frames at the source, %d had been copied before", len(listing), len(before))
+    failed = sum(rows[name]["status"] == "failed" for name in listing)
+    logger.info("%d frames at the source, %d of them could not be copied", len(listing), failed)
     return sorted(rows.values(), key=lambda row: row["file"])
 
 

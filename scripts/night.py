@@ -28,7 +28,7 @@ def summarise(telescope: str, night: str, rows: list[dict], receipts: list[dict]
     return {
         "telescope": telescope,
         "night": night,
-        "raw": len(rows),
+        "raw": len({row["file"] for row in rows}),
         "kinds": Counter(row["kind"] for row in good),
         "sequences": [_sequence(name, members) for name, members in sequences(rows).items()],
         "products": products_delivered(receipts),

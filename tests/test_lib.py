@@ -390,7 +390,8 @@ def test_sources_that_cannot_be_read_are_named(tmp_path):
 def test_planning_never_raises_for_a_source_out_of_reach(tmp_path):
     nowhere = str(tmp_path / "nowhere")
     assert listing_digest(nowhere, tmp_path, "20260305", date(2026, 3, 6)).startswith("unreadable")
-    assert is_complete(nowhere, tmp_path, "20260305")
+    config = {"source": nowhere, "workdir": str(tmp_path), "products": "cubes"}
+    assert is_complete(config, "20260305")
 
 
 def test_frames_that_could_not_be_copied_are_tried_again_once_a_day(tmp_path):

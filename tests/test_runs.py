@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from astropy.io import fits
 
+from scripts.lib.nights import recent_nights
 from tests.night import NIGHT, REPOSITORY, SNAKEMAKE, Night, read_csv
 
 NOTHING = "Nothing to be done"
@@ -387,16 +389,27 @@ def test_several_nights(callisto, nights):
 
 
 def test_missed_nights_are_caught_up(callisto):
-    from datetime import UTC, datetime
-
-    from scripts.lib.nights import recent_nights
-
     *_, missed, last = recent_nights(datetime.now(UTC), 3)
     callisto.simulate(night=missed)
     callisto.run(nights="")
     assert {line.split()[0] for line in callisto.transfer_log().splitlines()} == {missed, last}
     assert callisto.products()
     assert NOTHING in callisto.run(nights="")
+
+
+def test_a_missed_night_whose_late_frame_could_not_be_delivered_is_caught_up(callisto):
+    *_, missed, _ = recent_nights(datetime.now(UTC), 3)
+    truth = callisto.simulate(night=missed)
+    late = callisto.source / missed / truth[-1]["file"]
+    content = late.read_bytes()
+    late.unlink()
+    callisto.run(nights="")
+    late.write_bytes(content)
+    away = callisto.archive.rename(callisto.root / "away")
+    callisto.run(nights="", status=1)
+    away.rename(callisto.archive)
+    callisto.run(nights="")
+    callisto.assert_delivered_once(truth)
 
 
 def test_planning_and_pictures_change_nothing(callisto):

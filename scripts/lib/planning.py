@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.lib import ingested
 from scripts.lib.names import stem
 from scripts.lib.night_frames import sequences
-from scripts.lib.nights import last_night, parse_nights, recent_nights
+from scripts.lib.nights import parse_nights, recent_nights
 from scripts.lib.source import SourceError, digest, open_source
 from scripts.lib.tables import read_table
 
@@ -28,26 +28,30 @@ def wanted_nights(config: dict, now: datetime) -> list[str]:
     """
     if named := parse_nights(config["nights"]):
         return named
-    workdir = Path(config["workdir"])
-    last = last_night(now)
-    before = [night for night in recent_nights(now, config["lookback"]) if night != last]
-    missed = [n for n in before if not is_complete(config["source"], workdir / n, n)]
-    return [*missed, last]
+    *before, last = recent_nights(now, config["lookback"])
+    return [*(night for night in before if not is_complete(config, night)), last]
 
 
-def is_complete(source: str, folder: Path, night: str) -> bool:
-    """Tell whether nothing is to be done for a night: all delivered, or the source has none of it.
+def is_complete(config: dict, night: str) -> bool:
+    """Tell whether nothing is to be done for a night: all reported, or the source has none of it.
 
-    A source that cannot be reached has nothing; the last night's ingest tells of it.
+    A page alone proves nothing: it may be from before frames came late that could not be
+    delivered. A source that cannot be reached has nothing; the last night's ingest tells of it.
     """
     try:
-        listing = open_source(source).list(night)
+        listing = open_source(config["source"]).list(night)
     except SourceError:
         return True
+    folder = Path(config["workdir"]) / night
+    page, frames = folder / "night.html", folder / "frames.csv"
+    known = ingested.recorded(folder / "ingested.csv")
     if not listing:
         return True
-    known = ingested.recorded(folder / "ingested.csv")
-    return (folder / "night.html").exists() and digest(known | listing) == digest(known)
+    if digest(known | listing) != digest(known) or not (page.exists() and frames.exists()):
+        return False
+    cubes = config["products"] == "cubes"
+    reported = page.stat().st_mtime_ns >= frames.stat().st_mtime_ns
+    return reported and not undelivered(frames, folder / "archived", cubes, redeliver=False)
 
 
 def listing_digest(source: str, folder: Path, night: str, today: date) -> str:
