@@ -1,8 +1,9 @@
 """Simulate a night's raw frames as the observatory software Astra writes them.
 
 Used by the demo, the tests and the benchmarks. It knows nothing of the workflow's rules: headers
-come from ``config/simulate/astra.csv``, checksums and projections from astropy. The truth (pixel
-digests, world coordinates, faults) goes into a table beside the night.
+come from ``config/simulate/astra.csv``, checksums and projections from astropy, pixels from
+`scripts.lib.simulated_sky`. The truth (pixel digests, world coordinates, difficulties, faults) and
+the catalogue of the stars go into tables beside the night.
 """
 
 import argparse
@@ -10,14 +11,28 @@ import csv
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
+
+from scripts.lib.simulated_sky import (
+    LINEAR,
+    RADIAL,
+    Camera,
+    Shot,
+    Sky,
+    Stars,
+    aimed,
+    astropy_wcs,
+    dense_enough,
+    linear,
+    projection,
+    stretched,
+)
 
 TABLES = Path(__file__).parent.parent / "config" / "simulate"
 
@@ -28,10 +43,11 @@ def read_csv(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(line for line in stream if not line.startswith("#")))
 
 
-TRUTH = (
-    "file kind object filter exptime date_obs naxis1 naxis2 datasum pixels_sha256 ctype "
-    "crpix1 crpix2 crval1 crval2 cd1_1 cd1_2 cd2_1 cd2_2 flipped header_wcs_stale fault of"
-).split()
+DIFFICULTIES = "cloud fwhm trail starless mispointing".split()
+TRUTH = [
+    *"file kind object filter exptime date_obs naxis1 naxis2 datasum pixels_sha256 ctype".split(),
+    *(*LINEAR, *RADIAL, "flipped", "header_wcs_stale", *DIFFICULTIES, "fault", "of"),
+]
 KINDS = {  # IMAGETYP, ASTRATYP, share of a night's frames, most frames of a night
     "bias": ("Bias Frame", "calibration", 0.08, 20),
     "dark": ("Dark Frame", "calibration", 0.12, 30),
@@ -39,57 +55,16 @@ KINDS = {  # IMAGETYP, ASTRATYP, share of a night's frames, most frames of a nig
 }
 LATITUDE, LONGITUDE = -24.615667, -70.390278
 POINTING_OFFSET = 60.0  # arcsec
+SCALE_ERROR = 5e-4  # at most, of the camera's scale
+REFRACTION = 5e-4  # at most, relative stretch of the frame along some direction
+SEEING, SEEING_SWING, SEEING_PERIOD = 1.4, 0.3, 1.1  # arcsec, arcsec, hours
 FEWEST_TO_FLIP = 6  # frames of the main target
+FEWEST_FOR_EVENTS = 8  # frames of a target: fewer would meet all events at once
 STALE_AFTER_FLIP = 2  # frames that still carry the WCS from before a meridian flip
 LONGEST_SCIENCE = 9.9 * 3600  # s: from midnight to the morning
 OVERHEAD = 1.5  # s between two science exposures
-FWHM = 1.4  # arcsec
-STARS_PER_SQUARE_ARCMIN = 3.0
-FEWEST_STARS = 12  # in a frame, however small, unless that makes MOST_STARS in the field
-MOST_STARS = 4000
-STRAY = 130.0  # arcsec by which offset, flip and drift move a field from its target
 CARDS = read_csv("astra.csv")
-MARGIN = 256  # pixels by which the pool of noise is larger than a frame
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A row of cameras.csv, with the size in use."""
-
-    telescope: str
-    instrume: str
-    sensor: str
-    naxis1: int
-    naxis2: int
-    scale: float
-    pixel: float
-    bias: float
-    noise: float
-    parity: int
-    filter: str
-    other_filter: str
-    wcs: str
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One exposure to be simulated. Angles in degrees, times in s, moments in UTC."""
-
-    kind: str
-    start: datetime
-    exptime: float
-    filter: str
-    object: str = ""
-    ra: float = 10.0
-    dec: float = -24.0
-    number: int = 0
-    flipped: bool = False
-    wcs: dict = field(default_factory=dict)
-    header_wcs: dict = field(default_factory=dict)
-    cards: dict = field(default_factory=dict)
-    rows_less: int = 0
-    fault: str = ""
-    of: str = ""
+EVENTS = read_csv("events.csv")
 
 
 def read_camera(telescope: str, size: tuple[int, int] | None) -> Camera:
@@ -99,7 +74,14 @@ def read_camera(telescope: str, size: tuple[int, int] | None) -> Camera:
         raise ValueError(f"no telescope {telescope!r} in {TABLES / 'cameras.csv'}")
     types = Camera.__annotations__
     camera = Camera(**{key: types[key](value) for key, value in row.items()})
-    return replace(camera, naxis1=size[0], naxis2=size[1]) if size else camera
+    return cropped(camera, *size) if size else camera
+
+
+def cropped(camera: Camera, columns: int, rows: int) -> Camera:
+    """Return a camera that reads the middle of its frame only, without overscan."""
+    share = math.hypot(columns, rows) / math.hypot(camera.naxis1, camera.naxis2)
+    bend = camera.distortion * share**3
+    return replace(camera, naxis1=columns, naxis2=rows, distortion=bend, overscan=0)
 
 
 def plan_night(
@@ -161,18 +143,21 @@ def observe(
     The header's WCS is that of the pointing frame at the start of the action, or after the flip.
     """
     ra, dec, exptime = float(target["ra"]), float(target["dec"]), float(target["exptime"])
-    angle = rng.uniform(0, 2 * math.pi)
-    off = np.array([math.cos(angle), math.sin(angle)]) * POINTING_OFFSET / 3600
+    off = rng.uniform(0, 2 * math.pi)
+    stretch = stretched(
+        rng.uniform(-SCALE_ERROR, SCALE_ERROR), rng.uniform(0, REFRACTION), rng.uniform(0, 180)
+    )
     pointed: dict = {}
     for i in range(count):
         flipped = i >= flip
-        jump = np.array([20.0, -15.0]) / 3600 * flipped
-        sky = off + jump + rng.normal(0, 0.3 / 3600, 2) + i * 0.02 / 3600
-        true = tangent_wcs(camera, ra + sky[0] / math.cos(math.radians(dec)), dec + sky[1], flipped)
-        if i in (0, flip + STALE_AFTER_FLIP):
-            pointed = true
+        event = events(target["object"], i, count)
+        offset = event.pop("mispointing", POINTING_OFFSET)
+        east, north = np.array([math.cos(off), math.sin(off)]) * offset
+        east, north = (east, north) + rng.normal(0, 0.3, 2) + i * 0.02
+        if flipped:
+            east, north = east + 20.0, north - 15.0
         fraction = {0: 999_999, 1: 0}.get(i, int(rng.integers(1, 999_999)))
-        yield Shot(
+        shot = Shot(
             "science",
             clock.replace(microsecond=0) + timedelta(microseconds=fraction),
             exptime,
@@ -180,33 +165,34 @@ def observe(
             target["object"],
             ra,
             dec,
+            density=dense_enough(camera, float(target["density"])),
             flipped=flipped,
-            wcs=true,
-            header_wcs=pointed,
+            mispointing=math.hypot(east, north),
+            **{"fwhm": seeing(clock)} | event,
         )
+        shot = aimed(camera, shot, math.degrees(math.atan2(east, north)), stretch)
+        if i in (0, flip + STALE_AFTER_FLIP):
+            pointed = linear(shot.wcs)
+        yield replace(shot, header_wcs=pointed)
         clock += timedelta(seconds=exptime + OVERHEAD)
 
 
-def tangent_wcs(camera: Camera, ra: float, dec: float, flipped: bool) -> dict:
-    """Return a TAN WCS with its centre at ra, dec (degrees), 0.7 degrees off north."""
-    turn = math.radians(0.7 + 180 * flipped)
-    scale = camera.scale / 3600
+def seeing(moment: datetime) -> float:
+    """Return the width of the stars (arcsec), which varies slowly over the night."""
+    phase = 2 * math.pi * moment.timestamp() / 3600 / SEEING_PERIOD
+    return SEEING + SEEING_SWING * math.sin(phase)
+
+
+def events(target: str, number: int, count: int) -> dict:
+    """Return what goes wrong at one of a target's frames: values of a Shot's fields."""
+    if count < FEWEST_FOR_EVENTS:
+        return {}
     return {
-        "crpix1": camera.naxis1 / 2 + 0.5,
-        "crpix2": camera.naxis2 / 2 + 0.5,
-        "crval1": ra,
-        "crval2": dec,
-        "cd1_1": -camera.parity * scale * math.cos(turn),
-        "cd1_2": scale * math.sin(turn),
-        "cd2_1": camera.parity * scale * math.sin(turn),
-        "cd2_2": scale * math.cos(turn),
+        row["field"]: Shot.__annotations__[row["field"]](float(row["value"]))
+        for row in EVENTS
+        if row["object"] == target
+        and int(float(row["begin"]) * count) <= number <= int(float(row["end"]) * count)
     }
-
-
-def astropy_wcs(wcs: dict) -> WCS:
-    """Return a WCS table row as astropy has it."""
-    header = {"ctype1": "RA---TAN", "ctype2": "DEC--TAN", "cunit1": "deg", "cunit2": "deg"} | wcs
-    return WCS(fits.Header({key.upper(): value for key, value in header.items()}))
 
 
 @lru_cache(maxsize=8)
@@ -214,82 +200,6 @@ def wcs_cards(wcs: tuple[tuple[str, float], ...]) -> dict[str, fits.Card]:
     """Return the cards of a WCS, given as its items, as astropy formats them for Astra too."""
     cards = astropy_wcs(dict(wcs)).to_header().cards
     return {card.keyword: card for card in cards if card.keyword != "RADESYS"}
-
-
-def star_catalogue(camera: Camera, shot: Shot, seed: int) -> np.ndarray:
-    """Return ra, dec (degrees) and flux (ADU) of the stars around a target, brightest first."""
-    rng = np.random.default_rng([seed, round(shot.ra * 1000)])
-    frame = np.array([camera.naxis1, camera.naxis2]) * camera.scale / 60
-    field = frame + 2 * STRAY / 60
-    density = max(STARS_PER_SQUARE_ARCMIN, FEWEST_STARS / frame.prod())
-    count = min(MOST_STARS, round(density * field.prod()))
-    x, y = rng.uniform(-0.5, 0.5, (2, count)) * field[:, None] / 60
-    flux = np.sort(3e5 * 10 ** (-rng.power(2.0, count) * 2.2))[::-1]
-    return np.array([shot.ra + x / math.cos(math.radians(shot.dec)), shot.dec + y, flux]).T
-
-
-class Sky:
-    """Draws pixels; keeps a pool of noise and the catalogues of the targets seen.
-
-    Parameters
-    ----------
-    camera : Camera
-    seed : int
-        Of the stars; the noise also depends on telescope and night, so that no two are alike.
-    night : str
-    """
-
-    def __init__(self, camera: Camera, seed: int, night: str):
-        rng = np.random.default_rng([seed, int(night), *camera.telescope.encode()])
-        shape = (camera.naxis2 + MARGIN, camera.naxis1 + MARGIN)
-        self.camera, self.seed = camera, seed
-        self.noise = np.rint(rng.normal(0, camera.noise, shape)).astype(np.int32)
-        y, x = np.mgrid[: camera.naxis2, : camera.naxis1]
-        radius = np.hypot(x / camera.naxis1 - 0.5, y / camera.naxis2 - 0.5)
-        self.vignette = (1 - 0.25 * radius**2).astype(np.float32)
-        # One for all frames: fresh memory for each would cost page faults.
-        self.image = np.empty((camera.naxis2, camera.naxis1), np.int32)
-        self.catalogues: dict[str, np.ndarray] = {}
-
-    def pixels(self, shot: Shot) -> np.ndarray:
-        """Return a frame's pixels, uint16 of (rows, columns)."""
-        camera = self.camera
-        corner = divmod(shot.number * 7919 % (MARGIN * MARGIN), MARGIN)
-        noise = self.noise[
-            corner[0] : corner[0] + camera.naxis2, corner[1] : corner[1] + camera.naxis1
-        ]
-        level = {"bias": 0.0, "dark": 5.0, "flat": 0.0, "science": 20.0}[shot.kind] * shot.exptime
-        image = np.add(noise, int(camera.bias + level + shot.number % 13), out=self.image)
-        if shot.kind == "flat":
-            light = 20_000 * self.vignette
-            image += (light + np.sqrt(light) * noise / camera.noise).astype(np.int32)
-        if shot.wcs:
-            self.draw(shot, image, noise)
-        image[0, :2] = (0, 65535)
-        pixels = np.clip(image, 0, 65535, out=image).astype(np.uint16)
-        return pixels[: camera.naxis2 - shot.rows_less]
-
-    def draw(self, shot: Shot, image: np.ndarray, noise: np.ndarray) -> None:
-        """Add the stars of a frame to its image, scattered by the root of their counts."""
-        if shot.object not in self.catalogues:
-            self.catalogues[shot.object] = star_catalogue(self.camera, shot, self.seed)
-        ra, dec, flux = self.catalogues[shot.object].T
-        x, y = astropy_wcs(shot.wcs).wcs_world2pix(ra, dec, 0)
-        sigma = FWHM / 2.355 / self.camera.scale
-        half = math.ceil(4 * sigma)
-        rows, columns = image.shape
-        inside = (x > half) & (x < columns - half - 1) & (y > half) & (y < rows - half - 1)
-        x, y, flux = x[inside, None], y[inside, None], flux[inside, None, None]
-        ix, iy = x.round().astype(int), y.round().astype(int)
-        grid = np.arange(-half, half + 1)
-        profile_x = np.exp(-((grid + ix - x) ** 2) / (2 * sigma**2))
-        profile_y = np.exp(-((grid + iy - y) ** 2) / (2 * sigma**2))
-        peak = flux * shot.exptime / 10 / (2 * math.pi * sigma**2)
-        stamps = peak * profile_y[:, :, None] * profile_x[:, None, :]
-        scatter = np.sqrt(stamps) / self.camera.noise
-        for column, row, stamp, share in zip(ix[:, 0], iy[:, 0], stamps, scatter, strict=True):
-            box = np.s_[row - half : row + half + 1, column - half : column + half + 1]
-            image[box] += (stamp + share * noise[box]).astype(np.int32)
 
 
 def sidereal_time(mjd: float) -> float:
@@ -380,7 +290,7 @@ def frame_values(camera: Camera, shot: Shot) -> dict:
 def header_cards(camera: Camera, shot: Shot, completed: bool = True) -> list[fits.Card]:
     """Return the cards of a frame in Astra's order, without checksums."""
     values = frame_values(camera, shot)
-    solved = wcs_cards(tuple(shot.header_wcs.items())) if shot.header_wcs else {}
+    solved = wcs_cards(tuple(linear(shot.header_wcs).items())) if shot.header_wcs else {}
     wanted = {"always": True, "science": bool(shot.object), "completed": completed}
     wanted |= {"wcs": bool(solved), "unsolved": not solved}
     cards = []
@@ -446,10 +356,12 @@ def truth_row(camera: Camera, name: str, shot: Shot, data: bytes) -> dict:
         "naxis2": camera.naxis2 - shot.rows_less,
         "datasum": int(words) % 0xFFFFFFFF,
         "pixels_sha256": hashlib.sha256(data).hexdigest(),
-        "ctype": "TAN" if shot.wcs else "",
+        "ctype": projection(shot.wcs) if shot.wcs else "",
         **shot.wcs,
         "flipped": int(shot.flipped),
         "header_wcs_stale": int(stale),
+        # The plus makes a truth value 0 or 1.
+        **({name: +getattr(shot, name) for name in DIFFICULTIES} if shot.wcs else {}),
         "fault": shot.fault,
         "of": shot.of,
     }
@@ -538,7 +450,8 @@ def simulate(
     Parameters
     ----------
     output : Path
-        Gets the folder ``{night}`` and, unless ``truth`` says otherwise, ``{night}.truth.csv``.
+        Gets the folder ``{night}``, and the tables ``{night}.truth.csv`` and
+        ``{night}.stars.csv`` (ra, dec: degrees, ICRS, epoch 2016.0; mag: g; pmra, pmdec: mas/yr).
     frames : int
         Good frames; those with faults come on top.
     size : tuple of int, optional
@@ -546,6 +459,8 @@ def simulate(
     wcs : str, optional
         ``astra`` (as Astra writes it: of the pointing frame, stale after a flip) or ``none``;
         otherwise as the telescope's camera has it.
+    truth : Path, optional
+        In place of ``{night}.truth.csv``; the stars lie beside it.
     flats : int, optional
         Sky flats, each with its own exposure time, in place of a tenth of the frames or 10.
 
@@ -558,29 +473,66 @@ def simulate(
     """
     camera = read_camera(telescope, size)
     folder = Path(output) / night
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise FileExistsError(f"{folder} already holds files: remove them first")
-    sky = Sky(camera, seed, night)
     shots = plan_night(camera, night, frames, wcs or camera.wcs, seed, flats)
     named = [(shot, name_of(camera, shot)) for shot in shots]
     if faults:
         named += faulty_shots(shots, camera)
+    truth = Path(truth or Path(output) / f"{night}.truth.csv")
+    return write_frames(Sky(camera, seed, night), named, folder, truth)
+
+
+def simulate_shots(
+    camera: Camera, shots: list[Shot], folder: Path | str, seed: int = 1
+) -> list[dict]:
+    """Write frames of one's own choosing, and return the rows of their truth table.
+
+    Parameters
+    ----------
+    shots : list of Shot
+        Unlike each other in start (to the ms) and number; science frames from `aimed`. Those
+        of one place share their density; places lie a degree apart or are the same.
+    folder : Path
+        Gets the frames; ``{folder}.truth.csv`` and ``{folder}.stars.csv`` lie beside it.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder already holds files.
+    """
+    folder = Path(folder)
+    named = [(shot, name_of(camera, shot)) for shot in shots]
+    truth = folder.with_name(f"{folder.name}.truth.csv")
+    return write_frames(Sky(camera, seed), named, folder, truth)
+
+
+def write_frames(sky: Sky, named: list[tuple[Shot, str]], folder: Path, truth: Path) -> list[dict]:
+    """Write exposures under their names and the tables of truth and stars; return the truth."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError(f"{folder} already holds files: remove them first")
     rows = []
     for shot, name in named:
         data = stored(sky.pixels(shot))
         finished = shot.fault != "incomplete"
-        content = frame_bytes(header_cards(camera, shot, finished), data, finished)
+        content = frame_bytes(header_cards(sky.camera, shot, finished), data, finished)
         if shot.fault in BYTE_FAULTS:
             begin = len(content) - -(-len(data) // 2880) * 2880
             content = BYTE_FAULTS[shot.fault](content, begin)
         (folder / name).write_bytes(content)
-        rows.append(truth_row(camera, name, shot, data))
-    with open(truth or Path(output) / f"{night}.truth.csv", "w", newline="") as stream:
+        rows.append(truth_row(sky.camera, name, shot, data))
+    with open(truth, "w", newline="") as stream:
         writer = csv.DictWriter(stream, TRUTH, restval="")
         writer.writeheader()
         writer.writerows(rows)
+    write_stars(truth.with_name(f"{folder.name}.stars.csv"), sky.catalogue())
     return rows
+
+
+def write_stars(path: Path, stars: Stars) -> None:
+    """Write a catalogue of stars as a CSV table."""
+    formats = ("%.8f", "%.8f", "%.4f", "%.3f", "%.3f", "%.4f")
+    header = ",".join(Stars._fields)
+    np.savetxt(path, np.array(stars).T, formats, delimiter=",", header=header, comments="")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,12 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from scripts.simulate import BYTE_FAULTS, plan_night, read_camera, simulate, star_catalogue
+from scripts.lib.simulated_sky import Camera, Shot, Sky, aimed, beside
+from scripts.simulate import BYTE_FAULTS, plan_night, read_camera, simulate, simulate_shots
 
 NIGHT = "20260305"
+MIDNIGHT = datetime(2026, 3, 6, 4, tzinfo=UTC)
+AXES = ("RA---", "DEC--")
 SIZE = (64, 80)
 REPOSITORY = Path(__file__).parent.parent
 START = """SIMPLE BITPIX NAXIS NAXIS1 NAXIS2 BUNIT BLANK ORIGIN TELESCOP INSTRUME PI-COI OBSERVER"""
@@ -94,10 +99,37 @@ def hdu_sum(content: bytes) -> int:
 
 
 def true_wcs(row: dict) -> WCS:
-    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"})
-    for key in "crpix1 crpix2 crval1 crval2 cd1_1 cd1_2 cd2_1 cd2_2".split():
-        header[key] = row[key]
-    return WCS(header)
+    header = {f"CTYPE{i + 1}": f"{axis}{row['ctype']}" for i, axis in enumerate(AXES)}
+    keys = "crpix1 crpix2 crval1 crval2 cd1_1 cd1_2 cd2_1 cd2_2".split()
+    if row["ctype"] == "TAN-SIP":
+        header |= {"A_ORDER": 3, "B_ORDER": 3}
+        keys += "a_3_0 a_1_2 b_0_3 b_2_1".split()
+    return WCS(fits.Header(header | {key.upper(): row[key] for key in keys}))
+
+
+def true_stars(path: Path, row: dict) -> np.ndarray:
+    """Return x, y (pixels from 0), g and j of the catalogue's stars on a frame, brightest first."""
+    stars = np.genfromtxt(path, delimiter=",", names=True)
+    years = (Time(row["date_obs"]) - Time("J2016.0")).jd / 365.25
+    ra = stars["ra"] + years * stars["pmra"] / 3.6e6 / np.cos(np.radians(stars["dec"]))
+    dec = stars["dec"] + years * stars["pmdec"] / 3.6e6
+    wcs = true_wcs(row)
+    linear = np.array(wcs.wcs_world2pix(ra, dec, 0))
+    size = np.array([[row["naxis1"]], [row["naxis2"]]])
+    near = ((linear > -20) & (linear < size + 20)).all(axis=0)
+    x, y = wcs.all_world2pix(ra[near], dec[near], 0)
+    found = np.array([x, y, stars["mag"][near], stars["j"][near]]).T
+    edge = 12
+    inside = (found[:, :2] > edge) & (found[:, :2] < (row["naxis1"] - edge, row["naxis2"] - edge))
+    found = found[inside.all(axis=1)]
+    return found[np.argsort(found[:, 2])]
+
+
+def lonely(stars: np.ndarray, distance: float) -> np.ndarray:
+    """Return the stars without a neighbour within some pixels that is not much fainter."""
+    apart = np.hypot(*(stars[:, None, :2] - stars[None, :, :2]).T)
+    disturbed = (apart < distance) & (stars[:, 2][:, None] < stars[:, 2] + 4)
+    return stars[disturbed.sum(axis=0) == 1]
 
 
 def test_cards_are_in_astras_order(night, callisto, io):
@@ -210,41 +242,206 @@ def test_two_nights_share_no_pixels(tmp_path, callisto):
     assert not {r["pixels_sha256"] for r in rows} & {r["pixels_sha256"] for r in callisto.truth}
 
 
+def ideal(camera: Camera) -> Camera:
+    """Return a camera without defects."""
+    return replace(camera, hot=0.0, dead=0.0, dead_columns=0, scatter=0.0, gradient=0.0)
+
+
+def shot_of(camera: Camera, number: int = 0, kind: str = "science", **options) -> Shot:
+    """Return an exposure of 10 s without cosmic rays."""
+    start = MIDNIGHT.replace(second=number)
+    plain = {"object": "Field", "ra": 150.0, "dec": -60.0, "density": 15.0, "exptime": 10.0}
+    plain |= {"filter": camera.filter, "number": number, "cosmics": 0}
+    shot = Shot(kind, start, **plain | options)
+    return aimed(camera, shot, 30.0) if kind == "science" else shot
+
+
 @pytest.mark.parametrize("telescope", ["Callisto", "Io"])
-def test_stars_are_where_the_true_wcs_says(tmp_path, telescope):
-    size = (200, 240)
-    night = Written(tmp_path, telescope, 40, size=size)
-    camera = read_camera(telescope, size)
-    measured = 0
-    for row in night.science:
-        pixels = fits.getdata(night.folder / row["file"]).astype(float)
-        header = night.header(row)
-        ra, dec, flux = star_catalogue(camera, Place(row["object"], header), 1).T
-        x, y = true_wcs(row).wcs_world2pix(ra, dec, 0)
-        inside = (x > 12) & (x < size[0] - 13) & (y > 12) & (y < size[1] - 13)
-        distance = np.hypot(x[:, None] - x, y[:, None] - y)
-        np.fill_diagonal(distance, np.inf)
-        lonely = np.flatnonzero(inside & (distance.min(axis=0) > 25) & (flux > 20_000))
-        for star in lonely[:3]:
-            offset = centroid(pixels, x[star], y[star]) - np.array([x[star], y[star]])
-            assert np.abs(offset).max() < 0.3
-            measured += 1
-    assert measured >= 10
+@pytest.mark.parametrize("options", [{}, {"trail": 6.0}, {"mispointing": 90.0}])
+def test_stars_are_where_the_catalogue_and_the_true_wcs_say(tmp_path, telescope, options):
+    camera = replace(ideal(read_camera(telescope, (400, 480))), distortion=2.0)
+    shots = [shot_of(camera, i, flipped=bool(i % 2), density=12.0, **options) for i in range(4)]
+    measured = []
+    for row in simulate_shots(camera, shots, tmp_path / "frames"):
+        pixels = fits.getdata(tmp_path / "frames" / row["file"]).astype(float)
+        found = lonely(true_stars(tmp_path / "frames.stars.csv", row), 25)
+        bright = found[found[:, {"g": 2, "j": 3}[camera.band]] < camera.zero - 8.5]
+        for x, y, *_ in bright:
+            if pixels[round(y), round(x)] < 50_000:
+                measured.append(centroid(pixels, x, y) - (x, y))
+    assert len(measured) >= 8
+    assert np.abs(np.mean(measured, axis=0)).max() < 0.03
+    assert np.abs(measured).max() < 0.1
 
 
-class Place:
-    """What a catalogue is made for."""
-
-    def __init__(self, target: str, header: fits.Header):
-        self.object, self.ra, self.dec = target, header["RA"], header["DEC"]
-
-
-def centroid(pixels: np.ndarray, x: float, y: float, half: int = 6) -> np.ndarray:
+def centroid(pixels: np.ndarray, x: float, y: float, half: int = 10) -> np.ndarray:
     """Return the centre (x, y) of light above the sky around a place."""
-    left, low = round(x) - half, round(y) - half
-    box = pixels[low : low + 2 * half + 1, left : left + 2 * half + 1] - np.median(pixels)
-    rows, columns = np.indices(box.shape)
-    return np.array([(box * columns).sum(), (box * rows).sum()]) / box.sum() + (left, low)
+    light = pixels - np.median(pixels)
+    rows, columns = np.indices(pixels.shape)
+    for _ in range(10):
+        weight = light * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 2 / (half / 3) ** 2)
+        near = (abs(columns - x) <= half) & (abs(rows - y) <= half)
+        # A weight with the shape of the star halves the step: it is taken twice.
+        moved = [(weight * (axis - at))[near].sum() for axis, at in ((columns, x), (rows, y))]
+        x, y = np.array([x, y]) + 2 * np.array(moved) / weight[near].sum()
+    return np.array([x, y])
+
+
+def test_stars_move_with_the_years():
+    camera = ideal(read_camera("Io", (64, 80)))
+    stars = Sky(camera, 1).stars(shot_of(camera))
+    ra, dec = stars.at(datetime(2026, 1, 1, 12, tzinfo=UTC))
+    arcsec = np.array([(ra - stars.ra) * np.cos(np.radians(stars.dec)), dec - stars.dec]) * 3600
+    assert arcsec.std(axis=1) == pytest.approx([0.08, 0.08], rel=0.05)
+    assert arcsec[0] == pytest.approx(stars.pmra / 100, abs=1e-4)
+
+
+@pytest.mark.parametrize(("dec", "density"), [(-60.0, 2.0), (88.0, 2.0), (10.0, 0.2)])
+def test_a_field_is_as_dense_as_asked_for_and_wider_than_the_frame(dec, density):
+    camera = read_camera("Callisto", None)
+    sky = Sky(camera, 1)
+    shot = shot_of(camera, dec=dec, density=density)
+    sky.stars(shot)
+    stars = sky.catalogue()
+    away = np.hypot((stars.ra - 150) * np.cos(np.radians(stars.dec)) * 60, (stars.dec - dec) * 60)
+    assert (away < 12).sum() == pytest.approx(density * np.pi * 12**2, rel=0.2)
+    assert stars.mag.max() < 19 < sky.stars(shot).mag.max() < 20.5
+    brighter = [np.sum(stars.mag < limit) for limit in (17, 19)]
+    assert brighter[1] / brighter[0] == pytest.approx(10 ** (2 * 0.27), rel=0.4)
+    assert np.mean(stars.mag - stars.j) == pytest.approx(1.4, abs=0.1)
+
+
+@pytest.mark.parametrize(("telescope", "mag"), [("Io", 16.0), ("Callisto", 14.5)])
+def test_brightness_of_stars(telescope, mag):
+    camera = read_camera(telescope, SIZE)
+    assert 10 * 10 ** (0.4 * (camera.zero - mag)) == pytest.approx(4e4, rel=0.1)
+
+
+def test_clouds_dim_and_bad_seeing_widens():
+    camera = ideal(read_camera("Io", (300, 300)))
+    sky = Sky(camera, 1)
+    options = [{"starless": True}, {}, {"cloud": 1.0}, {"fwhm": 2.8}, {"trail": 10.0}]
+    images = [sky.pixels(shot_of(camera, exptime=2.0, **o)).astype(float) for o in options]
+    dark, *others = (image[1:] for image in images)
+    clear, cloudy, wide, trailed = (image - dark for image in others)
+    faint = clear < 3000
+    assert cloudy[faint].sum() / clear[faint].sum() == pytest.approx(10**-0.4, rel=0.02)
+    assert wide.sum() == pytest.approx(clear.sum(), rel=0.1)
+    assert trailed.sum() == pytest.approx(clear.sum(), rel=0.1)
+    assert clear.max() > 2 * trailed.max() and clear.max() > 2 * wide.max()
+
+
+def test_starless_frames_have_no_stars():
+    camera = ideal(read_camera("Io", (300, 300)))
+    sky = Sky(camera, 1)
+    with_stars, without = (
+        sky.pixels(shot_of(camera, starless=starless))[1:] for starless in (False, True)
+    )
+    assert without.max() < np.median(without) + 8 * without.std() < with_stars.max()
+    assert without.std() == pytest.approx(np.sqrt(camera.noise**2 + 400), rel=0.1)
+
+
+def test_mispointing_moves_the_field(tmp_path):
+    camera = ideal(read_camera("Callisto", (200, 200)))
+    shots = [shot_of(camera, i, mispointing=m, density=20.0) for i, m in enumerate((0.0, 30.0))]
+    first, second = simulate_shots(camera, shots, tmp_path / "frames")
+    assert (first["crval1"], first["crval2"]) == pytest.approx((150, -60))
+    moved = beside(150, -60, 30 / 3600, 30)
+    assert (second["crval1"], second["crval2"]) == pytest.approx(moved)
+    assert second["mispointing"] == 30
+    light, other = (fits.getdata(tmp_path / "frames" / r["file"]) for r in (first, second))
+    (x,), (y,) = true_wcs(second).all_world2pix([first["crval1"]], [first["crval2"]], 0)
+    dx, dy = round(99.5 - x), round(99.5 - y)
+    assert np.hypot(dx, dy) == pytest.approx(30 / camera.scale, abs=1)
+    same = other[max(0, -dy) : 200 - max(0, dy), max(0, -dx) : 200 - max(0, dx)]
+    here = light[max(0, dy) : 200 - max(0, -dy), max(0, dx) : 200 - max(0, -dx)]
+    bright, also = (image > np.median(image) + 300 for image in (here, same))
+    assert (bright & also).sum() > 0.6 * bright.sum() > 60
+    assert (light > np.median(light) + 300)[other > np.median(other) + 300].mean() < 0.3
+
+
+def test_dark_pattern_is_that_of_the_science_frames_and_grows_with_time():
+    camera = read_camera("Callisto", (200, 240))
+    sky = Sky(camera, 1)
+    darks = [
+        np.median([sky.pixels(shot_of(camera, i, "dark", exptime=t)) for i in range(9)], axis=0)
+        for t in (0.0, 10.0, 30.0)
+    ]
+    rate = (darks[1] - darks[0])[1:] / 10
+    assert np.median(rate) == pytest.approx(camera.dark, rel=0.03)
+    assert ((darks[2] - darks[0])[1:] / 30 - rate).std() < 3
+    hot, dead = rate > 150, rate < 8
+    assert hot.mean() == pytest.approx(camera.hot, abs=0.001)
+    assert dead.mean() == pytest.approx(camera.dead + 2 / 200, abs=0.002)
+    assert (dead.all(axis=0)).sum() == 2
+    usual = np.where(hot | dead, np.nan, rate)
+    assert np.nanmean(usual[-40:]) / np.nanmean(usual[:40]) > 1.2
+    science = sky.pixels(shot_of(camera, 20, starless=True))[1:] - darks[0][1:]
+    good = ~(hot | dead)
+    assert np.corrcoef(science[good], rate[good])[0, 1] > 0.7
+    assert np.median(science[hot]) > 5 * np.median(science[good])
+    assert np.abs(np.median(science[dead])) < camera.noise
+    assert (Sky(camera, 1, "20270101").dark == sky.dark).all()
+    assert (Sky(camera, 2).dark != sky.dark).any()
+
+
+def test_full_frames_have_an_overscan_and_keep_below_saturation():
+    io, callisto = (read_camera(name, None) for name in ("Io", "Callisto"))
+    pixels = Sky(io, 1).pixels(shot_of(io))
+    assert np.median(pixels[-40:]) == pytest.approx(io.bias, abs=13)
+    assert pixels[-40:].max() < io.bias + 13 + 7 * io.noise
+    assert np.median(pixels[:-40]) > io.bias + 300
+    assert (pixels >= 65535).any()
+    dark = Sky(callisto, 1).pixels(shot_of(callisto, kind="dark", exptime=30.0))
+    assert np.mean(dark >= 65535) < 0.001
+
+
+def test_cosmic_rays_are_few_pixels():
+    camera = ideal(read_camera("Io", (300, 300)))
+    sky = Sky(camera, 1)
+    clean, hit = (sky.pixels(shot_of(camera, kind="dark", cosmics=n)) for n in (0, 40))
+    touched = hit.astype(int) - clean
+    assert touched.min() == 0 and 40 <= (touched > 0).sum() < 400
+
+
+def test_frames_of_ones_own_choosing(tmp_path):
+    camera = read_camera("Callisto", (200, 240))
+    mirrored = replace(camera, parity=-camera.parity, rotation=77.0)
+    plain, turned = shot_of(camera, 0), shot_of(mirrored, 1)
+    stale = replace(shot_of(camera, 2), header_wcs=shot_of(camera, flipped=True).wcs)
+    rows = simulate_shots(camera, [plain, turned, stale], tmp_path / "frames", seed=5)
+    headers = [fits.getheader(tmp_path / "frames" / row["file"]) for row in rows]
+    assert [list(header) == keywords("solved") for header in headers] == [False, False, True]
+    assert headers[2]["CTYPE1"] == "RA---TAN"
+    assert [row["header_wcs_stale"] for row in rows] == [0, 0, 1]
+    first, second = (true_wcs(row).wcs.cd for row in rows[:2])
+    assert np.linalg.det(first) * np.linalg.det(second) < 0
+    assert np.degrees(np.arctan2(second[0, 1], second[1, 1])) == pytest.approx(77)
+
+
+def test_what_goes_wrong_in_a_night():
+    shots = plan_night(read_camera("Callisto", None), NIGHT, 500, "astra", 1)
+    science = [shot for shot in shots if shot.kind == "science"]
+    main = [shot for shot in science if shot.object == "Sp0805+0417"]
+    assert 0.1 < np.mean([shot.cloud > 0 for shot in main]) < 0.3
+    assert sum(shot.trail > 0 for shot in main) == sum(shot.cosmics > 50 for shot in main) == 1
+    assert sum(shot.mispointing > 120 for shot in main) == 1
+    assert not any(shot.starless for shot in science)
+    widths = [shot.fwhm for shot in science]
+    assert 1.1 <= min(widths) < 1.2 and 1.6 < np.percentile(widths, 95) <= 1.7
+    for shot in science:
+        matrix = np.array([[shot.wcs[f"cd{i}_{j}"] for j in (1, 2)] for i in (1, 2)])
+        scales = np.linalg.svd(3600 * matrix / 0.309, compute_uv=False) - 1
+        assert np.abs(scales).max() < 1.1e-3 and np.ptp(scales) < 5.1e-4
+
+
+def test_stars_of_a_night_are_written_beside_its_truth(callisto):
+    path = callisto.root / f"{NIGHT}.stars.csv"
+    stars = np.genfromtxt(path, delimiter=",", names=True)
+    assert stars.dtype.names == ("ra", "dec", "mag", "pmra", "pmdec", "j")
+    for row in callisto.science:
+        away = np.hypot(stars["ra"] - row["crval1"], stars["dec"] - row["crval2"])
+        assert (away < 0.05).sum() > 100
 
 
 def test_small_frames_have_stars(night):
