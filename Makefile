@@ -32,7 +32,7 @@ $(READY): requirements.txt constraints.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(TEST_READY): requirements-test.txt $(READY)
+$(TEST_READY): requirements-test.txt requirements-solving.txt $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	@touch $@
 

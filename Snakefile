@@ -28,6 +28,7 @@ wildcard_constraints:
 
 include: "rules/common.smk"
 include: "rules/raw.smk"
+include: "rules/solve.smk"
 include: "rules/header.smk"
 include: "rules/products.smk"
 include: "rules/archive.smk"

@@ -1,6 +1,6 @@
 """archive: products go to the archive directory, whole and once.
 
-Needs   a cube, or the frames of a sequence; {night}/frames.csv
+Needs   a cube, or the frames of a sequence; {night}/frames.csv, {night}/headered/held.csv
 Leaves  <archive>/{product}.fits, {night}/archived/{product}.csv (the receipt)
 """
 
@@ -10,6 +10,7 @@ rule archive:
     input:
         product=product,
         frames="{night}/frames.csv",
+        headered="{night}/headered",
     output:
         receipt=update("{night}/archived/{product}.csv"),
     log:

@@ -34,6 +34,10 @@ OBSERVATORY = {
     key: config[key] for key in ("telescope", "camera", "programme", "origin", "pi_coi")
 } | {"corrections": CORRECTIONS}
 
+# What frames are solved with: a change solves them anew.
+SOLVING = {key: config[key] for key in ("catalogue", "index", "solve", "dark")}
+SOLVED = config["solve"] != "never" and bool(config["catalogue"] or config["index"])
+
 
 def wanted_pages(wildcards):
     """Pages of the nights to bring up to date."""
@@ -50,6 +54,13 @@ def night_corrections(wildcards):
     """The night's correction file, if it has one."""
     path = correction_file(Path(CORRECTIONS), config["telescope"], wildcards.night)
     return [str(path)] if path.exists() else []
+
+
+def solved_tables(wildcards):
+    """Solutions of the night's science sequences, if they are to be solved."""
+    frames = Path(checkpoints.inventory.get(**wildcards).output.frames)
+    science = planning.science_sequences(frames) if SOLVED else []
+    return [f"{wildcards.night}/solved/{sequence}.fits" for sequence in science]
 
 
 def undelivered(wildcards):

@@ -1,7 +1,8 @@
 """header: the finished ESO headers of a night, apart from their pixels.
 
-Needs   {night}/frames.csv, {night}/raw/
+Needs   {night}/frames.csv, {night}/raw/, {night}/solved/ if frames are to be solved
 Leaves  {night}/headered/{sequence}.fits    header-only HDUs; for cubes also their METADATA
+        {night}/headered/held.csv           frames held back because they are unsolved
 """
 
 
@@ -12,6 +13,7 @@ rule header:
         frames="{night}/frames.csv",
         marker="{night}/raw/complete",
         corrections=night_corrections,
+        solved=solved_tables,
     output:
         headered=directory("{night}/headered"),
     log:
@@ -22,5 +24,6 @@ rule header:
         observatory=OBSERVATORY,
         products=config["products"],
         longitude=config["longitude"],
+        unsolved=config["unsolved"],
     script:
         "../scripts/header.py"

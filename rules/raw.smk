@@ -39,5 +39,6 @@ checkpoint inventory:
     params:
         observatory=OBSERVATORY,
         products=config["products"],
+        unsolved=config["unsolved"],
     script:
         "../scripts/inventory.py"

@@ -6,7 +6,7 @@ from pathlib import Path
 from scripts.lib.cards import CARD, Header, padded, read_header
 from scripts.lib.delivery import deliver
 from scripts.lib.log import logger, start_log
-from scripts.lib.night_frames import good_frames
+from scripts.lib.night_frames import HELD, good_frames
 from scripts.lib.receipts import promise_of, write_receipt
 from scripts.lib.sizes import data_size
 from scripts.lib.sums import add_at
@@ -88,7 +88,9 @@ def read_primary(path: Path) -> Header:
 if __name__ == "__main__":
     start_log(snakemake.log[0])
     made = Path(snakemake.input.product)
-    rows = frames_in(Path(snakemake.input.frames), made)
+    held = {row["file"]: row for row in read_table(Path(snakemake.input.headered) / HELD)}
+    every = frames_in(Path(snakemake.input.frames), made)
+    rows = [row for row in every if row["file"] not in held]
     archive = Path(snakemake.config["archive"])
     if not archive.is_dir():
         raise FileNotFoundError(f"archive: the directory {archive} does not exist; is it mounted?")
@@ -99,6 +101,6 @@ if __name__ == "__main__":
     if made.is_dir():
         record = [r for row in rows for r in archive_product(made / row["product"], [row], archive)]
     else:
-        record = archive_product(made, rows, archive)
-    write_receipt(receipt, record)
+        record = archive_product(made, rows, archive) if rows else []
+    write_receipt(receipt, record + [held[row["file"]] for row in every if row["file"] in held])
     promise.unlink()

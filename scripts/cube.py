@@ -10,7 +10,7 @@ from scripts.lib.cards import Header, padded, read_header
 from scripts.lib.durable import remove_parts, whole_file
 from scripts.lib.hdu import image_structure, sealed, without_structure
 from scripts.lib.log import start_log
-from scripts.lib.night_frames import frames_of
+from scripts.lib.night_frames import headered_frames
 from scripts.lib.pixels import dated_now, pixel_bytes, read_pixels
 from scripts.lib.sizes import data_size, padding
 from scripts.lib.sums import add_at
@@ -22,7 +22,8 @@ def write_cube(target: Path, frames: list[dict], raw: Path, headered: Path) -> N
     Parameters
     ----------
     frames : list of dict
-        Rows of ``frames.csv``, in time order: the planes.
+        Rows of ``frames.csv``, in time order: the planes. Without any an empty file is left, which
+        is not delivered.
     raw : Path
         Folder of the raw frames.
     headered : Path
@@ -35,6 +36,9 @@ def write_cube(target: Path, frames: list[dict], raw: Path, headered: Path) -> N
     ValueError
         If the frames are not of one size.
     """
+    if not frames:
+        with whole_file(target):
+            return
     sizes = {(int(row["naxis1"]), int(row["naxis2"])) for row in frames}
     if len(sizes) != 1:
         raise ValueError(f"{target.name}: frames of several sizes: {sorted(sizes)}")
@@ -68,10 +72,10 @@ def read_cube_headers(headered: Path) -> tuple[Header, bytes]:
 
 if __name__ == "__main__":
     start_log(snakemake.log[0])
-    sequence = snakemake.wildcards.sequence
+    sequence, headered = snakemake.wildcards.sequence, Path(snakemake.input.headered)
     write_cube(
         Path(snakemake.output.cube),
-        frames_of(Path(snakemake.input.frames), sequence),
+        headered_frames(Path(snakemake.input.frames), sequence, headered),
         Path(snakemake.input.marker).parent,
-        Path(snakemake.input.headered) / f"{sequence}.fits",
+        headered / f"{sequence}.fits",
     )

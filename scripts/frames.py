@@ -9,7 +9,7 @@ from scripts.lib.durable import whole_file, whole_folder
 from scripts.lib.hdu import image_structure, sealed, without_structure
 from scripts.lib.log import start_log
 from scripts.lib.names import stem
-from scripts.lib.night_frames import frames_of
+from scripts.lib.night_frames import headered_frames
 from scripts.lib.pixels import dated_now, pixel_bytes, read_pixels
 from scripts.lib.sizes import data_size, padding
 
@@ -64,11 +64,11 @@ def read_headers(headered: Path) -> Iterator[Header]:
 
 if __name__ == "__main__":
     start_log(snakemake.log[0])
-    sequence = snakemake.wildcards.sequence
+    sequence, headered = snakemake.wildcards.sequence, Path(snakemake.input.headered)
     write_frames(
         Path(snakemake.output.folder),
-        frames_of(Path(snakemake.input.frames), sequence),
+        headered_frames(Path(snakemake.input.frames), sequence, headered),
         Path(snakemake.input.marker).parent,
-        Path(snakemake.input.headered) / f"{sequence}.fits",
+        headered / f"{sequence}.fits",
         snakemake.threads,
     )

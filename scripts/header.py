@@ -14,17 +14,22 @@ from scripts.lib.hdu import empty_structure, sealed
 from scripts.lib.keywords import Entry, Keywords, compose
 from scripts.lib.log import logger, start_log
 from scripts.lib.metadata import cube_values, metadata_hdu
-from scripts.lib.night_frames import sequences
+from scripts.lib.night_frames import COLUMNS, HELD, sequences
 from scripts.lib.observatory import Observatory, expose, open_observatory
 from scripts.lib.pixel_wcs import pixel_wcs
 from scripts.lib.sidereal import sidereal_seconds
-from scripts.lib.sky_wcs import WrongWCS, header_wcs
-from scripts.lib.tables import read_table
+from scripts.lib.sky_wcs import WrongWCS, header_wcs, sky_wcs
+from scripts.lib.solving.table import Solved, read_solved
+from scripts.lib.tables import read_table, write_table
 from scripts.lib.values import Exposure
 
 
 def read_exposures(
-    raw: Path, frames: list[dict], observatory: Observatory, longitude: float
+    raw: Path,
+    frames: list[dict],
+    observatory: Observatory,
+    longitude: float,
+    solved: dict[str, Solved] | None,
 ) -> list[Exposure]:
     """Return the exposures of frames, with sidereal time and sky.
 
@@ -34,26 +39,64 @@ def read_exposures(
         Rows of ``frames.csv``.
     longitude : float
         Of the site, in degrees, east positive.
+    solved : dict of Solved or None
+        By file name; None if the frames were not to be solved.
     """
     exposures = []
     for row in frames:
         header, data_start = open_header(raw / row["file"])
         exposure = expose(row["file"], header, data_start, observatory)
-        exposures.append(exposure._replace(wcs=sky_or_pixels(row["file"], exposure, observatory)))
+        exposures.append(with_sky(row["file"], exposure, observatory, solved))
     lst = sidereal_seconds([e.frame.date_obs for e in exposures], longitude)
     return [e._replace(lst=seconds) for e, seconds in zip(exposures, lst, strict=True)]
 
 
-def sky_or_pixels(name: str, exposure: Exposure, observatory: Observatory) -> dict:
-    """Return the WCS of a frame: on the sky if it is science and has a credible one."""
+def with_sky(
+    name: str, exposure: Exposure, observatory: Observatory, solved: dict[str, Solved] | None
+) -> Exposure:
+    """Return an exposure with its world coordinates.
+
+    They are on the sky if the frame was solved; where nothing is solved, if its own header has
+    credible ones. Otherwise they stay pixels.
+    """
     if exposure.frame.kind.name != "science":
-        return exposure.wcs
+        return exposure
+    if solved is not None:
+        found = solved[name]
+        wcs = sky_wcs(found.wcs) if found.solved else exposure.wcs
+        return exposure._replace(wcs=wcs, solver=found.provenance)
     scale = observatory.camera.pixel_scale * exposure.frame.setting.xbinning
     try:
-        return header_wcs(exposure.raw, values.ra(exposure), values.dec(exposure), scale)
+        wcs = header_wcs(exposure.raw, values.ra(exposure), values.dec(exposure), scale)
+        return exposure._replace(wcs=wcs)
     except WrongWCS as error:
         logger.info("%s: no sky WCS: %s", name, error)
-        return pixel_wcs()
+        return exposure
+
+
+def held_back(frames: list[dict], solved: dict[str, Solved] | None, policy: str) -> list[dict]:
+    """Return the rows of frames that are held back because they are unsolved, with the reason.
+
+    Parameters
+    ----------
+    policy : str
+        ``unsolved`` of the configuration: deliver or hold.
+    """
+    if solved is None or policy != "hold":
+        return []
+    unsolved = [row for row in frames if not solved[row["file"]].solved]
+    return [row | {"status": "held", "reason": solved[row["file"]].provenance} for row in unsolved]
+
+
+def check_held(held: list[dict], rows: list[dict], max_held: float) -> None:
+    """Raise RuntimeError if more than the share ``max_held`` of a night's frames is held back."""
+    count = len(held) + sum(row["status"] == "held" for row in rows)
+    if held and count > max_held * len(rows):
+        raise RuntimeError(
+            f"{len(held)} frames unsolved; with them {count} of {len(rows)} frames are held back, "
+            f"more than max_held {max_held} allows. Are catalogue and camera right? If so, run "
+            "again with --config unsolved=deliver, or max_held=1"
+        )
 
 
 def sequence_headers(
@@ -96,10 +139,25 @@ if __name__ == "__main__":
     )
     raw = Path(snakemake.input.marker).parent
     cube = snakemake.params.products == "cubes"
+    tables = {Path(path).stem: read_solved(Path(path)) for path in snakemake.input.solved}
+    rows = read_table(Path(snakemake.input.frames))
+    held = [
+        row
+        for sequence, frames in sequences(rows).items()
+        for row in held_back(frames, tables.get(sequence), snakemake.params.unsolved)
+    ]
+    check_held(held, rows, snakemake.config["max_held"])
+    unsolved = {row["file"] for row in held}
     with whole_folder(Path(snakemake.output.headered)) as folder:
-        for sequence, frames in sequences(read_table(Path(snakemake.input.frames))).items():
+        write_table(folder / HELD, COLUMNS, held)
+        for sequence, frames in sequences(rows).items():
+            frames = [row for row in frames if row["file"] not in unsolved]
+            if not frames:
+                continue
             try:
-                exposures = read_exposures(raw, frames, observatory, snakemake.params.longitude)
+                exposures = read_exposures(
+                    raw, frames, observatory, snakemake.params.longitude, tables.get(sequence)
+                )
             except BadFrame as error:
                 # Delivered before, and gone or judged otherwise since: of no concern to the rest.
                 logger.warning("%s: no headers: %s", sequence, error)

@@ -14,7 +14,7 @@ from scripts.lib.keywords import compose
 from scripts.lib.log import logger, start_log
 from scripts.lib.night_frames import COLUMNS, sequences
 from scripts.lib.observatory import Observatory, expose, open_observatory
-from scripts.lib.receipts import PROMISED, read_receipts
+from scripts.lib.receipts import PROMISED, delivered_rows, read_receipts, withheld_rows
 from scripts.lib.tables import write_table
 from scripts.lib.times import iso
 
@@ -33,6 +33,7 @@ def take_inventory(
     observatory: Observatory,
     cubes: bool,
     promises: Sequence[dict] = (),
+    deliver_unsolved: bool = True,
 ) -> list[dict]:
     """Return a row of ``frames.csv`` for every frame of a night.
 
@@ -41,14 +42,20 @@ def take_inventory(
     arrivals : list of dict
         Rows of the ingested night.
     receipts : list of dict
-        Rows of what was delivered of this night.
+        Rows of what was delivered of this night, or held back as unsolved.
     cubes : bool
         Whether a product is a cube of a sequence, or each frame.
     promises : sequence of dict
         Rows of what was about to be delivered when a run was killed: it may have been.
+    deliver_unsolved : bool
+        Whether frames that an earlier run held back as unsolved are tried again.
     """
-    delivered = {row["file"]: {column: row[column] for column in COLUMNS} for row in receipts}
+    known = [{column: row[column] for column in COLUMNS} for row in receipts]
+    delivered = {row["file"]: row for row in delivered_rows(known)}
+    unsolved = {row["file"]: row for row in ([] if deliver_unsolved else withheld_rows(known))}
+    arrivals = [arrival for arrival in arrivals if arrival["file"] not in unsolved]
     frames, bad = judge(raw, arrivals, delivered, observatory)
+    bad += [held(name, row["reason"]) for name, row in unsolved.items()]
     candidates = {
         arrival["file"]: describe_row(
             frames[arrival["file"]], arrival, observatory.telescope.number
@@ -58,7 +65,7 @@ def take_inventory(
     }
     good, twins = without_twins(candidates, list(delivered.values()), raw)
     promised = {row["file"]: row["sequence"] for row in promises if row["file"] in good}
-    taken = {row["sequence"] for row in delivered.values()} | set(promised.values())
+    taken = {row["sequence"] for row in known} | set(promised.values())
     free = {name: frames[name] for name in good if name not in promised}
     named = promised | name_sequences(free, observatory, taken)
     for name, row in good.items():
@@ -248,6 +255,7 @@ if __name__ == "__main__":
         ),
         cubes=snakemake.params.products == "cubes",
         promises=read_receipts(night_folder / "archived" / PROMISED),
+        deliver_unsolved=snakemake.params.unsolved == "deliver",
     )
     good = sum(row["status"] == "ok" for row in rows)
     logger.info("%d frames: %d good, %d held back", len(rows), good, len(rows) - good)

@@ -23,16 +23,19 @@ SIZE = None if FULL else (64, 80)
 class Night:
     """A telescope with a source, a working directory and an archive directory below ``root``."""
 
-    def __init__(self, root: Path, telescope: str, repository: Path = REPOSITORY):
+    def __init__(
+        self, root: Path, telescope: str, repository: Path = REPOSITORY, size: tuple | None = SIZE
+    ):
         self.root, self.telescope, self.repository = root, telescope, repository
+        self.size = size
         self.source, self.archive = root / "source", root / "archive"
         self.workdir = root / "work"
         self.folder = self.workdir / NIGHT
         self.archive.mkdir(parents=True)
         self.source.mkdir()
         config = yaml.safe_load((REPOSITORY / f"config/{telescope.lower()}.yaml").read_text())
-        if SIZE:
-            config["camera"] |= {"naxis1": SIZE[0], "naxis2": SIZE[1]}
+        if size:
+            config["camera"] |= {"naxis1": size[0], "naxis2": size[1]}
         config |= {"source": str(self.source), "workdir": str(self.workdir)}
         config |= {"archive": str(self.archive), "nights": NIGHT, "settle": 0.2, "max_held": 1}
         self.config = root / "config.yaml"
@@ -40,7 +43,7 @@ class Night:
 
     def simulate(self, frames: int = 14, night: str = NIGHT, **options) -> list[dict]:
         """Write raw frames to the source and return their truth."""
-        return simulate(self.telescope, night, self.source, frames, SIZE, **options)
+        return simulate(self.telescope, night, self.source, frames, self.size, **options)
 
     def command(self, *options: str, **config) -> list[str]:
         settings = [f"{key}={value}" for key, value in config.items()]
@@ -63,6 +66,10 @@ class Night:
         output = done.stdout + done.stderr
         assert done.returncode == status, output[-6000:]
         return output
+
+    def stars(self) -> str:
+        """Return the catalogue of the simulated night's stars."""
+        return str(self.source / f"{NIGHT}.stars.csv")
 
     def frames(self) -> list[dict]:
         return read_csv(self.folder / "frames.csv")

@@ -22,12 +22,34 @@ class BadFrame(ValueError):
 
 
 class Camera(NamedTuple):
-    """A camera: INSTRUME as Astra writes it, full size in pixels, and scale in arcsec/pixel."""
+    """A camera, as ``camera`` of the configuration describes it.
+
+    Attributes
+    ----------
+    name : str
+        INSTRUME as Astra writes it.
+    naxis1, naxis2 : int
+        Size of a full frame, pixels.
+    pixel_scale : float
+        Arcsec a pixel, without binning.
+    rotation : float
+        Position angle of +y, degrees, on either side of the pier.
+    parity : int
+        1 as the sky is seen, -1 mirrored.
+    band : str
+        Catalogue magnitude by which its stars are ranked: g or j.
+    fixed_pattern : bool
+        Whether stars stand out only once a dark is subtracted.
+    """
 
     name: str
     naxis1: int
     naxis2: int
     pixel_scale: float
+    rotation: float = 0.0
+    parity: int = 1
+    band: str = "g"
+    fixed_pattern: bool = False
 
 
 class Setting(NamedTuple):

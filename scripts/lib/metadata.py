@@ -4,14 +4,9 @@ The survey's reader makes each plane a frame again. It takes every column of MET
 of the frame's header, so columns are named exactly as keywords, hyphens included.
 """
 
-import numpy as np
-
-from scripts.lib.cards import card, quoted
-from scripts.lib.checksum import data_sum
-from scripts.lib.hdu import sealed
+from scripts.lib.bintable import Column, table_hdu
 from scripts.lib.keywords import Keywords
 from scripts.lib.pixel_wcs import linear_pixel_wcs
-from scripts.lib.sizes import padding
 from scripts.lib.values import Exposure, date_end, jd_end, mjd_end
 
 EXTNAME = "METADATA"
@@ -43,29 +38,11 @@ def metadata_hdu(names: list[str], frames: list[dict], table: Keywords) -> bytes
         Keyword and value of each plane's finished header, in the order of the planes.
     """
     columns = {"FILENAME": names} | _columns(frames, table)
-    arrays = {keyword: _column(values) for keyword, values in columns.items()}
-    rows = np.zeros(len(names), [(keyword, array.dtype) for keyword, (array, _) in arrays.items()])
-    for keyword, (array, _) in arrays.items():
-        rows[keyword] = array
-    data = rows.tobytes()
-    data += padding(len(data))
-    cards = [
-        card("XTENSION", quoted("BINTABLE"), "one row for each plane of the cube"),
-        card("BITPIX", "8", "bytes"),
-        card("NAXIS", "2", "rows and columns"),
-        card("NAXIS1", str(rows.dtype.itemsize), "bytes in a row"),
-        card("NAXIS2", str(len(rows)), "rows"),
-        card("PCOUNT", "0", "no heap"),
-        card("GCOUNT", "1", ""),
-        card("TFIELDS", str(len(arrays)), "columns"),
-        card("EXTNAME", quoted(EXTNAME), "keywords of each plane, in their order"),
-    ]
-    for number, (keyword, (_, form)) in enumerate(arrays.items(), 1):
-        cards.append(card(f"TTYPE{number}", quoted(keyword), ""))
-        cards.append(card(f"TFORM{number}", quoted(form), ""))
-        if unit := table.unit(keyword):
-            cards.append(card(f"TUNIT{number}", quoted(unit), ""))
-    return sealed(cards, data_sum(data)) + data
+    return table_hdu(
+        EXTNAME,
+        "keywords of each plane, in their order",
+        [Column(keyword, values, table.unit(keyword)) for keyword, values in columns.items()],
+    )
 
 
 def _columns(frames: list[dict], table: Keywords) -> dict[str, list]:
@@ -101,19 +78,3 @@ def _is_wcs(keyword: str, table: Keywords) -> bool:
 
 def _without_wcs(frame: dict, table: Keywords) -> dict:
     return {keyword: value for keyword, value in frame.items() if not _is_wcs(keyword, table)}
-
-
-def _column(values: list) -> tuple[np.ndarray, str]:
-    """Return a column as FITS stores it, and its TFORM: logical, 64-bit integer, double or text."""
-    present = [value for value in values if value is not None]
-    kinds = {type(value) for value in present}
-    complete = len(present) == len(values)
-    if kinds == {bool} and complete:
-        return np.array([b"T" if value else b"F" for value in values], "S1"), "L"
-    if kinds == {int} and complete:
-        return np.array(values, ">i8"), "K"
-    if kinds and kinds <= {int, float}:
-        return np.array([np.nan if value is None else value for value in values], ">f8"), "D"
-    text = ["" if value is None else str(value) for value in values]
-    width = max(1, *map(len, text))
-    return np.array(text, f"S{width}"), f"{width}A"

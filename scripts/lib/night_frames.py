@@ -4,6 +4,9 @@ from pathlib import Path
 
 from scripts.lib.tables import read_table
 
+# In the folder of finished headers: rows of the frames held back because they are unsolved.
+HELD = "held.csv"
+
 COLUMNS = [
     "file",
     "kind",
@@ -49,3 +52,17 @@ def frames_of(path: Path, sequence: str) -> list[dict]:
     if not frames:
         raise LookupError(f"{path}: no frame of sequence {sequence}; see its column sequence")
     return frames
+
+
+def headered_frames(path: Path, sequence: str, headered: Path) -> list[dict]:
+    """Return the frames of a sequence that are to be delivered; none if all are held back.
+
+    Parameters
+    ----------
+    path : Path
+        The night's table.
+    headered : Path
+        Folder of finished headers, which also names the frames held back there.
+    """
+    held = {row["file"] for row in read_table(headered / HELD)}
+    return [row for row in frames_of(path, sequence) if row["file"] not in held]

@@ -18,6 +18,11 @@ def pixel_wcs(axes: int = 2) -> dict:
 
 
 def linear_pixel_wcs() -> dict:
-    """Return `pixel_wcs` of a frame with a CD matrix, to stand in one table beside sky frames."""
+    """Return `pixel_wcs` of a frame with all keywords that a sky frame beside it has.
+
+    In one table of both every value must be a number: a reader that makes keywords of the columns
+    cannot write NaN.
+    """
     wcs = {key: value for key, value in pixel_wcs().items() if not key.startswith("CDELT")}
-    return wcs | {"CD1_1": 1.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1.0}
+    wcs |= {"CD1_1": 1.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1.0}
+    return wcs | {"LONPOLE": 180.0, "LATPOLE": 0.0, "PA": 0.0}

@@ -87,3 +87,9 @@ def undelivered(frames: Path, archived: Path, cubes: bool, redeliver: bool) -> l
         for name, members in sequences(read_table(frames)).items()
     ]
     return [receipt for receipt in receipts if redeliver or not receipt.exists()]
+
+
+def science_sequences(frames: Path) -> list[str]:
+    """Return the names of a night's science sequences."""
+    every = sequences(read_table(frames))
+    return [name for name, members in every.items() if members[0]["kind"] == "science"]

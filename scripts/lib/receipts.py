@@ -1,7 +1,8 @@
 """Receipts: the record that a product, or a sequence's frames, were delivered.
 
 A receipt has one row per source frame: the frame's row of ``frames.csv``, and what was delivered.
-It is written last, so what has a receipt lies in the archive directory, or was collected from it.
+Frames that were held back because they are unsolved have a row too, with the reason. A receipt is
+written last, so what has one lies in the archive directory, or was collected from it.
 
 Before a delivery begins, its rows are written as a promise. If a run is killed between delivery and
 receipt, the promise keeps the frames together under the same name until the next run has found out.
@@ -31,6 +32,17 @@ def read_receipts(archived: Path) -> list[dict[str, str]]:
     return [row for path in sorted(archived.glob("[!.]*.csv")) for row in read_table(path)]
 
 
+def delivered_rows(rows: list[dict]) -> list[dict]:
+    """Return the receipts' rows of frames that were delivered."""
+    return [row for row in rows if row["status"] == "ok"]
+
+
+def withheld_rows(rows: list[dict]) -> list[dict]:
+    """Return the receipts' rows of frames that were held back, and not delivered later."""
+    done = {row["file"] for row in delivered_rows(rows)}
+    return [row for row in rows if row["status"] == "held" and row["file"] not in done]
+
+
 def products_delivered(rows: list[dict]) -> list[str]:
     """Return the names of the products in receipts' rows, each once."""
-    return list(dict.fromkeys(row["product"] for row in rows))
+    return list(dict.fromkeys(row["product"] for row in delivered_rows(rows)))

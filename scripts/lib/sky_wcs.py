@@ -6,9 +6,10 @@ section 8.2). Frames without a sky: `scripts.lib.pixel_wcs`.
 
 import math
 
-from astropy.wcs import Wcsprm
+import numpy as np
 
 from scripts.lib.cards import Header, HeaderError
+from scripts.lib.solving.tangent import TangentWCS, distance, to_sky
 
 # A header's own WCS counts as the frame's if it lies where the telescope pointed, at its scale.
 FARTHEST = 0.5  # degrees from RA, DEC to the centre of the frame
@@ -50,7 +51,8 @@ def header_wcs(raw: Header, ra: float, dec: float, pixel_scale: float) -> dict:
     if abs(cosine) > SCALE_TOLERANCE:
         raise WrongWCS("its axes are not at right angles")
     middle = ((raw.value("NAXIS1") + 1) / 2, (raw.value("NAXIS2") + 1) / 2)
-    off = distance(*sky_position(wcs, *middle), ra, dec)
+    (ra0,), (dec0,) = to_sky(tangent_wcs(wcs), middle)
+    off = distance(ra0, dec0, ra, dec)
     if not off <= FARTHEST:
         raise WrongWCS(f"its centre is {off:.2f} degrees from RA, DEC")
     return wcs
@@ -90,21 +92,27 @@ def _or(value, default):
     return default if value is None else value
 
 
-def sky_position(wcs: dict, x: float, y: float) -> tuple[float, float]:
-    """Return right ascension and declination (degrees) of a pixel, counted from 1."""
-    prm = Wcsprm()
-    prm.ctype = SKY_TYPES
-    prm.crpix = [wcs["CRPIX1"], wcs["CRPIX2"]]
-    prm.crval = [wcs["CRVAL1"], wcs["CRVAL2"]]
-    prm.cd = [[wcs["CD1_1"], wcs["CD1_2"]], [wcs["CD2_1"], wcs["CD2_2"]]]
-    return tuple(prm.p2s([[x, y]], 1)["world"][0])
+def tangent_wcs(wcs: dict) -> TangentWCS:
+    """Return the linear part of a WCS as keywords."""
+    cd = 3600 * np.array([[wcs[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)])
+    return TangentWCS(wcs["CRVAL1"], wcs["CRVAL2"], wcs["CRPIX1"], wcs["CRPIX2"], cd)
 
 
-def distance(ra1: float, dec1: float, ra2: float, dec2: float) -> float:
-    """Return the angle between two directions, all in degrees (haversine formula)."""
-    ra1, dec1, ra2, dec2 = map(math.radians, (ra1, dec1, ra2, dec2))
-    square = (
-        math.sin((dec2 - dec1) / 2) ** 2
-        + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
-    )
-    return math.degrees(2 * math.asin(math.sqrt(min(square, 1.0))))
+def sky_wcs(wcs: TangentWCS) -> dict:
+    """Return a WCS as keywords, with PA."""
+    cd = wcs.cd / 3600
+    return {
+        "WCSAXES": 2,
+        "CTYPE1": SKY_TYPES[0],
+        "CTYPE2": SKY_TYPES[1],
+        "CUNIT1": "deg",
+        "CUNIT2": "deg",
+        "CRPIX1": wcs.x,
+        "CRPIX2": wcs.y,
+        "CRVAL1": wcs.ra,
+        "CRVAL2": wcs.dec,
+        **{f"CD{i}_{j}": float(cd[i - 1, j - 1]) for i in (1, 2) for j in (1, 2)},
+        "LONPOLE": 180.0,
+        "LATPOLE": wcs.dec,
+        "PA": wcs.rotation,
+    }

@@ -24,7 +24,8 @@ class Programme(NamedTuple):
 class Exposure(NamedTuple):
     """All that the header of one product frame is made of.
 
-    ``lst`` is in seconds, ``now`` is when the header is written (UTC).
+    ``lst`` is in seconds, ``now`` is when the header is written (UTC), ``solver`` says in one line
+    where the sky coordinates are from.
     """
 
     raw: Header
@@ -34,6 +35,7 @@ class Exposure(NamedTuple):
     lst: float
     now: object
     wcs: dict
+    solver: str = ""
 
 
 def origin(e: Exposure) -> str:
@@ -132,6 +134,10 @@ def radesys(e: Exposure) -> str:
 def equinox(e: Exposure) -> float | None:
     """Only FK5 has an equinox: the ICRS is not tied to one (FITS 8.3)."""
     return 2000.0 if radesys(e) == "FK5" else None
+
+
+def solver(e: Exposure) -> str:
+    return e.solver
 
 
 def dpr_catg(e: Exposure) -> str:

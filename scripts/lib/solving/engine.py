@@ -1,0 +1,83 @@
+"""The astrometry.net engine as a blind fallback: any rotation, wrong scale, large pointing errors.
+
+Lang et al. (2010), AJ 139, 1782. It needs the optional package ``astrometry`` (GPL) and index
+files. Its own WCS is rough, so it only becomes a prior: the match that counts is our own.
+"""
+
+import math
+from pathlib import Path
+
+from scripts.lib.solving.centroids import Stars
+from scripts.lib.solving.fitting import FREE
+from scripts.lib.solving.solver import FARTHEST, Orientation, Prior, middle
+from scripts.lib.solving.tangent import TangentWCS, moved_to
+
+MOST_STARS = 60  # more junk than this costs seconds
+SCALE = 0.03  # relative
+LOG_ODDS = 14.0  # natural logarithm, at which the engine stops
+
+
+class EngineError(RuntimeError):
+    """The engine cannot be used; the message says what is missing."""
+
+
+class Engine:
+    """The astrometry.net engine on a folder of index files.
+
+    Raises
+    ------
+    EngineError
+        If the package or the index files are missing.
+    """
+
+    def __init__(self, folder: Path):
+        try:
+            import astrometry
+        except ImportError as error:
+            raise EngineError(
+                "index is set, but the package astrometry is missing: pip install astrometry"
+            ) from error
+        files = sorted(folder.glob("*.fits"))
+        if not files:
+            raise EngineError(f"index: no index files (*.fits) in {folder}")
+        self._package, self._solver = astrometry, astrometry.Solver(files)
+
+    def prior(
+        self, stars: Stars, ra: float, dec: float, mount: Orientation, shape: tuple[int, int]
+    ) -> Prior | None:
+        """Return where the engine has a frame, or None if it finds no match.
+
+        Parameters
+        ----------
+        stars : Stars
+            Brightest first.
+        ra, dec : float
+            Pointing, degrees.
+        shape : tuple of int
+            Rows and columns of the frame.
+        """
+        package = self._package
+        solution = self._solver.solve(
+            stars=[(float(x), float(y)) for x, y in stars.xy[:MOST_STARS]],
+            size_hint=package.SizeHint(mount.scale * (1 - SCALE), mount.scale * (1 + SCALE)),
+            position_hint=package.PositionHint(ra % 360, dec, FARTHEST),
+            solution_parameters=package.SolutionParameters(
+                sip_order=0,
+                tune_up_logodds_threshold=None,
+                output_logodds_threshold=LOG_ODDS,
+                logodds_callback=lambda _: package.Action.STOP,
+            ),
+        )
+        if not solution.has_match():
+            return None
+        wcs = moved_to(_read_wcs(solution.best_match().wcs_fields), *middle(shape))
+        return Prior("engine", wcs, 30.0, math.radians(0.5), 0.01, FREE)
+
+
+def _read_wcs(fields: dict) -> TangentWCS:
+    """Return the WCS of the engine's keywords."""
+    import numpy as np
+
+    value = {keyword: found for keyword, (found, _) in fields.items()}
+    cd = 3600 * np.array([[value[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)], float)
+    return TangentWCS(value["CRVAL1"], value["CRVAL2"], value["CRPIX1"], value["CRPIX2"], cd)

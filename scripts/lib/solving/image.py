@@ -1,0 +1,161 @@
+"""A raw frame as an image to find stars on: stamps at full resolution, and a binned picture.
+
+Only finding and centring sees dark-subtracted, despiked pixels; products keep the raw ones.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+OFFSET = 32768  # BZERO: pixels are stored signed
+SATURATION = 65_000  # ADU
+
+
+class Dark(NamedTuple):
+    """The fixed pattern of a camera at one exposure time.
+
+    Attributes
+    ----------
+    pattern : numpy.ndarray
+        ADU above the median, float32, shape (rows, columns).
+    good : numpy.ndarray
+        False where a pixel is hot or dead.
+    """
+
+    pattern: np.ndarray
+    good: np.ndarray
+
+
+class Image:
+    """Pixels of a raw frame; read only where and when they are asked for.
+
+    Parameters
+    ----------
+    stored : numpy.ndarray
+        As the file holds them: big-endian signed 16-bit, shape (rows, columns).
+    dark : Dark, optional
+        To be subtracted.
+    """
+
+    def __init__(self, stored: np.ndarray, dark: Dark | None = None):
+        self.stored, self.dark = stored, dark
+        self.shape = stored.shape
+        self.saturation = SATURATION - OFFSET
+
+    def stamps(self, x: np.ndarray, y: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return squares of pixels, and which of them are good; bad ones are interpolated.
+
+        Parameters
+        ----------
+        x, y : numpy.ndarray
+            Indices of the central pixels, shape (n,).
+        half : int
+            A stamp has 2 half + 1 pixels a side.
+
+        Returns
+        -------
+        numpy.ndarray, numpy.ndarray
+            Shape (n, side, side): float32, bool.
+        """
+        grid = np.arange(-half, half + 1)
+        index = (y[:, None, None] + grid[:, None], x[:, None, None] + grid[None, :])
+        pixels = self.stored[index].astype(np.float32)
+        if self.dark is None:
+            return pixels, np.ones(pixels.shape, bool)
+        good = self.dark.good[index]
+        return _interpolated(pixels - self.dark.pattern[index], good), good
+
+    def level(self) -> float:
+        """Return the background, ADU: the median of a sample."""
+        return float(np.median(self.stored[8::16, 8::16])) + OFFSET
+
+    def binned(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the means of 2x2 pixels, and the largest excess of one over the other three.
+
+        Bad pixels take the place of the mean of their good neighbours in the square; a square
+        without any is as dark as the image's median. An odd last row or column is left out.
+        """
+        rows, columns = (n // 2 * 2 for n in self.shape)
+        pixels = self.stored[:rows, :columns].astype(np.float32)
+        if self.dark is None:
+            return _mean_and_excess(pixels)
+        pixels -= self.dark.pattern[:rows, :columns]
+        good = self.dark.good[:rows, :columns]
+        weight = _quarters_sum(good.astype(np.float32))
+        total = _quarters_sum(np.where(good, pixels, 0))
+        mean = np.where(weight > 0, total / np.maximum(weight, 1), np.median(pixels[::8, ::8]))
+        filled = np.where(good, pixels, np.repeat(np.repeat(mean, 2, 0), 2, 1))
+        return _mean_and_excess(filled)
+
+
+def _interpolated(stamps: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Return stamps whose bad pixels are the mean of their good neighbours."""
+    weight, total = np.zeros(stamps.shape, np.float32), np.zeros(stamps.shape, np.float32)
+    for step, axis in ((1, 1), (-1, 1), (1, 2), (-1, 2)):
+        near = np.roll(good, step, axis)
+        weight += near
+        total += np.where(near, np.roll(stamps, step, axis), 0)
+    return np.where(good, stamps, total / np.maximum(weight, 1))
+
+
+def _quarters(pixels: np.ndarray) -> list[np.ndarray]:
+    return [pixels[i::2, j::2] for i in (0, 1) for j in (0, 1)]
+
+
+def _quarters_sum(pixels: np.ndarray) -> np.ndarray:
+    a, b, c, d = _quarters(pixels)
+    return (a + b) + (c + d)
+
+
+def _mean_and_excess(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b, c, d = _quarters(pixels)
+    total = (a + b) + (c + d)
+    highest = np.maximum(np.maximum(a, b), np.maximum(c, d))
+    others = (total - highest) / 3
+    return total / 4, highest - others
+
+
+def read_image(path: Path, row: dict, dark: Dark | None = None) -> Image:
+    """Return the image of a raw frame, mapped, not yet read.
+
+    Parameters
+    ----------
+    row : dict
+        Of ``frames.csv``.
+    """
+    shape = int(row["naxis2"]), int(row["naxis1"])
+    return Image(np.memmap(path, ">i2", "r", int(row["data_start"]), shape), dark)
+
+
+def make_dark(images: list[np.ndarray], factor: float = 1.0) -> Dark:
+    """Return the fixed pattern that dark frames have in common.
+
+    The mean of all but the highest and the lowest value of each pixel, so that a cosmic ray in
+    one frame does not count; of one or two frames the lowest.
+
+    Parameters
+    ----------
+    images : list of numpy.ndarray
+        Stored pixels of the dark frames.
+    factor : float
+        Exposure time of the frames to be corrected over that of the dark ones.
+    """
+    first = images[0].astype(np.float32)
+    total, lowest, highest = first.copy(), first.copy(), first.copy()
+    for image in images[1:]:
+        pixels = image.astype(np.float32)
+        total += pixels
+        np.minimum(lowest, pixels, out=lowest)
+        np.maximum(highest, pixels, out=highest)
+    count = len(images)
+    mean = (total - lowest - highest) / (count - 2) if count > 2 else lowest
+    sample = mean[::4, ::4]
+    median = np.median(sample)
+    spread = 1.4826 * np.median(abs(sample - median))
+    pattern = mean - median
+    good = abs(pattern) < BAD_PIXEL * max(spread, 1.0)
+    return Dark(pattern * np.float32(factor), good)
+
+
+BAD_PIXEL = 7.0  # robust standard deviations of the pattern

@@ -1,0 +1,213 @@
+"""Which star of a frame is which of the catalogue: pair voting, and the chance of a false match.
+
+Two stars of the frame and two of the catalogue whose distances and directions agree vote for an
+offset; true pairs vote for the same one. Complex numbers stand for places on the tangent plane
+(east + i north, arcsec): a similarity is then ``w = q z + t``.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+MATCH = 2.0  # arcsec within which a star of the frame is that of the catalogue, at first
+CELL = 4.0  # arcsec: votes closer than this agree
+CANDIDATES = 12  # offsets with most votes that are looked at closely
+SHORTEST = 0.08  # of the largest distance in the frame: closer pairs tell no direction
+MOST_VOTES = 3_000_000
+
+
+class Match(NamedTuple):
+    """A similarity that maps stars of the frame onto the catalogue.
+
+    Attributes
+    ----------
+    turn : complex
+        Scale and rotation relative to the assumed ones.
+    shift : complex
+        Arcsec.
+    pairs : numpy.ndarray
+        Index of frame star and of catalogue star, shape (n, 2).
+    log_fap : float
+        log10 of the expected number of such matches by chance.
+    """
+
+    turn: complex
+    shift: complex
+    pairs: np.ndarray
+    log_fap: float
+
+
+def vote(
+    stars: np.ndarray, catalogue: np.ndarray, rotation: float, scale: float, window: float
+) -> tuple[list[tuple[complex, complex]], int]:
+    """Return the similarities that most pairs vote for, and how many votes there were.
+
+    Parameters
+    ----------
+    stars : numpy.ndarray
+        Complex places of the frame's stars under the assumed scale and rotation.
+    catalogue : numpy.ndarray
+        Complex places of the catalogue's stars.
+    rotation : float
+        Largest error of the assumed rotation, radians; pi or more for any.
+    scale : float
+        Largest relative error of the assumed scale.
+    window : float
+        Largest offset along an axis, arcsec.
+    """
+    first, second = np.triu_indices(len(stars), 1)
+    base = stars[second] - stars[first]
+    length = abs(base)
+    if not len(length) or len(catalogue) < 2:
+        return [], 0
+    far = length > SHORTEST * length.max()
+    first, base, length = first[far], base[far], length[far]
+    one, other = np.nonzero(~np.eye(len(catalogue), dtype=bool))
+    between = catalogue[other] - catalogue[one]
+    distance = abs(between)
+    near = distance < length.max() * (1 + scale)
+    one, between, distance = one[near], between[near], distance[near]
+    order = np.argsort(distance)
+    one, between, distance = one[order], between[order], distance[order]
+    slack = scale + MATCH / length
+    low = np.searchsorted(distance, length * (1 - slack))
+    high = np.searchsorted(distance, length * (1 + slack))
+    count = high - low
+    enough = np.searchsorted(np.cumsum(count), MOST_VOTES)
+    low, count, first, base, length = (a[: enough + 1] for a in (low, count, first, base, length))
+    mine = np.repeat(np.arange(len(count)), count)
+    theirs = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + low[mine]
+    turn = between[theirs] / base[mine]
+    if rotation < math.pi:
+        right = abs(np.angle(turn)) < rotation + MATCH / length[mine]
+        mine, theirs, turn = mine[right], theirs[right], turn[right]
+    shift = catalogue[one[theirs]] - turn * stars[first[mine]]
+    right = (abs(shift.real) < window) & (abs(shift.imag) < window)
+    turn, shift = turn[right], shift[right]
+    return _most_voted(turn, shift, window), len(turn)
+
+
+def _most_voted(turn, shift, window: float) -> list[tuple[complex, complex]]:
+    """Return the similarities of the cells with most votes, on a grid and on it moved by half."""
+    found = []
+    for move in (0.0, 0.5):
+        column = ((shift.real + window) / CELL + move).astype(np.int64)
+        row = ((shift.imag + window) / CELL + move).astype(np.int64)
+        width = int(2 * window / CELL) + 3
+        cells, inverse, counts = np.unique(
+            row * width + column, return_inverse=True, return_counts=True
+        )
+        best = np.argsort(-counts, kind="stable")[:CANDIDATES]
+        for cell in best[counts[best] >= 1]:
+            members = inverse == cell
+            found.append((counts[cell], _middle(turn[members]), _middle(shift[members])))
+    found.sort(key=lambda item: -item[0])
+    return [(turn, shift) for _, turn, shift in found]
+
+
+def _middle(values: np.ndarray) -> complex:
+    return complex(np.median(values.real), np.median(values.imag))
+
+
+def pair_up(predicted: np.ndarray, catalogue: np.ndarray, radius: float) -> np.ndarray:
+    """Return the pairs that are each other's nearest and closer than ``radius``: shape (n, 2)."""
+    if not len(predicted) or not len(catalogue):
+        return np.empty((0, 2), int)
+    distance = abs(predicted[:, None] - catalogue[None, :])
+    nearest = distance.argmin(1)
+    back = distance.argmin(0)
+    index = np.arange(len(predicted))
+    good = (back[nearest] == index) & (distance[index, nearest] < radius)
+    return np.column_stack([index[good], nearest[good]])
+
+
+def similarity(stars: np.ndarray, catalogue: np.ndarray, pairs: np.ndarray, loose: bool):
+    """Return turn and shift that map paired stars best; without ``loose`` the turn is 1."""
+    z, w = stars[pairs[:, 0]], catalogue[pairs[:, 1]]
+    if not loose or len(pairs) < 3:
+        return 1 + 0j, complex((w - z).mean())
+    middle = z.mean()
+    turn = ((w - w.mean()) * (z - middle).conj()).sum() / (abs(z - middle) ** 2).sum()
+    return complex(turn), complex(w.mean() - turn * middle)
+
+
+def log_chance(matched: int, of: int, probability: float, hypotheses: float, given: int) -> float:
+    """Return log10 of how many matches as good are expected by chance.
+
+    Each hypothesis is made from ``given`` stars, which match for sure; each other star has its
+    own chance to have a catalogue star by its side. Bonferroni's bound: chance of one hypothesis
+    (tail of the binomial distribution) times their number.
+
+    Parameters
+    ----------
+    matched, of : int
+        Stars matched, and stars that could have been.
+    probability : float
+        Of one star to match by chance.
+    hypotheses : float
+        Number tried.
+    given : int
+        Stars a hypothesis is made of: 2 of a pair vote, 1 where only the shift is sought.
+    """
+    tries, hits = max(of - given, 0), max(matched - given, 0)
+    if not hits:
+        return 0.0
+    probability = min(max(probability, 1e-12), 1 - 1e-12)
+    terms = [
+        math.lgamma(tries + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(tries - k + 1)
+        + k * math.log(probability)
+        + (tries - k) * math.log1p(-probability)
+        for k in range(hits, tries + 1)
+    ]
+    top = max(terms)
+    tail = top + math.log(sum(math.exp(t - top) for t in terms))
+    return tail / math.log(10) + math.log10(max(hypotheses, 1.0))
+
+
+def best_match(
+    stars: np.ndarray,
+    catalogue: np.ndarray,
+    candidates: list[tuple[complex, complex]],
+    hypotheses: float,
+    density: float,
+    loose: bool = True,
+) -> Match | None:
+    """Return the candidate that is least likely by chance, refined; None if no star matches.
+
+    Parameters
+    ----------
+    candidates : list of tuple of complex
+        Turn and shift.
+    hypotheses : float
+        Number tried so far, also for other lists of the same frame.
+    density : float
+        Catalogue stars a square arcsec.
+    loose : bool
+        Whether the turn is to be found too, or is 1.
+    """
+    best = None
+    for turn, shift in candidates:
+        for radius in (2 * MATCH, MATCH, MATCH):
+            pairs = pair_up(turn * stars + shift, catalogue, radius)
+            if len(pairs) < 2:
+                break
+            turn, shift = similarity(stars, catalogue, pairs, loose)
+        if len(pairs) < 2:
+            continue
+        distance = abs(turn * stars + shift - 0)[pairs[:, 0]]
+        distance = abs((turn * stars + shift)[pairs[:, 0]] - catalogue[pairs[:, 1]])
+        for radius in (0.6, 1.0, MATCH):
+            close = distance < radius
+            chance = log_chance(
+                int(close.sum()),
+                len(stars),
+                density * math.pi * radius**2,
+                3 * hypotheses,
+                2 if loose else 1,
+            )
+            if best is None or chance < best.log_fap:
+                best = Match(turn, shift, pairs[close], chance)
+    return best

@@ -1,0 +1,410 @@
+"""Solve one frame: find its stars, match them to the catalogue, fit, accept or refuse.
+
+Priors are tried in order, the likeliest and cheapest first. A wrong solution is worse than none:
+every hypothesis tried counts against the match that is found in the end.
+"""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from scripts.lib.solving.centroids import Stars, measure
+from scripts.lib.solving.detection import Found, detect
+from scripts.lib.solving.fitting import FREE, SEQUENCE, Freedom, fit_wcs
+from scripts.lib.solving.image import Image
+from scripts.lib.solving.matching import best_match, log_chance, pair_up, vote
+from scripts.lib.solving.tangent import (
+    TangentWCS,
+    distance,
+    moved_to,
+    oriented,
+    project,
+    to_pixels,
+    to_plane,
+)
+
+ACCEPTED = -5.0  # log10 of the expected number of false matches
+FEWEST = 4  # stars matched, without a frame before
+FEWEST_IN_SEQUENCE = 3
+FARTHEST = 0.33  # degrees from the pointing to the centre of the frame
+LARGEST_SKEW = 0.01
+LARGEST_RMS = 0.8  # arcsec
+# Brightest stars of the frame, and catalogue stars for each of them: few first, under all priors.
+LISTS = (((14, 2.0),), ((14, 5.0), (40, 2.0), (40, 4.0)))
+MOST_CATALOGUE = 400  # stars of the catalogue in one vote
+FEWEST_PAIRED = 300  # catalogue stars
+PAIRED = 1.5  # arcsec: stars of all brightness that belong together once the WCS is known
+FORCED_STARS = 40
+FORCED_FEWEST = 6
+FORCED_SNR = 8.0
+FORCED_SHARE = 0.6  # of the stars with light at their place must have moved alike …
+FORCED_ALIKE = (0.35, 0.7)  # … to this many arcsec
+
+
+class Sky(NamedTuple):
+    """Catalogue stars around a target, brightest first: degrees, at the epoch of the frames."""
+
+    ra: np.ndarray
+    dec: np.ndarray
+
+
+class Prior(NamedTuple):
+    """Where a frame may lie.
+
+    Attributes
+    ----------
+    name : str
+    wcs : TangentWCS
+        Reference at the middle of the frame.
+    window : float
+        Largest error of its place, arcsec.
+    rotation : float
+        Largest error of its rotation, radians; pi for any.
+    scale : float
+        Largest relative error of its scale.
+    freedom : Freedom
+        Of the fit.
+    """
+
+    name: str
+    wcs: TangentWCS
+    window: float
+    rotation: float
+    scale: float
+    freedom: Freedom
+
+
+class Solution(NamedTuple):
+    """The world coordinates of a frame and how good they are.
+
+    Attributes
+    ----------
+    wcs : TangentWCS
+    method : str
+        The prior that led to it, or ``forced``.
+    detected, matched : int
+        Stars.
+    rms : float
+        Residual, arcsec.
+    log_fap : float
+        log10 of the expected number of false matches.
+    offset : float
+        From the pointing to the middle of the frame, arcsec.
+    background : float
+        ADU.
+    fwhm : float
+        Pixels.
+    members : numpy.ndarray
+        Index of the matched stars in the catalogue, brightest first.
+    """
+
+    wcs: TangentWCS
+    method: str
+    detected: int
+    matched: int
+    rms: float
+    log_fap: float
+    offset: float
+    background: float
+    fwhm: float
+    members: np.ndarray
+
+
+class Unsolved(ValueError):
+    """A frame has no solution; the message is the reason.
+
+    Attributes
+    ----------
+    found : Found or None
+        What was seen of the frame.
+    log_fap : float
+        Of the best match that was refused.
+    """
+
+    def __init__(self, reason: str, found: Found | None = None, log_fap: float = 0.0):
+        super().__init__(reason)
+        self.found, self.log_fap = found, log_fap
+
+
+class Orientation(NamedTuple):
+    """How a camera sits on its telescope: arcsec a pixel, degrees, 1 or -1 (mirrored)."""
+
+    scale: float
+    rotation: float
+    parity: int
+
+
+def middle(shape: tuple[int, int]) -> tuple[float, float]:
+    """Return the central pixel, counted from 1, of an image of (rows, columns)."""
+    return (shape[1] + 1) / 2, (shape[0] + 1) / 2
+
+
+def turned(wcs: TangentWCS) -> TangentWCS:
+    """Return a WCS on the other side of the pier: turned by 180 degrees."""
+    return wcs._replace(cd=-wcs.cd)
+
+
+def sequence_priors(before: TangentWCS) -> list[Prior]:
+    """Return where a frame may lie that follows another of its sequence."""
+    flipped = turned(before)
+    return [
+        Prior("sequence", before, 40.0, 0.0, 0.0, SEQUENCE),
+        Prior("flipped", flipped, 180.0, math.radians(0.5), 0.002, FREE),
+    ]
+
+
+def header_priors(wcs: TangentWCS) -> list[Prior]:
+    """Return where a frame may lie whose header has a WCS: there, or before or after a flip."""
+    tolerances = (math.radians(0.5), 0.004, FREE)
+    return [
+        Prior("header", wcs, 60.0, *tolerances),
+        Prior("header flipped", turned(wcs), 180.0, *tolerances),
+    ]
+
+
+def pointing_priors(
+    ra: float, dec: float, mount: Orientation, shape: tuple[int, int]
+) -> list[Prior]:
+    """Return where a frame may lie of which only the pointing is known, the likeliest first."""
+    near, far = (150.0, math.radians(2.5), 0.02), (780.0, math.radians(2.5), 0.01)
+    priors = []
+    for name, tolerances in (("pointing", near), ("far pointing", far)):
+        for parity in (mount.parity, -mount.parity):
+            for rotation in (mount.rotation, mount.rotation + 180):
+                wcs = oriented(ra, dec, *middle(shape), mount.scale, rotation, parity)
+                priors.append(Prior(name, wcs, *tolerances, FREE))
+    for parity in (mount.parity, -mount.parity):
+        wcs = oriented(ra, dec, *middle(shape), mount.scale, 0.0, parity)
+        priors.append(Prior("any rotation", wcs, 150.0, math.pi, 0.01, FREE))
+    return priors
+
+
+def solve_detected(
+    found: Found, sky: Sky, priors: list[Prior], pointing: tuple[float, float], shape
+) -> Solution:
+    """Return the solution of a frame whose stars were found.
+
+    Raises
+    ------
+    Unsolved
+        If no prior leads to a match beyond doubt.
+    """
+    if len(found.stars) < FEWEST_IN_SEQUENCE:
+        raise Unsolved(f"no stars: {len(found.stars)} found", found)
+    tried, best = 0, 0.0
+    for lists, prior in itertools.product(LISTS, priors):
+        match, tried = match_prior(found.stars, sky, prior, shape, tried, lists)
+        if match is None:
+            continue
+        best = min(best, match.log_fap)
+        fewest = FEWEST_IN_SEQUENCE if prior.rotation == 0 else FEWEST
+        if match.log_fap > ACCEPTED or len(match.pairs) < fewest:
+            continue
+        solution = refine(found, sky, prior, match, pointing)
+        if not refusal(solution, prior):
+            return solution
+    raise Unsolved(
+        f"no match beyond doubt: {len(found.stars)} stars found, "
+        f"log10 of the false-alarm probability {best:.1f}",
+        found,
+        best,
+    )
+
+
+def match_prior(stars: Stars, sky: Sky, prior: Prior, shape, tried: int, lists):
+    """Return the best match under a prior, or None, and how many hypotheses were tried so far."""
+    rows, columns = shape
+    plane = project(sky.ra, sky.dec, prior.wcs.ra, prior.wcs.dec)
+    reach = math.hypot(rows, columns) * prior.wcs.scale / 2
+    if prior.rotation < 1:
+        box = abs(np.linalg.inv(prior.wcs.cd) @ plane.T) - (prior.window / prior.wcs.scale)
+        inside = (box[0] < columns / 2) & (box[1] < rows / 2)
+        sides = [n * prior.wcs.scale + 2 * prior.window for n in (rows, columns)]
+        area = sides[0] * sides[1]
+    else:
+        inside = np.hypot(*plane.T) < reach + prior.window
+        area = math.pi * (reach + prior.window) ** 2
+    catalogue = plane[inside] @ (1, 1j)
+    places = to_plane(prior.wcs, stars.xy) @ (1, 1j)
+    field = rows * columns * prior.wcs.scale**2
+    best, seen = None, set()
+    for number, ratio in lists:
+        mine = places[:number]
+        theirs = catalogue[: min(MOST_CATALOGUE, max(8, round(len(mine) * ratio * area / field)))]
+        if (len(mine), len(theirs)) in seen:
+            continue
+        seen.add((len(mine), len(theirs)))
+        if prior.rotation == 0:
+            candidates = shifts(mine, theirs, prior.window)
+            votes = len(candidates)
+        else:
+            candidates, votes = vote(mine, theirs, prior.rotation, prior.scale, prior.window)
+        tried += votes
+        loose = prior.rotation > 0
+        match = best_match(mine, theirs, candidates, tried, len(theirs) / area, loose)
+        if match and (best is None or match.log_fap < best.log_fap):
+            best = match
+        if best and best.log_fap < 2 * ACCEPTED:
+            break
+    return best, tried
+
+
+def shifts(stars: np.ndarray, catalogue: np.ndarray, window: float):
+    """Return every shift that brings a star of the frame onto one of the catalogue."""
+    all_of_them = (catalogue[None, :] - stars[:, None]).ravel()
+    near = (abs(all_of_them.real) < window) & (abs(all_of_them.imag) < window)
+    return [(1 + 0j, complex(shift)) for shift in all_of_them[near]]
+
+
+def refine(found: Found, sky: Sky, prior: Prior, match, pointing) -> Solution:
+    """Return the solution that all stars of a frame agree on, given the match of the brightest."""
+    turn = np.array([[match.turn.real, -match.turn.imag], [match.turn.imag, match.turn.real]])
+    cd = turn @ prior.wcs.cd
+    shift = np.linalg.solve(cd, [match.shift.real, match.shift.imag])
+    # The same mapping, its reference pixel that which lies at the point where the plane touches.
+    wcs = prior.wcs._replace(x=prior.wcs.x - shift[0], y=prior.wcs.y - shift[1], cd=cd)
+    wcs = moved_to(wcs, prior.wcs.x, prior.wcs.y)
+    start = wcs
+    for radius in (2 * PAIRED, PAIRED, PAIRED):
+        plane = project(sky.ra, sky.dec, wcs.ra, wcs.dec)
+        near = np.flatnonzero(np.hypot(*plane.T) < 1.1 * np.hypot(wcs.x, wcs.y) * wcs.scale)
+        near = near[: max(FEWEST_PAIRED, 15 * len(found.stars))]
+        pairs = pair_up(to_plane(wcs, found.stars.xy) @ (1, 1j), plane[near] @ (1, 1j), radius)
+        if len(pairs) < 2:
+            break
+        mine, theirs = pairs[:, 0], near[pairs[:, 1]]
+        # The prior stays at the first matrix: one that moved along with the fit would be none.
+        base = wcs._replace(cd=start.cd)
+        error = _weights(found.stars.take(mine), wcs.scale)
+        fit = fit_wcs(base, found.stars.xy[mine], plane[theirs], error, prior.freedom)
+        wcs = fit.wcs
+    kept = theirs[fit.kept]
+    return Solution(
+        wcs,
+        prior.name,
+        len(found.stars),
+        len(kept),
+        fit.rms,
+        match.log_fap,
+        3600 * distance(wcs.ra, wcs.dec, *pointing),
+        found.background,
+        found.fwhm,
+        np.sort(kept),
+    )
+
+
+def _weights(stars: Stars, scale: float) -> np.ndarray:
+    """Return the errors of stars' places, arcsec; saturated ones count little."""
+    return np.hypot(np.where(stars.saturated, 1.0, stars.error) * scale, 0.02)
+
+
+def refusal(solution: Solution, prior: Prior) -> str:
+    """Return why a solution cannot be right, or nothing."""
+    ratio = solution.wcs.scale / prior.wcs.scale - 1
+    if abs(ratio) > max(prior.scale, 0.003) * 1.2:
+        return f"scale {solution.wcs.scale:.4f}, not {prior.wcs.scale:.4f}"
+    if solution.wcs.skew > LARGEST_SKEW:
+        return f"skew {solution.wcs.skew:.4f}"
+    if solution.rms > LARGEST_RMS:
+        return f"residuals {solution.rms:.2f} arcsec"
+    if solution.offset > FARTHEST * 3600:
+        return f"{solution.offset:.0f} arcsec from the pointing"
+    return ""
+
+
+def solve_forced(image: Image, sky: Sky, before: Solution, pointing) -> Solution | None:
+    """Return the solution of a frame by the stars of the frame before it, or None if unsafe.
+
+    Their centroids are measured where the WCS of the frame before has them; nothing is searched.
+    It is safe if most of the places with light moved alike: stars at other places, hot pixels and
+    cosmic rays do not.
+    """
+    if len(before.members) < FORCED_FEWEST:
+        return None
+    members = before.members[:FORCED_STARS]
+    ra, dec = sky.ra[members], sky.dec[members]
+    fwhm = float(np.clip(before.fwhm, 2.5, 14))
+    reach = max(4.0, 0.7 * fwhm)
+    stars = measure(image, to_pixels(before.wcs, ra, dec), fwhm, reach)
+    bright = stars.snr > FORCED_SNR
+    if bright.sum() < max(FORCED_FEWEST, 0.5 * len(members)):
+        return None
+    stars, members = stars.take(bright), members[bright]
+    plane = project(sky.ra[members], sky.dec[members], before.wcs.ra, before.wcs.dec)
+    moved = plane - to_plane(before.wcs, stars.xy)
+    astray = np.hypot(*(moved - np.median(moved, 0)).T)
+    chance, radius = min(
+        (_chance_alike(astray, radius, reach * before.wcs.scale), radius) for radius in FORCED_ALIKE
+    )
+    alike = astray < radius
+    if alike.mean() < FORCED_SHARE or chance > ACCEPTED:
+        return None
+    stars, members, plane = stars.take(alike), members[alike], plane[alike]
+    fit = fit_wcs(before.wcs, stars.xy, plane, _weights(stars, before.wcs.scale), SEQUENCE)
+    solution = before._replace(
+        wcs=fit.wcs,
+        method="forced",
+        detected=int(bright.sum()),
+        matched=int(fit.kept.sum()),
+        rms=fit.rms,
+        log_fap=chance,
+        offset=3600 * distance(fit.wcs.ra, fit.wcs.dec, *pointing),
+        background=image.level(),
+        fwhm=float(np.median(stars.fwhm)),
+    )
+    return None if solution.rms > LARGEST_RMS / 2 else solution
+
+
+def _chance_alike(astray: np.ndarray, radius: float, reach: float) -> float:
+    """Return log10 of the chance that so many centroids agree that lie anywhere in reach."""
+    alike = int((astray < radius).sum())
+    return log_chance(alike, len(astray), (radius / reach) ** 2, len(FORCED_ALIKE), 1)
+
+
+def solve(
+    image: Image,
+    sky: Sky,
+    priors: list[Prior],
+    pointing: tuple[float, float],
+    mount: Orientation,
+    before: Solution | None = None,
+    engine=None,
+) -> Solution:
+    """Return the solution of a frame.
+
+    Parameters
+    ----------
+    image : Image
+    sky : Sky
+        Stars around the pointing.
+    priors : list of Prior
+        Besides the frame before; see `header_priors` and `pointing_priors`.
+    pointing : tuple of float
+        Right ascension and declination, degrees.
+    mount : Orientation
+    before : Solution, optional
+        Of the frame before in the same sequence.
+    engine : scripts.lib.solving.engine.Engine, optional
+        Asked when all priors have failed.
+
+    Raises
+    ------
+    Unsolved
+        With the reason.
+    """
+    if before is not None:
+        forced = solve_forced(image, sky, before, pointing)
+        if forced is not None:
+            return forced
+        priors = sequence_priors(before.wcs) + priors
+    found = detect(image)
+    try:
+        return solve_detected(found, sky, priors, pointing, image.shape)
+    except Unsolved:
+        blind = engine and len(found.stars) >= FEWEST
+        prior = engine.prior(found.stars, *pointing, mount, image.shape) if blind else None
+        if prior is None:
+            raise
+        return solve_detected(found, sky, [prior], pointing, image.shape)

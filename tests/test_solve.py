@@ -1,0 +1,210 @@
+"""Nights whose science frames are solved, judged by the truth they were drawn from."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from scripts.lib.simulated_sky import RADIAL, astropy_wcs
+from tests.night import FULL, NIGHT, Night
+
+SIZES = {"Callisto": None if FULL else (512, 640), "Io": None if FULL else (700, 716)}
+CLOSE = 0.3  # arcsec, anywhere on the detector
+
+
+@pytest.fixture(scope="session", params=["Callisto", "Io"])
+def solved_night(request, tmp_path_factory):
+    """A delivered night whose frames were solved, and its truth."""
+    telescope = request.param
+    night = Night(tmp_path_factory.mktemp(telescope), telescope, size=SIZES[telescope])
+    night.truth = {row["file"]: row for row in night.simulate(frames=30)}
+    night.output = night.run(catalogue=night.stars())
+    return night
+
+
+def science(night) -> dict:
+    """Return frames.csv's rows of the science frames by ESO's name without suffix."""
+    rows = [row for row in night.frames() if row["kind"] == "science"]
+    return {row["eso_name"].removesuffix(".fits"): row for row in rows}
+
+
+def delivered_headers(night) -> dict[str, fits.Header]:
+    """Return a header for each delivered science frame, by ESO's name: from METADATA for cubes."""
+    found = {}
+    for path in night.products():
+        with fits.open(path) as hdus:
+            if len(hdus) == 1:
+                found[path.stem] = hdus[0].header
+                continue
+            for record in hdus["METADATA"].data:
+                header = hdus[0].header.copy(strip=True)
+                for name in hdus["METADATA"].columns.names:
+                    header[name] = record[name]
+                found[record["FILENAME"].removesuffix(".fits")] = header
+    return {name: header for name, header in found.items() if name in science(night)}
+
+
+def error(header: fits.Header, truth: dict) -> float:
+    """Return the largest distance (arcsec) between a header's sky and the true one."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = [header["CTYPE1"], header["CTYPE2"]]
+    wcs.wcs.crpix = [header["CRPIX1"], header["CRPIX2"]]
+    wcs.wcs.crval = [header["CRVAL1"], header["CRVAL2"]]
+    wcs.wcs.cd = [[header[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)]
+    names = "crpix1 crpix2 crval1 crval2 cd1_1 cd1_2 cd2_1 cd2_2".split()
+    true = astropy_wcs({key: float(truth[key]) for key in [*names, *RADIAL]})
+    columns, rows = int(truth["naxis1"]), int(truth["naxis2"])
+    grid = np.array([(x, y) for x in (1, columns / 2, columns) for y in (1, rows / 2, rows)])
+    mine = wcs.pixel_to_world(*(grid.T - 1))
+    theirs = true.pixel_to_world(*(grid.T - 1))
+    return float(mine.separation(theirs).arcsec.max())
+
+
+def test_every_science_frame_lies_where_it_was_drawn(solved_night):
+    rows, headers = science(solved_night), delivered_headers(solved_night)
+    assert headers.keys() == rows.keys()
+    for name, header in headers.items():
+        assert error(header, solved_night.truth[rows[name]["file"]]) < CLOSE, name
+
+
+def test_stale_headers_are_replaced(solved_night):
+    stale = [row for row in solved_night.truth.values() if row["header_wcs_stale"]]
+    assert bool(stale) == (solved_night.telescope == "Callisto")
+    rows, headers = science(solved_night), delivered_headers(solved_night)
+    names = {row["file"]: name for name, row in rows.items()}
+    for truth in stale:
+        raw = fits.getheader(solved_night.source / NIGHT / truth["file"])
+        header = headers[names[truth["file"]]]
+        assert raw["PC1_1"] * header["CD1_1"] < 0
+
+
+def test_solutions_are_tables_with_units(solved_night):
+    tables = list((solved_night.folder / "solved").glob("*.fits"))
+    assert {path.stem for path in tables} == {
+        row["sequence"] for row in science(solved_night).values()
+    }
+    for path in tables:
+        with fits.open(path, checksum=True) as hdus:
+            table = hdus["SOLUTIONS"]
+            units = {column.name: column.unit for column in table.columns if column.unit}
+            assert units["rms"] == units["offset"] == units["fwhm"] == "arcsec"
+            assert units["cd1_1"] == "deg/pixel" and units["scale"] == "arcsec/pixel"
+            assert table.data["solved"].all()
+            assert (table.data["matched"] >= 4).all() and (table.data["log_fap"] < -5).all()
+            assert np.isfinite(table.data["cpu"]).all()
+        done = subprocess.run(["fitsverify", "-q", path], capture_output=True, text=True)
+        assert "OK" in done.stdout, done.stdout
+
+
+def test_headers_say_how_they_were_solved(solved_night):
+    for header in delivered_headers(solved_night).values():
+        assert "stars, rms" in header["SOLVER"]
+        assert header["RADESYS"] == "ICRS"
+        assert "EQUINOX" not in header and "PC1_1" not in header
+
+
+def test_page_and_summary_count_the_solved(solved_night):
+    count = len(science(solved_night))
+    assert f"solved       {count} of {count}" in (solved_night.folder / "summary.txt").read_text()
+    assert f"{count} of {count} science frames solved" in solved_night.page().read_text()
+
+
+def test_products_keep_the_raw_pixels(solved_night):
+    solved_night.assert_delivered_once(list(solved_night.truth.values()))
+
+
+@pytest.fixture
+def overcast(tmp_path):
+    """A Callisto night of one bright sky and some frames with the dome's inside."""
+    night = Night(tmp_path, "Callisto", size=(512, 640))
+    truth = night.simulate(frames=16)
+    blank = [row for row in truth if row["kind"] == "science"][-3:]
+    for row in blank:
+        path = night.source / NIGHT / row["file"]
+        with fits.open(path, mode="update", do_not_scale_image_data=True) as hdus:
+            rng = np.random.default_rng(int(row["datasum"]))
+            hdus[0].data[:] = rng.normal(2000, 30, hdus[0].data.shape) - 32768
+            hdus[0].add_datasum()
+            hdus[0].add_checksum(override_datasum=True)
+    night.blank = {row["file"] for row in blank}
+    night.good = [row for row in truth if row["file"] not in night.blank]
+    return night
+
+
+def test_frames_without_stars_are_delivered_with_pixel_coordinates(overcast):
+    overcast.run(catalogue=overcast.stars())
+    rows, headers = science(overcast), delivered_headers(overcast)
+    unsolved = [header for name, header in headers.items() if rows[name]["file"] in overcast.blank]
+    assert len(unsolved) == 3
+    for header in unsolved:
+        assert header["SOLVER"].startswith("unsolved: ")
+        assert header["CTYPE1"].strip() == "PIXEL" and header["CRVAL1"] == 1
+    page = overcast.page().read_text()
+    assert all(name in page for name in overcast.blank)
+
+
+def test_unsolved_frames_are_held_back_on_demand_until_they_are_released(overcast):
+    options = {"catalogue": overcast.stars(), "unsolved": "hold"}
+    overcast.run(**options)
+    overcast.assert_delivered_once(overcast.good)
+    summary = (overcast.folder / "summary.txt").read_text()
+    assert "held back    3\n             3 x unsolved" in summary
+    assert "Nothing to be done" in overcast.run(**options)
+    overcast.run(**options | {"unsolved": "deliver"})
+    held = {row["file"] for row in overcast.frames() if row["status"] == "held"}
+    assert not held
+    parts = [path.name for path in overcast.products() if "_part2" in path.name]
+    assert parts
+    assert sum(fits.getheader(overcast.archive / name)["NAXIS3"] for name in parts) == 3
+
+
+def test_a_sequence_of_which_nothing_is_left_costs_the_others_nothing(overcast):
+    """All frames of one target are unsolved and held back."""
+    target = [row for row in overcast.good if row["kind"] == "science"][0]["object"]
+    others = [r for r in overcast.good if r["object"] != target]
+    sky = overcast.root / "other.csv"
+    lines = open(overcast.stars()).read().splitlines()
+    ra = next(fits.getval(p, "RA") for p in (overcast.source / NIGHT).glob(f"*{target}*"))
+    kept = [line for line in lines[1:] if abs(float(line.split(",")[0]) - ra) > 1]
+    sky.write_text("\n".join([lines[0], *kept]) + "\n")
+    overcast.run(catalogue=str(sky), unsolved="hold")
+    overcast.assert_delivered_once([r for r in others if r["file"] not in overcast.blank])
+    assert not [path for path in overcast.products() if target in path.name]
+    assert "Nothing to be done" in overcast.run(catalogue=str(sky), unsolved="hold")
+
+
+def test_too_many_unsolved_frames_are_a_bad_night(overcast):
+    output = overcast.run(catalogue=overcast.stars(), unsolved="hold", max_held=0.1, status=1)
+    assert "3 frames unsolved" in output and "unsolved=deliver" in output
+    assert not overcast.products()
+    overcast.run(catalogue=overcast.stars(), unsolved="hold")
+    overcast.assert_delivered_once(overcast.good)
+
+
+def test_a_catalogue_that_is_not_there_is_named_and_nothing_goes_out_unsolved(overcast):
+    output = overcast.run(catalogue="/nowhere/stars.csv", status=1)
+    assert "/nowhere/stars.csv" in output
+    science_products = [path for path in overcast.products() if "_S_" in path.name]
+    assert not science_products
+    overcast.run(catalogue=overcast.stars())
+    assert len(delivered_headers(overcast)) == len(science(overcast))
+
+
+def test_without_solving_a_credible_header_is_believed(overcast):
+    overcast.run(catalogue=overcast.stars(), solve="never")
+    assert not (overcast.folder / "solved").exists()
+    headers = delivered_headers(overcast).values()
+    assert all("SOLVER" not in header for header in headers)
+    assert all(header["CTYPE1"] == "RA---TAN" for header in headers)
+
+
+def test_one_sequence_can_be_solved_on_demand(overcast):
+    overcast.run(catalogue=overcast.stars(), keep_raw="true")
+    sequence = next(iter(science(overcast).values()))["sequence"]
+    target = f"{NIGHT}/solved/{sequence}.fits"
+    (overcast.workdir / target).unlink()
+    overcast.run(target, catalogue=overcast.stars(), solve="always")
+    with fits.open(overcast.workdir / target) as hdus:
+        assert "header" not in set(hdus["SOLUTIONS"].data["method"])
