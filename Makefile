@@ -9,7 +9,8 @@ DEMO_NIGHT := 20260305
 SYSTEM_PYTHON ?= python3
 PROFILES := io europa ganymede callisto
 PROFILE_HOME := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
-TEST_PACKAGES := fitsverify
+# Command and the Debian package that has it.
+TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net
 
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -45,6 +46,7 @@ demo: $(READY) demo-clean ## simulated nights of Callisto and Io, from raw frame
 	    --frames $$frames --faults --output $(DEMO)/source/$$telescope && \
 	  $(BIN)/snakemake --profile profiles/demo --configfile config/$$lower.yaml --config \
 	    source=$(DEMO)/source/$$telescope workdir=$(DEMO)/$$telescope archive=$(DEMO)/archive \
+	    catalogue=$(DEMO)/source/$$telescope/$(DEMO_NIGHT).stars.csv \
 	    nights=$(DEMO_NIGHT) max_held=0.6 || exit 1; \
 	done
 	@for telescope in Callisto Io; do echo; cat $(DEMO)/$$telescope/$(DEMO_NIGHT)/summary.txt; done
@@ -57,7 +59,7 @@ demo-clean: ## remove what the demo made
 	@rm -rf $(DEMO)
 
 packages:
-	@missing=$$(for p in $(TEST_PACKAGES); do command -v $$p >/dev/null || echo $$p; done); \
+	@missing=$$(for p in $(TEST_PACKAGES); do command -v $${p%:*} >/dev/null || echo $${p#*:}; done); \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
@@ -76,8 +78,9 @@ lint: $(TEST_READY) ## formatters and linters, changing nothing
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir=$$(mktemp -d)
 
-bench: $(READY) ## times of nights of both cameras against copying them with cp
+bench: $(READY) ## times of nights of both cameras against copying them with cp; plate solving
 	$(BIN)/python -m benchmarks.night
+	$(BIN)/python -m benchmarks.solving
 
 picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (needs graphviz)
 	@rm -rf $(DEMO) && mkdir -p $(DEMO)/archive
@@ -85,7 +88,7 @@ picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (nee
 	  --output $(DEMO)/source
 	@run="$(BIN)/snakemake --profile profiles/demo --configfile config/callisto.yaml"; \
 	  set -- --config source=$(DEMO)/source workdir=$(DEMO)/work archive=$(DEMO)/archive \
-	    nights=$(DEMO_NIGHT); \
+	    catalogue=$(DEMO)/source/$(DEMO_NIGHT).stars.csv nights=$(DEMO_NIGHT); \
 	  $$run --until inventory "$$@" && $$run --rulegraph "$$@" | dot -Tsvg > docs/dag.svg
 
 install: $(READY) ## makes `snakemake --profile callisto` work from anywhere, also from cron

@@ -13,6 +13,7 @@ from scripts.lib.durable import part_name, sync_folder, whole_file
 
 BUILDER = "build-astrometry-index"
 SCALES = [0, 1, 2, 3, 4]  # quads of 2 to 11 arcmin: what fits into the frames of both cameras
+NO_QUADS = "Did not create any quads"
 COLUMNS = ("ra", "dec", "mag", "pmra", "pmdec")
 UNITS = ("deg", "deg", "mag", "mas/yr", "mas/yr")
 
@@ -80,7 +81,7 @@ def at_epoch(rows: Rows, epoch: float) -> Rows:
 
 
 def make_index(rows: Rows, folder: Path, scales: list[int] = SCALES) -> list[Path]:
-    """Make an index file for each scale, and return their paths.
+    """Make an index file for each scale that has stars enough, and return their paths.
 
     Parameters
     ----------
@@ -110,11 +111,15 @@ def make_index(rows: Rows, folder: Path, scales: list[int] = SCALES) -> list[Pat
             words = [BUILDER, "-i", table, "-o", part, "-A", "ra", "-D", "dec", "-S", "mag", "-E"]
             words += ["-M", "-P", str(scale), "-t", temporary]
             done = subprocess.run(words, capture_output=True, text=True)
+            if NO_QUADS in done.stdout + done.stderr:
+                continue
             if done.returncode or not part.exists():
                 raise CatalogueError(f"{BUILDER} failed: {(done.stdout + done.stderr)[-500:]}")
             with whole_file(target) as stream, open(part, "rb") as content:
                 shutil.copyfileobj(content, stream)
             made.append(target)
+    if not made:
+        raise CatalogueError(f"{folder}: too few stars for index files of scales {scales}")
     return made
 
 

@@ -38,7 +38,7 @@ from scripts.lib.solving.table import Solved, solved_bytes
 from scripts.lib.solving.tangent import distance, moved_to
 from scripts.lib.tables import read_table
 
-FIELD_MARGIN = 0.25  # degrees around the frame: pointings are off by up to 10 arcmin
+FIELD_MARGIN = 0.35  # degrees around the frame: as far as pointings may be off
 SAME_TARGET = 0.02  # degrees: frames that point this close share a cut of the catalogue
 FEWEST_A_THREAD = 10  # frames: fewer are not worth a process
 

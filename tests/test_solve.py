@@ -1,12 +1,17 @@
 """Nights whose science frames are solved, judged by the truth they were drawn from."""
 
+import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from scripts.catalogue import make_index
+from scripts.lib.catalogue import open_catalogue
 from scripts.lib.simulated_sky import RADIAL, astropy_wcs
 from tests.night import FULL, NIGHT, Night
 
@@ -208,3 +213,54 @@ def test_one_sequence_can_be_solved_on_demand(overcast):
     overcast.run(target, catalogue=overcast.stars(), solve="always")
     with fits.open(overcast.workdir / target) as hdus:
         assert "header" not in set(hdus["SOLUTIONS"].data["method"])
+
+
+@pytest.fixture(scope="session")
+def indexed_night(tmp_path_factory):
+    """A Callisto night, not yet run, and index files of its stars."""
+    if not shutil.which("build-astrometry-index"):
+        pytest.skip("Debian's astrometry.net is not installed")
+    night = Night(tmp_path_factory.mktemp("indexed"), "Callisto", size=None)
+    night.simulate(frames=14)
+    rows = open_catalogue(night.stars(), "j").rows(0, 90, 180)
+    night.index = str(night.root / "index")
+    make_index(rows, Path(night.index))
+    return night
+
+
+def methods(night) -> set[str]:
+    """Return the ways in which the night's frames were solved; fail unless all were."""
+    found = set()
+    for path in (night.folder / "solved").glob("*.fits"):
+        data = fits.getdata(path, "SOLUTIONS")
+        assert data["solved"].all()
+        found |= set(data["method"])
+    return found
+
+
+def test_the_stars_of_index_files_are_a_catalogue(indexed_night, tmp_path):
+    indexed_night.run(
+        index=indexed_night.index, workdir=tmp_path / "work", archive=archive(tmp_path)
+    )
+    indexed_night.folder = tmp_path / "work" / NIGHT
+    assert methods(indexed_night)
+
+
+def test_the_engine_finds_frames_of_another_scale(indexed_night, tmp_path):
+    """The configuration is wrong by 6 percent, more than a match assumes."""
+    config = yaml.safe_load(indexed_night.config.read_text())
+    config["camera"]["pixel_scale"] *= 1.06
+    indexed_night.config.write_text(yaml.safe_dump(config))
+    indexed_night.run(
+        catalogue=indexed_night.stars(),
+        index=indexed_night.index,
+        workdir=tmp_path / "work",
+        archive=archive(tmp_path),
+    )
+    indexed_night.folder = tmp_path / "work" / NIGHT
+    assert "engine" in methods(indexed_night)
+
+
+def archive(folder: Path) -> Path:
+    (folder / "archive").mkdir()
+    return folder / "archive"

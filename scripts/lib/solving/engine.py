@@ -9,11 +9,12 @@ from pathlib import Path
 
 from scripts.lib.solving.centroids import Stars
 from scripts.lib.solving.fitting import FREE
-from scripts.lib.solving.solver import FARTHEST, Orientation, Prior, middle
+from scripts.lib.solving.solver import Orientation, Prior, middle
 from scripts.lib.solving.tangent import TangentWCS, moved_to
 
 MOST_STARS = 60  # more junk than this costs seconds
-SCALE = 0.03  # relative
+SCALE = 0.1  # relative
+RADIUS = 0.3  # degrees around the pointing
 LOG_ODDS = 14.0  # natural logarithm, at which the engine stops
 
 
@@ -60,7 +61,7 @@ class Engine:
         solution = self._solver.solve(
             stars=[(float(x), float(y)) for x, y in stars.xy[:MOST_STARS]],
             size_hint=package.SizeHint(mount.scale * (1 - SCALE), mount.scale * (1 + SCALE)),
-            position_hint=package.PositionHint(ra % 360, dec, FARTHEST),
+            position_hint=package.PositionHint(ra % 360, dec, RADIUS),
             solution_parameters=package.SolutionParameters(
                 sip_order=0,
                 tune_up_logodds_threshold=None,
