@@ -1,8 +1,8 @@
 """Time nights from raw frames to the archive directory, against copying them twice with ``cp``.
 
-``python -m benchmarks.night`` measures a night of each camera, and one of 20 one-frame cubes, in a
-temporary folder that is removed afterwards: wall time, CPU time of all jobs, and the memory of the
-largest process, from the operating system's own accounts.
+``python -m benchmarks.night`` measures a night of each camera, its science frames solved, and one
+of 20 one-frame cubes, in a temporary folder that is removed afterwards: wall time, CPU time of all
+jobs, and the memory of the largest process, from the operating system's own accounts.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from scripts.simulate import simulate
 
 REPOSITORY = Path(__file__).parent.parent
 NIGHT = "20260305"
+STARS = "stars.csv"
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
@@ -73,16 +74,19 @@ def command(folder: Path, telescope: str, *options: str) -> list[str]:
         *("--profile", "profiles/demo", "--configfile", f"config/{telescope.lower()}.yaml"),
         *("--config", f"source={folder / 'source'}", f"workdir={folder / 'work'}"),
         *(f"archive={folder / 'archive'}", f"nights={NIGHT}"),
+        *([f"catalogue={folder / STARS}"] if (folder / STARS).exists() else []),
     ]
 
 
-def measure_night(telescope: str, frames: int, flats: int, parent: str | None) -> str:
+def measure_night(telescope: str, frames: int, flats: int, solve: bool, parent: str | None) -> str:
     """Return a row of the table of figures.
 
     Parameters
     ----------
     flats : int
         If not 0, the night is cut down to this many one-frame sequences.
+    solve : bool
+        Whether science frames are solved.
     """
     with tempfile.TemporaryDirectory(prefix="night-", dir=parent) as name:
         folder = Path(name)
@@ -90,6 +94,9 @@ def measure_night(telescope: str, frames: int, flats: int, parent: str | None) -
         if flats:
             keep_flats(folder / "source", flats)
         (folder / "source" / f"{NIGHT}.truth.csv").unlink()
+        stars = (folder / "source" / f"{NIGHT}.stars.csv").rename(folder / STARS)
+        if not solve:
+            stars.unlink()
         size = sum(p.stat().st_size for p in (folder / "source" / NIGHT).iterdir()) / 1e9
         os.sync()
         (folder / "archive").mkdir()
@@ -109,6 +116,7 @@ def main() -> None:
     parser.add_argument("--callisto", type=int, default=1000, help="frames of Callisto's night")
     parser.add_argument("--io", type=int, default=300, help="frames of Io's night")
     parser.add_argument("--flats", type=int, default=20, help="cubes of one frame")
+    parser.add_argument("--solve", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--folder", help="where to make the temporary folder")
     options = parser.parse_args()
     print("| night | wall s | CPU s | largest process MB | cp twice s | ratio | planning s |")
@@ -119,7 +127,9 @@ def main() -> None:
         ("Callisto", options.flats + 12, options.flats),
     ):
         if frames:
-            print(measure_night(telescope, frames, flats, options.folder), flush=True)
+            print(
+                measure_night(telescope, frames, flats, options.solve, options.folder), flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ frame into every later frame of the action, and across a meridian flip.
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,22 +102,28 @@ def solve_sequence(frames: list[dict], solver: Solver, threads: int) -> list[Sol
         return list(solve_stretch(frames, solver))
     size = -(-len(frames) // threads)
     stretches = [frames[i : i + size] for i in range(0, len(frames), size)]
-    # Forked: the processes share catalogue, dark and modules, and start at once.
-    with ProcessPoolExecutor(
-        threads, get_context("fork"), initializer=_inherit, initargs=(solver,)
-    ) as pool:
-        return [solved for part in pool.map(_solve_stretch, stretches) for solved in part]
+    # Forked, the processes share catalogue, dark and modules, and start at once. Each ends by
+    # itself: workers of a pool would wait for ever if this process were killed.
+    context = get_context("fork")
+    pipes = [context.Pipe(duplex=False) for _ in stretches]
+    workers = [
+        context.Process(target=_send_stretch, args=(stretch, solver, sender))
+        for stretch, (_, sender) in zip(stretches, pipes, strict=True)
+    ]
+    for worker, (_, sender) in zip(workers, pipes, strict=True):
+        worker.start()
+        sender.close()
+    try:
+        return [solved for receiver, _ in pipes for solved in receiver.recv()]
+    except EOFError as error:
+        raise RuntimeError("a process that solved part of the sequence was killed") from error
+    finally:
+        for worker in workers:
+            worker.join()
 
 
-_inherited: list[Solver] = []
-
-
-def _inherit(solver: Solver) -> None:
-    _inherited[:] = [solver]
-
-
-def _solve_stretch(frames: list[dict]) -> list[Solved]:
-    return list(solve_stretch(frames, _inherited[0]))
+def _send_stretch(frames: list[dict], solver: Solver, sender: Connection) -> None:
+    sender.send(list(solve_stretch(frames, solver)))
 
 
 def solve_stretch(frames: list[dict], solver: Solver) -> Iterator[Solved]:
