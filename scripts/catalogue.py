@@ -4,93 +4,137 @@ import argparse
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from scripts.lib.catalogue import GAIA_DR2, MAS, CatalogueError, Rows, open_catalogue
-from scripts.lib.durable import part_name, sync_folder, whole_file
+from scripts.lib.catalogue import BANDS, GAIA_DR2, CatalogueError, Rows, open_catalogue
+from scripts.lib.durable import whole_file
 
 BUILDER = "build-astrometry-index"
 SCALES = [0, 1, 2, 3, 4]  # quads of 2 to 11 arcmin: what fits into the frames of both cameras
 NO_QUADS = "Did not create any quads"
-COLUMNS = ("ra", "dec", "mag", "pmra", "pmdec")
-UNITS = ("deg", "deg", "mag", "mas/yr", "mas/yr")
+SKY = (0.0, 90.0, 180.0)  # a circle around everything
+UNITS = ("deg", "deg", "mag", "mas/yr", "mas/yr", "yr", "mag")
+CSV_FORMATS = ("%.9f", "%.9f", "%.9f", "%.3f", "%.3f", "%.3f", "%.9f")
+SITE = {  # columns of the site's catalogue
+    "ra": "ra",
+    "dec": "dec",
+    "pmra": "pmra",
+    "pmdec": "pmdec",
+    "phot_g_mean_mag": "mag",
+    "j_m": "j",
+}
+EXAMPLES = """
+examples:
+  python -m scripts.catalogue cut --from gaia.parquet --to io.sqlite --ra 121.3 --dec 4.3 --radius 1
+  python -m scripts.catalogue cut --from gaia.csv --to site.sqlite
+  python -m scripts.catalogue index --from site.sqlite --to /data/index --scales 2 3 4
+"""
 
 
 def write_rows(rows: Rows, path: Path) -> None:
+    """Write stars to a file of any kind that `write_pieces` knows."""
+    write_pieces([rows], path)
+
+
+def write_pieces(pieces: Iterable[Rows], path: Path) -> int:
     """Write stars as a table (.fits, .csv) or in the site's layout (.sqlite).
+
+    Only FITS needs all stars in memory: its header tells their number.
+
+    Returns
+    -------
+    int
+        Number of stars.
 
     Raises
     ------
     CatalogueError
         If the name ends in none of these.
     """
-    writers = {".fits": _write_fits, ".csv": _write_csv, ".sqlite": _write_sqlite}
-    if path.suffix not in writers:
-        raise CatalogueError(f"{path}: the name must end in {', '.join(writers)}")
-    writers[path.suffix](rows, path)
+    check_name(path)
+    return WRITERS[path.suffix]((_complete(piece) for piece in pieces), path)
 
 
-def _write_fits(rows: Rows, path: Path) -> None:
+def check_name(path: Path) -> None:
+    """Raise `CatalogueError` unless a file of that name can be written."""
+    if path.suffix not in WRITERS:
+        raise CatalogueError(f"{path}: the name must end in {', '.join(WRITERS)}")
+
+
+def _complete(rows: Rows) -> Rows:
+    return rows if rows.j is not None else rows._replace(j=np.full(len(rows.ra), np.nan))
+
+
+def _write_fits(pieces: Iterable[Rows], path: Path) -> int:
     from astropy.table import Table
 
-    table = Table(dict(zip((*COLUMNS, "epoch"), rows, strict=True)), units=(*UNITS, "yr"))
+    columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
+    columns = columns or [np.empty(0)] * len(UNITS)
+    table = Table(dict(zip(Rows._fields, columns, strict=True)), units=UNITS)
     with whole_file(path) as stream:
         table.write(stream, format="fits")
+    return len(table)
 
 
-def _write_csv(rows: Rows, path: Path) -> None:
-    header = ",".join((*COLUMNS, "epoch"))
-    formats = ("%.9f", "%.9f", "%.9f", "%.3f", "%.3f", "%.3f")
+def _write_csv(pieces: Iterable[Rows], path: Path) -> int:
+    count = 0
     with whole_file(path) as stream:
-        np.savetxt(stream, np.array(rows).T, formats, ",", header=header, comments="")
+        stream.write(f"{','.join(Rows._fields)}\n".encode())
+        for rows in pieces:
+            np.savetxt(stream, np.array(rows).T, CSV_FORMATS, ",")
+            count += len(rows.ra)
+    return count
 
 
-def _write_sqlite(rows: Rows, path: Path) -> None:
+def _write_sqlite(pieces: Iterable[Rows], path: Path) -> int:
     """Write a table for each degree of declination, at the epoch of Gaia DR2."""
     import sqlite3
 
-    rows = at_epoch(rows, GAIA_DR2)
-    strips = np.floor(np.minimum(rows.dec, 89.999)).astype(int)
-    part = part_name(path)
-    part.unlink(missing_ok=True)
-    connection = sqlite3.connect(part)
-    for degree in np.unique(strips):
-        name = f'"{degree}_{degree + 1}"'
-        columns = "ra REAL, dec REAL, pmra REAL, pmdec REAL, phot_g_mean_mag REAL, j_m REAL"
-        connection.execute(f"CREATE TABLE {name} ({columns})")
-        here = strips == degree
-        values = (rows.ra, rows.dec, rows.pmra, rows.pmdec, rows.mag, rows.mag)
-        stars = zip(*(column[here].tolist() for column in values), strict=True)
-        connection.executemany(f"INSERT INTO {name} VALUES (?, ?, ?, ?, ?, ?)", stars)
-    connection.commit()
-    connection.close()
-    part.replace(path)
-    sync_folder(path.parent)
+    count = 0
+    columns = ", ".join(f"{name} REAL" for name in SITE)
+    with whole_file(path) as stream, closing(sqlite3.connect(stream.name)) as connection:
+        # Half a file is never kept, so it needs no journal.
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        for rows in (piece.at(GAIA_DR2) for piece in pieces):
+            strips = np.floor(np.minimum(rows.dec, 89.999)).astype(int)
+            for degree in np.unique(strips).tolist():
+                name = f'"{degree}_{degree + 1}"'
+                here = rows.taken(strips == degree)
+                # SQLite keeps NaN as NULL.
+                stars = zip(*(getattr(here, key).tolist() for key in SITE.values()), strict=True)
+                connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
+                connection.executemany(f"INSERT INTO {name} VALUES (?, ?, ?, ?, ?, ?)", stars)
+            count += len(rows.ra)
+        connection.commit()
+    return count
 
 
-def at_epoch(rows: Rows, epoch: float) -> Rows:
-    """Return stars moved to an epoch (Julian year) by their proper motions."""
-    years = (epoch - rows.epoch) / MAS
-    return rows._replace(
-        ra=(rows.ra + rows.pmra * years / np.cos(np.radians(rows.dec))) % 360,
-        dec=rows.dec + rows.pmdec * years,
-        epoch=np.full(len(rows.ra), epoch),
-    )
+WRITERS = {".fits": _write_fits, ".csv": _write_csv, ".sqlite": _write_sqlite}
 
 
-def make_index(rows: Rows, folder: Path, scales: list[int] = SCALES) -> list[Path]:
+def make_index(
+    rows: Rows, folder: Path, scales: list[int] = SCALES, epoch: float = GAIA_DR2
+) -> list[Path]:
     """Make an index file for each scale that has stars enough, and return their paths.
+
+    Magnitudes, proper motions and epoch go along with each star, so that the folder is a catalogue
+    too.
 
     Parameters
     ----------
     rows : Rows
-        Stars. Index files know no proper motions when they match, so they hold the places of
-        2015.5, the epoch of the 5200 series.
+        Stars.
     scales : list of int
         As in the names of index files: 0 for quads of 2 to 2.8 arcmin, each further one by the
         root of 2 larger.
+    epoch : float
+        Julian year of the places that the engine matches: it knows no proper motions. That of the
+        5200 series unless told otherwise.
 
     Raises
     ------
@@ -100,73 +144,122 @@ def make_index(rows: Rows, folder: Path, scales: list[int] = SCALES) -> list[Pat
     if not shutil.which(BUILDER):
         raise CatalogueError(f"{BUILDER} is missing: apt-get install astrometry.net")
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
     with tempfile.TemporaryDirectory() as temporary:
         table = Path(temporary) / "stars.fits"
-        _write_fits(at_epoch(rows, GAIA_DR2), table)
-        for scale in scales:
-            target = folder / f"index-{scale:02d}.fits"
-            part = Path(temporary) / target.name
-            # -E looks where stars are: without it a small piece of sky is taken for a whole one.
-            words = [BUILDER, "-i", table, "-o", part, "-A", "ra", "-D", "dec", "-S", "mag", "-E"]
-            words += ["-M", "-P", str(scale), "-t", temporary]
-            done = subprocess.run(words, capture_output=True, text=True)
-            if NO_QUADS in done.stdout + done.stderr:
-                continue
-            if done.returncode or not part.exists():
-                raise CatalogueError(f"{BUILDER} failed: {(done.stdout + done.stderr)[-500:]}")
-            with whole_file(target) as stream, open(part, "rb") as content:
-                shutil.copyfileobj(content, stream)
-            made.append(target)
+        # Stars without J have NaN there, which goes along unchanged.
+        write_rows(rows.at(epoch), table)
+        made = [path for scale in scales if (path := _index_file(table, folder, scale))]
     if not made:
         raise CatalogueError(f"{folder}: too few stars for index files of scales {scales}")
     return made
 
 
-def read_stars(options: argparse.Namespace) -> Rows:
-    """Return the stars that the command line asks for: of a circle, or all."""
-    catalogue = open_catalogue(options.source, options.band)
+def _index_file(table: Path, folder: Path, scale: int) -> Path | None:
+    """Make the index file of a scale; none if the stars are too few for its quads."""
+    target = folder / f"index-{scale:02d}.fits"
+    part = table.with_name(target.name)
+    # -E looks where stars are: without it a small piece of sky is taken for a whole one.
+    words = [BUILDER, "-i", table, "-o", part, "-A", "ra", "-D", "dec", "-S", "mag", "-E"]
+    words += ["-M", "-P", str(scale), "-I", str(scale), "-t", table.parent]
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+    printed = done.stdout + done.stderr
+    if NO_QUADS in printed:
+        return None
+    if done.returncode or not part.exists():
+        raise CatalogueError(f"{BUILDER} failed for scale {scale}: {printed[-500:].strip()}")
+    with whole_file(target) as stream, open(part, "rb") as content:
+        shutil.copyfileobj(content, stream)
+    part.unlink()
+    return target
+
+
+def circle_of(options: argparse.Namespace) -> tuple[float, float, float]:
+    """Return the circle that the command line asks for: ra, dec, radius; or the whole sky."""
     circle = (options.ra, options.dec, options.radius)
     if all(value is None for value in circle):
-        return catalogue.rows(0.0, 90.0, 180.0)
+        return SKY
     if any(value is None for value in circle):
         raise CatalogueError("--ra, --dec and --radius go together")
-    return catalogue.rows(*circle)
+    if not (-90 <= options.dec <= 90 and 0 < options.radius <= 180):
+        raise CatalogueError("--dec must lie within -90 and 90, --radius within 0 and 180")
+    return circle
+
+
+def cut(options: argparse.Namespace) -> None:
+    """Write the stars of a circle, or all."""
+    check_name(options.to)
+    pieces = open_catalogue(options.source).pieces(*circle_of(options))
+    print(f"{options.to}: {write_pieces(pieces, options.to)} stars")
+
+
+def index(options: argparse.Namespace) -> None:
+    """Make index files of the stars of a circle, or of all."""
+    rows = open_catalogue(options.source, options.band).rows(*circle_of(options))
+    for path in make_index(rows, options.to, options.scales, options.epoch):
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Return what the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.catalogue", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    helps = {
-        "cut": "write the stars of a circle, or all, as .fits, .csv or .sqlite",
-        "index": "make index files in a folder (needs Debian's astrometry.net)",
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.catalogue",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="cut | index", required=True)
+    texts = {
+        cut: "write the stars of a circle, or all, at their own epoch, as .fits or .csv, or as "
+        ".sqlite in the site's layout, at epoch 2015.5",
+        index: "make index files of the stars of a circle, or of all (needs Debian's "
+        "astrometry.net, and all these stars in memory)",
     }
-    for name, text in helps.items():
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--from", dest="source", required=True, help="any catalogue")
-        command.add_argument("--to", required=True, type=Path)
-        command.add_argument("--ra", type=float, help="degrees; with --dec and --radius")
-        command.add_argument("--dec", type=float)
-        command.add_argument("--radius", type=float)
-        command.add_argument("--band", choices=["g", "j"], default="g", help="magnitude kept")
-        if name == "index":
-            command.add_argument("--scales", type=int, nargs="+", default=SCALES)
+    for run, text in texts.items():
+        command = commands.add_parser(run.__name__, help=text, description=text)
+        command.set_defaults(run=run)
+        command.add_argument(
+            "--from",
+            dest="source",
+            required=True,
+            metavar="CATALOGUE",
+            help=".sqlite, .fits, .csv or .parquet, or a folder of index files",
+        )
+        command.add_argument("--to", required=True, type=Path, help="file, or folder of the index")
+        command.add_argument("--ra", type=float, metavar="DEG", help="of the circle's centre")
+        command.add_argument("--dec", type=float, metavar="DEG", help="of the circle's centre")
+        command.add_argument("--radius", type=float, metavar="DEG")
+    _add_index_options(command)
     return parser.parse_args(words)
+
+
+def _add_index_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--scales",
+        type=int,
+        nargs="+",
+        default=SCALES,
+        choices=range(20),
+        metavar="N",
+        help="0: quads of 2 to 2.8 arcmin, each next one 1.4 times larger; default: 0 1 2 3 4",
+    )
+    command.add_argument(
+        "--band", choices=BANDS, default="g", help="whose brightest stars come first; default: g"
+    )
+    command.add_argument(
+        "--epoch",
+        type=float,
+        default=GAIA_DR2,
+        metavar="YEAR",
+        help="of the places that the engine matches; default: %(default)s",
+    )
 
 
 def main() -> None:
     """Run from the command line."""
     options = parse()
     try:
-        rows = read_stars(options)
-        if options.command == "cut":
-            write_rows(rows, options.to)
-            print(f"{options.to}: {len(rows.ra)} stars")
-        else:
-            for path in make_index(rows, options.to, options.scales):
-                print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
-    except CatalogueError as error:
+        options.run(options)
+    except (CatalogueError, OSError) as error:
         raise SystemExit(str(error)) from error
 
 

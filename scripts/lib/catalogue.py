@@ -4,8 +4,10 @@ The site's SQLite file, tables (FITS, CSV, Parquet), or the stars inside astrome
 files. Only what the circle needs is read, in pieces: catalogues are larger than memory.
 """
 
+import csv
 import math
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,14 +15,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scripts.lib.index_files import index_pieces
+from scripts.lib.index_files import Table, index_pieces, read_tables
 
 GAIA_DR3, GAIA_DR2 = 2016.0, 2015.5  # epochs, Julian years
+BANDS = ("g", "j")
 DEMANDED = ("ra", "dec", "mag")
-OPTIONAL = ("pmra", "pmdec", "j", "epoch")
+OPTIONAL = ("pmra", "pmdec", "epoch", "j")
 PIECE = 200_000  # rows read at a time
-MOVED = 0.01  # degrees: more than any star moves between its epoch and ours
+MOVED = 0.06  # degrees: Barnard's star moves that far in 20 years
+SAME = 0.3 / 3600  # degrees: nearer stars of index files are one star
 MAS = 3_600_000  # a degree
+BLANK = ("", "null")  # what tables of numbers have where there is none
 
 
 class CatalogueError(ValueError):
@@ -36,10 +41,10 @@ class Circle(NamedTuple):
 
     def contains(self, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
         """Tell which directions (degrees) lie in it, by the haversine formula."""
-        along, up = np.radians(ra - self.ra) / 2, np.radians(dec - self.dec) / 2
-        cosines = np.cos(np.radians(dec)) * math.cos(math.radians(self.dec))
         if self.radius >= 180:
             return np.isfinite(ra) & np.isfinite(dec)
+        along, up = np.radians(ra - self.ra) / 2, np.radians(dec - self.dec) / 2
+        cosines = np.cos(np.radians(dec)) * math.cos(math.radians(self.dec))
         square = np.sin(up) ** 2 + cosines * np.sin(along) ** 2
         return square <= math.sin(math.radians(self.radius) / 2) ** 2
 
@@ -65,11 +70,13 @@ class Rows(NamedTuple):
     ra, dec : numpy.ndarray
         Degrees, ICRS, at ``epoch``.
     mag : numpy.ndarray
-        Magnitude in the band asked for.
+        Magnitude in the catalogue's band.
     pmra, pmdec : numpy.ndarray
         Proper motion, mas a year; pmra includes the cosine of the declination.
     epoch : numpy.ndarray
         Julian years.
+    j : numpy.ndarray, optional
+        J magnitude, NaN where unknown.
     """
 
     ra: np.ndarray
@@ -78,6 +85,20 @@ class Rows(NamedTuple):
     pmra: np.ndarray
     pmdec: np.ndarray
     epoch: np.ndarray
+    j: np.ndarray | None = None
+
+    def at(self, epoch: float) -> "Rows":
+        """Return the stars where they are at an epoch: proper motions are applied linearly."""
+        years = (epoch - self.epoch) / MAS
+        return self._replace(
+            ra=(self.ra + self.pmra * years / np.cos(np.radians(self.dec))) % 360,
+            dec=np.clip(self.dec + self.pmdec * years, -90, 90),
+            epoch=np.full(len(self.ra), epoch),
+        )
+
+    def taken(self, which: np.ndarray) -> "Rows":
+        """Return some of the stars, by index or by mask."""
+        return Rows(*(None if column is None else column[which] for column in self))
 
 
 class Stars(NamedTuple):
@@ -94,12 +115,32 @@ class Catalogue(NamedTuple):
     Attributes
     ----------
     path : Path
-    pieces : callable
+    read : callable
         Given a Circle, yields `Rows` among which are all in it.
     """
 
     path: Path
-    pieces: Callable[[Circle], Iterator[Rows]]
+    read: Callable[[Circle], Iterator[Rows]]
+
+    def pieces(self, ra: float, dec: float, radius: float) -> Iterator[Rows]:
+        """Yield the stars of a circle (degrees) as the source has them, in no order.
+
+        Rows without a place or a magnitude are left out; unknown proper motions are 0.
+
+        Raises
+        ------
+        CatalogueError
+            If the file is not what its name says.
+        """
+        circle = Circle(ra % 360, dec, radius)
+        try:
+            for piece in self.read(circle):
+                rows = piece.taken(_usable(piece, circle))
+                yield rows._replace(pmra=np.nan_to_num(rows.pmra), pmdec=np.nan_to_num(rows.pmdec))
+        except CatalogueError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
+            raise CatalogueError(f"catalogue: {self.path} cannot be read: {error}") from error
 
     def rows(self, ra: float, dec: float, radius: float) -> Rows:
         """Return the stars of a circle (degrees) as the source has them, brightest first.
@@ -109,23 +150,20 @@ class Catalogue(NamedTuple):
         CatalogueError
             If the file is not what its name says.
         """
-        circle = Circle(ra % 360, dec, radius)
-        kept = [_within(piece, circle) for piece in self.pieces(circle)]
-        rows = Rows(*(np.concatenate(c) for c in zip(*kept, strict=True))) if kept else _none()
-        order = np.argsort(rows.mag, kind="stable")
-        return Rows(*(column[order] for column in rows))
+        rows = _together(list(self.pieces(ra, dec, radius)))
+        return rows.taken(np.argsort(rows.mag, kind="stable"))
 
     def cut(self, ra: float, dec: float, radius: float, epoch: float) -> Stars:
         """Return the stars that are in a circle (degrees) at an epoch (Julian year).
 
-        Proper motions are applied linearly.
+        Raises
+        ------
+        CatalogueError
+            If the file is not what its name says.
         """
-        rows = self.rows(ra, dec, radius + MOVED)
-        years = (epoch - rows.epoch) / MAS
-        moved = (rows.ra + rows.pmra * years / np.cos(np.radians(rows.dec))) % 360
-        stars = Stars(moved, np.clip(rows.dec + rows.pmdec * years, -90, 90), rows.mag)
-        inside = Circle(ra % 360, dec, radius).contains(stars.ra, stars.dec)
-        return Stars(*(column[inside] for column in stars))
+        rows = self.rows(ra, dec, radius + MOVED).at(epoch)
+        inside = Circle(ra % 360, dec, radius).contains(rows.ra, rows.dec)
+        return Stars(rows.ra[inside], rows.dec[inside], rows.mag[inside])
 
 
 def open_catalogue(path: str, band: str = "g") -> Catalogue:
@@ -136,7 +174,7 @@ def open_catalogue(path: str, band: str = "g") -> Catalogue:
     path : str
         A file .sqlite or .db, .fits, .csv or .parquet; or a folder of astrometry.net index files.
     band : str
-        Magnitude that ranks the stars: g, or j where the source has it.
+        Magnitude that ranks the stars: g; or j where a star has it, and g where it has not.
 
     Raises
     ------
@@ -144,6 +182,8 @@ def open_catalogue(path: str, band: str = "g") -> Catalogue:
         If it is none of these, or not there.
     """
     place = Path(path)
+    if band not in BANDS:
+        raise CatalogueError(f"catalogue: band {band} is none of {', '.join(BANDS)}")
     if not place.exists():
         raise CatalogueError(f"catalogue: {path} does not exist; is its disk mounted?")
     if place.is_dir():
@@ -164,28 +204,31 @@ def open_catalogue(path: str, band: str = "g") -> Catalogue:
     return Catalogue(place, partial(reader, place, band))
 
 
-def _within(rows: Rows, circle: Circle) -> Rows:
-    """Return the rows in a circle that can be used: with a place and a magnitude."""
-    good = circle.contains(rows.ra, rows.dec) & np.isfinite(rows.mag)
-    ra, dec, mag, pmra, pmdec, epoch = (np.asarray(column, float)[good] for column in rows)
-    return Rows(ra, dec, mag, np.nan_to_num(pmra), np.nan_to_num(pmdec), epoch)
+def _together(pieces: list[Rows]) -> Rows:
+    if not pieces:
+        return Rows(*(np.empty(0) for _ in Rows._fields))
+    return Rows(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
 
-def _none() -> Rows:
-    return Rows(*(np.empty(0) for _ in Rows._fields))
+def _usable(rows: Rows, circle: Circle) -> np.ndarray:
+    return circle.contains(rows.ra, rows.dec) & np.isfinite(rows.mag)
 
 
-def _rows(columns: dict, band: str, epoch: float) -> Rows:
-    """Return rows of named columns: without proper motions where there are none."""
-    count = len(columns["ra"])
-    zero = np.zeros(count)
+def _rows(columns: dict[str, np.ndarray], band: str, epoch: float) -> Rows:
+    """Return rows of named columns; those of `OPTIONAL` may be missing."""
+    columns = {name: np.asarray(column, float) for name, column in columns.items()}
+    ra, dec, g = (columns[name] for name in DEMANDED)
+    j = columns.get("j", np.full(len(ra), np.nan))
+    mag = np.where(np.isfinite(j), j, g) if band == "j" else g
+    epochs = columns.get("epoch", np.full(len(ra), epoch))
     return Rows(
-        columns["ra"],
-        columns["dec"],
-        columns["j"] if band == "j" and "j" in columns else columns["mag"],
-        columns.get("pmra", zero),
-        columns.get("pmdec", zero),
-        columns.get("epoch", np.full(count, epoch)),
+        ra,
+        dec,
+        mag,
+        columns.get("pmra", np.zeros(len(ra))),
+        columns.get("pmdec", np.zeros(len(ra))),
+        np.where(np.isfinite(epochs), epochs, epoch),
+        j,
     )
 
 
@@ -213,30 +256,31 @@ def _sqlite(path: Path, band: str, circle: Circle) -> Iterator[Rows]:
     """
     import sqlite3
 
-    column = {"g": "phot_g_mean_mag", "j": "j_m"}[band]
     low, high = circle.declinations()
-    # A catalogue on a disk mounted read-only must open too.
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    columns = ("ra", "dec", "mag", "j", "pmra", "pmdec")
     try:
-        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        if not any(_is_strip(name) for name in names):
-            raise CatalogueError(f"catalogue: {path} has no tables such as '-6_-5', a degree each")
-        for degree in range(math.floor(low), math.floor(min(high, 89.999)) + 1):
-            if (strip := f"{degree}_{degree + 1}") not in names:
-                continue
-            for west, east in circle.right_ascensions():
-                found = connection.execute(
-                    f'SELECT ra, dec, {column}, pmra, pmdec FROM "{strip}" '
-                    "WHERE dec BETWEEN ? AND ? AND ra BETWEEN ? AND ?",
-                    (low, high, west, east),
+        # A catalogue on a disk mounted read-only must open too.
+        file = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(file, uri=True)) as connection:
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if not any(_is_strip(name) for name in names):
+                raise CatalogueError(
+                    f"catalogue: {path} has no tables such as '-6_-5', each of a degree"
                 )
-                while piece := found.fetchmany(PIECE):
-                    columns = np.array(piece, float).T
-                    yield Rows(*columns, np.full(len(piece), GAIA_DR2))
+            for degree in range(math.floor(low), math.floor(min(high, 89.999)) + 1):
+                if (strip := f"{degree}_{degree + 1}") not in names:
+                    continue
+                for west, east in circle.right_ascensions():
+                    found = connection.execute(
+                        f'SELECT ra, dec, phot_g_mean_mag, j_m, pmra, pmdec FROM "{strip}" '
+                        "WHERE dec BETWEEN ? AND ? AND ra BETWEEN ? AND ?",
+                        (low, high, west, east),
+                    )
+                    while piece := found.fetchmany(PIECE):
+                        values = np.array(piece, float).T
+                        yield _rows(dict(zip(columns, values, strict=True)), band, GAIA_DR2)
     except sqlite3.Error as error:
         raise CatalogueError(f"catalogue: {path} cannot be read: {error}") from error
-    finally:
-        connection.close()
 
 
 def _is_strip(name: str) -> bool:
@@ -245,23 +289,25 @@ def _is_strip(name: str) -> bool:
 
 
 def _fits(path: Path, band: str, circle: Circle) -> Iterator[Rows]:
-    from astropy.io import fits
+    table = next(read_tables(path), None)
+    if table is None:
+        raise CatalogueError(f"catalogue: {path} holds no table")
+    names = list(_names(path, list(table.columns)))
+    epoch = _header_epoch(table)
+    for begin in range(0, table.rows, PIECE):
+        piece = slice(begin, begin + PIECE)
+        near = _in_strip(table.numbers(["dec"], piece)["dec"], circle)
+        if near.any():
+            columns = table.numbers(names, piece)
+            yield _rows({name: column[near] for name, column in columns.items()}, band, epoch)
 
-    try:
-        with fits.open(path, memmap=True) as hdus:
-            table = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)), None)
-            if table is None:
-                raise CatalogueError(f"catalogue: {path} holds no table")
-            names = _names(path, table.columns.names)
-            epoch = table.header.get("EPOCH", table.header.get("REFEPOCH", GAIA_DR3))
-            for begin in range(0, len(table.data), PIECE):
-                piece = table.data[begin : begin + PIECE]
-                near = _in_strip(np.asarray(piece[names["dec"]], float), circle)
-                if near.any():
-                    columns = {key: np.asarray(piece[name])[near] for key, name in names.items()}
-                    yield _rows(columns, band, float(epoch))
-    except OSError as error:
-        raise CatalogueError(f"catalogue: {path} cannot be read: {error}") from error
+
+def _header_epoch(table: Table) -> float:
+    """Return the epoch that a table's header tells, such as 2016.0 or J2016.0."""
+    for keyword in ("EPOCH", "REFEPOCH"):
+        if (value := table.header.value(keyword)) is not None:
+            return float(str(value).lstrip("J"))
+    return GAIA_DR3
 
 
 def _in_strip(dec: np.ndarray, circle: Circle) -> np.ndarray:
@@ -270,61 +316,94 @@ def _in_strip(dec: np.ndarray, circle: Circle) -> np.ndarray:
 
 
 def _csv(path: Path, band: str, circle: Circle) -> Iterator[Rows]:
-    with open(path, encoding="utf-8") as stream:
-        header = stream.readline().strip().split(",")
+    with open(path, encoding="utf-8-sig") as stream:
+        lines = (line for line in stream if line.strip() and not line.startswith("#"))
+        header = next(csv.reader(lines), [])
         names = _names(path, header)
         places = [header.index(name) for name in names.values()]
-        while lines := list(islice(stream, PIECE)):
-            values = _numbers(path, lines, places)
-            columns = dict(zip(names, values, strict=True))
+        while piece := list(islice(lines, PIECE)):
+            columns = dict(zip(names, _numbers(piece, places), strict=True))
             near = _in_strip(columns["dec"], circle)
             yield _rows({key: value[near] for key, value in columns.items()}, band, GAIA_DR3)
 
 
-def _numbers(path: Path, lines: list[str], places: list[int]) -> np.ndarray:
+def _numbers(lines: list[str], places: list[int]) -> np.ndarray:
     """Return columns of lines of a CSV table; empty values are NaN."""
-    read = partial(np.loadtxt, lines, delimiter=",", usecols=places, unpack=True, ndmin=2)
+    read = partial(
+        np.loadtxt,
+        lines,
+        delimiter=",",
+        quotechar='"',
+        comments=None,
+        usecols=places,
+        unpack=True,
+        ndmin=2,
+    )
     try:
         return read()
     except ValueError:
-        pass
-    try:
-        return read(converters=lambda text: float(text or "nan"))
-    except (ValueError, IndexError) as error:
-        raise CatalogueError(f"catalogue: {path} is no table of numbers: {error}") from error
+        # Slower: only where values are missing.
+        return read(converters=lambda text: math.nan if text.strip() in BLANK else float(text))
 
 
 def _parquet(path: Path, band: str, circle: Circle) -> Iterator[Rows]:
     try:
-        import pyarrow
-        from pyarrow import dataset
+        from pyarrow import parquet
     except ImportError as error:
         raise CatalogueError(
             f"catalogue: {path} needs the package pyarrow: pip install -r requirements-solving.txt"
         ) from error
-    try:
-        table = dataset.dataset(path)
-        names = _names(path, table.schema.names)
-        low, high = circle.declinations()
-        dec = dataset.field(names["dec"])
-        wanted = (dec >= low) & (dec <= high)
-        for batch in table.to_batches(columns=list(names.values()), filter=wanted):
-            columns = {
-                key: batch[name].to_numpy(zero_copy_only=False).astype(float)
-                for key, name in names.items()
-            }
-            yield _rows(columns, band, GAIA_DR3)
-    except pyarrow.ArrowInvalid as error:
-        raise CatalogueError(f"catalogue: {path} cannot be read: {error}") from error
+    # Read ahead, or by several threads, a row group would be in memory many times.
+    with parquet.ParquetFile(path, pre_buffer=False) as file:
+        names = _names(path, file.schema_arrow.names)
+        for group in range(file.num_row_groups):
+            if not _touches(file.metadata.row_group(group), names, circle):
+                continue
+            for batch in file.iter_batches(PIECE, [group], [*names.values()], use_threads=False):
+                near = _in_strip(_floats(batch[names["dec"]]), circle)
+                columns = {key: _floats(batch[name])[near] for key, name in names.items()}
+                yield _rows(columns, band, GAIA_DR3)
+
+
+def _floats(column) -> np.ndarray:
+    return column.to_numpy(zero_copy_only=False).astype(float)
+
+
+def _touches(group, names: dict[str, str], circle: Circle) -> bool:
+    """Tell whether a row group can hold stars of a circle, by the ranges that the file tells."""
+    ranges = {"dec": [circle.declinations()], "ra": circle.right_ascensions()}
+    columns = (group.column(number) for number in range(group.num_columns))
+    known = {column.path_in_schema: column.statistics for column in columns}
+    return all(_overlaps(known.get(names[key]), ranges[key]) for key in ranges)
+
+
+def _overlaps(statistics, ranges: list[tuple[float, float]]) -> bool:
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return any(low <= statistics.max and high >= statistics.min for low, high in ranges)
 
 
 def _index(path: Path, band: str, circle: Circle) -> Iterator[Rows]:
-    try:
-        pieces = [_rows(columns, band, GAIA_DR2) for columns in index_pieces(path, circle, band)]
-    except (ValueError, TypeError) as error:
-        raise CatalogueError(f"index: {path} cannot be read: {error}") from error
-    if pieces:
-        rows = Rows(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
-        # Files of several scales hold the same stars, at exactly the same place.
-        _, first = np.unique(np.column_stack([rows.ra, rows.dec]), axis=0, return_index=True)
-        yield Rows(*(column[first] for column in rows))
+    pieces = (_rows(columns, band, GAIA_DR2) for columns in index_pieces(path, circle))
+    rows = _together([piece.taken(_usable(piece, circle)) for piece in pieces])
+    yield rows.taken(distinct(rows))
+
+
+def distinct(rows: Rows) -> np.ndarray:
+    """Return the indices of stars that have no brighter one within `SAME`.
+
+    Index files of several scales, and neighbouring tiles, hold the same stars.
+    """
+    order = np.lexsort((rows.mag, rows.dec))
+    ra, dec, mag = np.radians(rows.ra[order]), rows.dec[order], rows.mag[order]
+    doubles = np.zeros(len(order), bool)
+    for step in range(1, len(order)):
+        near = np.flatnonzero(dec[step:] - dec[:-step] <= SAME)
+        if not len(near):
+            break
+        one, other = near, near + step
+        along = np.sin((ra[other] - ra[one]) / 2) * np.cos(np.radians(dec[one]))
+        apart = np.hypot(2 * np.degrees(along), dec[other] - dec[one])
+        fainter = np.where(mag[one] <= mag[other], other, one)
+        doubles[fainter[apart <= SAME]] = True
+    return np.sort(order[~doubles])
