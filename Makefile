@@ -10,7 +10,8 @@ SYSTEM_PYTHON ?= python3
 PROFILES := io europa ganymede callisto
 PROFILE_HOME := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
 # Command and the Debian package that has it.
-TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net
+TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smbd:samba \
+  sshd:openssh-server sshfs:sshfs
 
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -59,7 +60,7 @@ demo-clean: ## remove what the demo made
 	@rm -rf $(DEMO)
 
 packages:
-	@missing=$$(for p in $(TEST_PACKAGES); do command -v $${p%:*} >/dev/null || echo $${p#*:}; done); \
+	@missing=$$(PATH=$$PATH:/usr/sbin; for p in $(TEST_PACKAGES); do command -v $${p%:*} >/dev/null || echo $${p#*:}; done); \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive \

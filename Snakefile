@@ -47,5 +47,10 @@ onstart:
     RUN.take()
 
 
+onsuccess:
+    mail_run(MAILED, ended_run([], True, log), MAIL_TEMPLATES)
+
+
 onerror:
     print(failures(workflow.scheduler.failed), file=sys.stderr)
+    mail_run(MAILED, ended_run(workflow.scheduler.failed, False, log), MAIL_TEMPLATES)

@@ -7,6 +7,7 @@ Planning never raises for one night: what is wrong with a night is its job's to 
 """
 
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from scripts.lib import planning
 from scripts.lib.corrections import correction_file
 from scripts.lib.failures import failures
 from scripts.lib.lock import Lock
+from scripts.lib.programmes import programmes_of
+from scripts.lib.report import Run, mail_run
 
 # Nothing here does linear algebra, and numpy's threads for it double the start-up of every job.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -28,15 +31,22 @@ TABLES = {
 TEMPLATE = f"{workflow.basedir}/templates/night.html"
 CUBES = config["products"] == "cubes"
 CORRECTIONS = config["corrections"] or f"{workflow.basedir}/config/corrections"
+MAIL_TEMPLATES = Path(workflow.basedir) / "templates"
+MAILED = config | {"corrections": CORRECTIONS}
 
-# What frames are judged by and written with: a change makes a night's headers anew.
-OBSERVATORY = {
-    key: config[key] for key in ("telescope", "camera", "programme", "origin", "pi_coi")
-} | {"corrections": CORRECTIONS}
+# A programme named on the command line is that of all frames.
+PROGRAMMES = [] if "programme" in workflow.config_settings.config else config["programmes"]
 
 # What frames are solved with: a change solves them anew.
 SOLVING = {key: config[key] for key in ("catalogue", "index", "solve", "dark")}
 SOLVED = config["solve"] != "never" and bool(config["catalogue"] or config["index"])
+
+
+def ended_run(failed, ended, logs):
+    """What a mail is to tell of this run."""
+    command = [str(Path(sys.executable).with_name("snakemake")), *sys.argv[1:]]
+    path = next((str(Path(path).absolute()) for path in logs), "")
+    return Run(NIGHTS, failed, ended, command, workflow.workdir_init, path)
 
 
 def wanted_pages(wildcards):
@@ -44,10 +54,20 @@ def wanted_pages(wildcards):
     return [f"{night}/night.html" for night in NIGHTS]
 
 
+def observatory(wildcards):
+    """What frames are judged by and written with: a change makes a night's headers anew."""
+    settings = ("telescope", "camera", "programme", "origin", "pi_coi")
+    return {key: config[key] for key in settings} | {
+        "corrections": CORRECTIONS,
+        "programmes": programmes_of(wildcards.night, PROGRAMMES),
+    }
+
+
 def source_listing(wildcards):
     """A text that changes when frames arrive at the source."""
     night = wildcards.night
-    return planning.listing_digest(config["source"], Path(night), night, NOW.date())
+    source, mounted = config["source"], config["source_mounted"]
+    return planning.listing_digest(source, Path(night), night, NOW.date(), mounted)
 
 
 def night_corrections(wildcards):

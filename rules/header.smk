@@ -21,7 +21,7 @@ rule header:
     conda:
         "../envs/header.yaml"
     params:
-        observatory=OBSERVATORY,
+        observatory=observatory,
         products=config["products"],
         longitude=config["longitude"],
         unsolved=config["unsolved"],

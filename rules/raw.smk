@@ -37,7 +37,7 @@ checkpoint inventory:
     conda:
         "../envs/inventory.yaml"
     params:
-        observatory=OBSERVATORY,
+        observatory=observatory,
         products=config["products"],
         unsolved=config["unsolved"],
     script:

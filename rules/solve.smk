@@ -20,7 +20,7 @@ rule solve:
         "../envs/solve.yaml"
     threads: 2
     params:
-        observatory=OBSERVATORY,
+        observatory=observatory,
         solving=SOLVING,
     script:
         "../scripts/solve.py"

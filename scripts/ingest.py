@@ -17,7 +17,7 @@ from scripts.lib.cards import header_size, padded
 from scripts.lib.checksum import data_sum
 from scripts.lib.durable import remove_parts, whole_file, write_text
 from scripts.lib.log import logger, start_log
-from scripts.lib.source import State, open_source
+from scripts.lib.source import SourceError, State, open_source
 from scripts.lib.sums import add_at
 
 # Whole FITS blocks, so that no piece cuts a word of the sum; large enough for a whole frame.
@@ -103,6 +103,8 @@ def ingest_frame(source, night: str, name: str, raw: Path, settle: float) -> dic
             changed = earlier is not None and copied.state != earlier.state
             earlier = copied
             reasons.append(STILL_WRITTEN if changed else WRONG_SUM)
+        except SourceError:
+            raise
         except OSError as error:
             source.check()
             reasons.append(str(error))
@@ -194,7 +196,7 @@ if __name__ == "__main__":
     marker = Path(snakemake.output.marker)
     table = Path(snakemake.output.table)
     rows = copy_night(
-        open_source(snakemake.config["source"]),
+        open_source(snakemake.config["source"], snakemake.config["source_mounted"]),
         snakemake.wildcards.night,
         marker.parent,
         ingested.read(table),

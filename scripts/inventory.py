@@ -14,6 +14,7 @@ from scripts.lib.keywords import compose
 from scripts.lib.log import logger, start_log
 from scripts.lib.night_frames import COLUMNS, sequences
 from scripts.lib.observatory import Observatory, expose, open_observatory
+from scripts.lib.programmes import check_delivered
 from scripts.lib.receipts import PROMISED, delivered_rows, read_receipts, withheld_rows
 from scripts.lib.tables import write_table
 from scripts.lib.times import iso
@@ -246,13 +247,17 @@ def check_night(rows: list[dict], max_held: float) -> None:
 if __name__ == "__main__":
     start_log(snakemake.log[0])
     night_folder = Path(snakemake.output.frames).parent
+    receipts = read_receipts(night_folder / "archived")
+    observatory = open_observatory(
+        snakemake.wildcards.night, snakemake.params.observatory, dict(snakemake.input.items())
+    )
+    if not snakemake.config["redeliver"]:
+        check_delivered(delivered_rows(receipts), observatory.assigned, observatory.programme.id)
     rows = take_inventory(
         Path(snakemake.input.marker).parent,
         ingested.read(Path(snakemake.input.ingested)),
-        read_receipts(night_folder / "archived"),
-        open_observatory(
-            snakemake.wildcards.night, snakemake.params.observatory, dict(snakemake.input.items())
-        ),
+        receipts,
+        observatory,
         cubes=snakemake.params.products == "cubes",
         promises=read_receipts(night_folder / "archived" / PROMISED),
         deliver_unsolved=snakemake.params.unsolved == "deliver",

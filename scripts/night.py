@@ -1,6 +1,7 @@
 """Report a night: page, summary, its line in the transfer log; then free the raw copies' space."""
 
 import fcntl
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -113,6 +114,19 @@ def solving_lines(facts: dict) -> list[str]:
     return [f"solved       {facts['to_solve'] - len(facts['unsolved'])} of {facts['to_solve']}"]
 
 
+def products_by_programme(receipts: list[dict]) -> dict[str, int]:
+    """Return how many products each programme got."""
+    products = {(row["product"], row["programme"]) for row in delivered_rows(receipts)}
+    return Counter(programme for _, programme in products)
+
+
+def transfer_log_name(programme: str, own: str) -> str:
+    """Return the name of a programme's transfer log; the telescope's own has none in its name."""
+    if programme == own:
+        return "transfer_log.txt"
+    return f"transfer_log_{re.sub(r'[^A-Za-z0-9.-]+', '_', programme).strip('_')}.txt"
+
+
 def log_transfer(path: Path, night: str, count: int) -> None:
     """Write a night's line of the transfer log, in the place of an earlier one.
 
@@ -146,11 +160,12 @@ if __name__ == "__main__":
     output = Path(snakemake.output.page)
     night = snakemake.wildcards.night
     rows = read_table(Path(snakemake.input.frames))
+    receipts = read_receipts(output.parent / "archived")
     facts = summarise(
         snakemake.config["telescope"],
         night,
         rows,
-        read_receipts(output.parent / "archived"),
+        receipts,
         read_solutions(output.parent / "solved", rows),
     )
     if facts["missing"]:
@@ -158,7 +173,11 @@ if __name__ == "__main__":
             f"{len(facts['missing'])} good frames have no receipt: {facts['missing']}"
         )
     write_text(output.parent / "summary.txt", summary_text(facts))
-    log_transfer(output.parent.parent / "transfer_log.txt", night, len(facts["products"]))
+    counts = products_by_programme(receipts)
+    own = snakemake.config["programme"]
+    for programme in counts.keys() | {own}:
+        name = transfer_log_name(programme, own)
+        log_transfer(output.parent.parent / name, night, counts.get(programme, 0))
     raw = output.parent / "raw"
     if raw.exists() and not snakemake.config["keep_raw"]:
         free_raw(raw, raw / "complete")

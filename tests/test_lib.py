@@ -391,6 +391,7 @@ def test_planning_never_raises_for_a_source_out_of_reach(tmp_path):
     nowhere = str(tmp_path / "nowhere")
     assert listing_digest(nowhere, tmp_path, "20260305", date(2026, 3, 6)).startswith("unreadable")
     config = {"source": nowhere, "workdir": str(tmp_path), "products": "cubes"}
+    config["source_mounted"] = False
     assert is_complete(config, "20260305")
 
 

@@ -33,6 +33,7 @@ class Judged:
         tables = {n: str(CONFIG / f"{n}.csv") for n in ("telescopes", "kinds", "keywords")}
         settings = {"telescope": telescope, "programme": "60.A-9009(D)", "origin": "SSO-PARANAL"}
         settings |= {"pi_coi": "D. Queloz", "corrections": str(CONFIG / "corrections")}
+        settings["programmes"] = []
         settings["camera"] = {"name": "SPIRIT", "naxis1": 8, "naxis2": 10, "pixel_scale": 0.309}
         self.observatory = open_observatory(NIGHT, settings, tables)
 

@@ -11,6 +11,7 @@ from scripts.lib.identity import Kind, Telescope, check_programme, read_kinds, r
 from scripts.lib.keywords import Keywords, read_keywords
 from scripts.lib.nights import night_bounds
 from scripts.lib.pixel_wcs import pixel_wcs
+from scripts.lib.programmes import Assignment, assignments, programme_of
 from scripts.lib.values import Exposure, Programme
 
 
@@ -22,6 +23,7 @@ class Observatory(NamedTuple):
     kinds: dict[str, Kind]
     keywords: Keywords
     programme: Programme
+    assigned: list[Assignment]
     corrections: list[dict]
     bounds: tuple[datetime, datetime]
     now: datetime
@@ -33,7 +35,8 @@ def open_observatory(night: str, settings: dict, tables: dict[str, str]) -> Obse
     Parameters
     ----------
     settings : dict
-        telescope, camera, programme, origin, pi_coi, corrections: as in the configuration.
+        telescope, camera, programme, programmes, origin, pi_coi, corrections: as in the
+        configuration.
     tables : dict of str
         Paths of the tables, by the names telescopes, kinds and keywords.
 
@@ -51,6 +54,7 @@ def open_observatory(night: str, settings: dict, tables: dict[str, str]) -> Obse
         programme=Programme(
             settings["origin"], settings["pi_coi"], check_programme(settings["programme"])
         ),
+        assigned=assignments(settings["programmes"]),
         corrections=read_corrections(correction_file(Path(settings["corrections"]), name, night)),
         bounds=night_bounds(night),
         now=datetime.now(UTC),
@@ -77,11 +81,13 @@ def expose(name: str, header: Header, data_start: int, observatory: Observatory)
         )
     except HeaderError as error:
         raise BadFrame(f"unreadable {error}") from error
+    default = observatory.programme.id
+    programme = programme_of(frame.kind.name, frame.object, observatory.assigned, default)
     return Exposure(
         raw,
         frame,
         observatory.telescope,
-        observatory.programme,
+        observatory.programme._replace(id=programme),
         lst=0.0,
         now=observatory.now,
         wcs=pixel_wcs(),

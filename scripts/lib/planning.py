@@ -39,7 +39,7 @@ def is_complete(config: dict, night: str) -> bool:
     delivered. A source that cannot be reached has nothing; the last night's ingest tells of it.
     """
     try:
-        listing = open_source(config["source"]).list(night)
+        listing = open_source(config["source"], config["source_mounted"]).list(night)
     except SourceError:
         return True
     folder = Path(config["workdir"]) / night
@@ -54,14 +54,16 @@ def is_complete(config: dict, night: str) -> bool:
     return reported and not undelivered(frames, folder / "archived", cubes, redeliver=False)
 
 
-def listing_digest(source: str, folder: Path, night: str, today: date) -> str:
+def listing_digest(
+    source: str, folder: Path, night: str, today: date, mounted: bool = False
+) -> str:
     """Return a text that changes when a night at the source has new or changed frames.
 
     Frames that were removed there after they were ingested change nothing. Frames that could not
     be copied are tried again once a day.
     """
     try:
-        listing = open_source(source).list(night)
+        listing = open_source(source, mounted).list(night)
     except SourceError as error:
         return f"unreadable: {error}"
     known = ingested.recorded(folder / "ingested.csv")

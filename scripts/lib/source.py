@@ -1,20 +1,50 @@
 """Where nights are read from: one folder per night, behind four functions.
 
 A source knows how to `check` that it can be reached, `list` a night's frames and `open` one,
-and to tell a frame's present `state`. Other kinds of source are one more class in `SOURCES`.
+and to tell a frame's present `state`. Kinds of source differ only in their connection, which
+asks one question after the other and may take for ever; `Source` has a connection for each
+thread, ends every question after a time limit, and connects again after a connection was lost.
+Another kind of source is one more connection in `open_source`.
 """
 
+import functools
 import hashlib
 import os
+import queue
 import re
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 FRAME_NAME = re.compile(r"(?!\.).*\.(fits|fts)", re.IGNORECASE | re.DOTALL)
+# Seconds before each further attempt at a source whose connection was lost.
+PAUSES = (1, 4)
+# Seconds for which a source that could not be reached is not asked again: planning asks for many
+# nights, and each wrong login may count towards a lock of the account.
+FORGIVE_AFTER = 60
+PASSWORD = "SPECULOOS_SOURCE_PASSWORD"
+TIMEOUT = "SPECULOOS_SOURCE_TIMEOUT"
+DEFAULT_TIMEOUT = 30
 
 
 class SourceError(OSError):
     """The source cannot be read; the message names it and says what to look at."""
+
+
+class Unreachable(SourceError):
+    """No night of the source can be read, as things are."""
+
+
+class Lost(OSError):
+    """The connection is gone; a new one may do better."""
+
+
+class Silent(Lost):
+    """No answer within the time limit."""
 
 
 class State(NamedTuple):
@@ -27,28 +57,103 @@ class State(NamedTuple):
 Listing = dict[str, State]
 
 
-class Folder:
-    """A source that is a local or mounted folder.
+def time_limit() -> float:
+    """Return the seconds that a source has for each answer."""
+    try:
+        return float(os.environ.get(TIMEOUT) or DEFAULT_TIMEOUT)
+    except ValueError as error:
+        raise SourceError(f"{TIMEOUT} is no number of seconds") from error
+
+
+class Agent:
+    """A thread that puts questions to a connection of its own, one after the other.
+
+    A thread and not a limit inside the connection, because no library keeps one everywhere, and
+    a frozen mount cannot be interrupted at all. The thread is a daemon: it holds no run up.
+    """
+
+    def __init__(self, connect: Callable, limit: float):
+        self.limit = limit
+        self.questions = queue.SimpleQueue()
+        # The thread must not know the agent, or an agent that nobody needs would live on.
+        threading.Thread(target=answer, args=(self.questions, connect), daemon=True).start()
+
+    def ask(self, question: Callable):
+        """Return what ``question(connection)`` returns.
+
+        Raises
+        ------
+        Silent
+            If there is no answer in time. The agent is of no use from then on.
+        """
+        future = Future()
+        self.questions.put((question, future))
+        try:
+            return future.result(self.limit)
+        except TimeoutError:
+            if future.done():  # it is the answer that says so, or it came this very moment
+                return future.result()
+            self.leave()
+            raise Silent(f"no answer within {self.limit:g} s") from None
+
+    def leave(self) -> None:
+        """Let the thread close its connection and end as soon as it can."""
+        self.questions.put(None)
+
+    __del__ = leave
+
+
+def answer(questions: queue.SimpleQueue, connect: Callable) -> None:
+    """Put questions to a connection; connect before the first one and after a loss."""
+    connection = None
+    while item := questions.get():
+        question, future = item
+        try:
+            connection = connection or connect()
+            future.set_result(question(connection))
+        except Exception as error:
+            if isinstance(error, Lost):
+                close_quietly(connection)
+                connection = None
+            future.set_exception(error)
+        del item, question, future
+    close_quietly(connection)
+
+
+def close_quietly(connection) -> None:
+    """Close what may be lost already."""
+    try:
+        if connection:
+            connection.close()
+    except Exception:  # noqa: S110 - nobody is there to be told, and nothing depends on it
+        pass
+
+
+class Source:
+    """Nights behind connections, one for each thread that asks.
 
     Parameters
     ----------
-    root : str
-        The folder that holds one folder per night.
+    name : str
+        Address as it may be shown.
+    connect : callable
+        Returns a connection: an object with ``check()``, ``list(night)``, ``open(night, name)``,
+        ``state(night, name)`` and ``close()``. It raises `Unreachable` for what no further
+        attempt can mend, `Lost` for what one can.
+    hint : str
+        What to look at if the source cannot be reached.
     """
 
-    def __init__(self, root: str):
-        self.root = Path(root)
+    def __init__(self, name: str, connect: Callable, hint: str):
+        self.name, self.hint = name, hint
+        self.connect = connect
+        self.limit = time_limit()
+        self.threads = threading.local()
+        self.failure: tuple[str, float] | None = None
 
     def check(self) -> None:
         """Raise `SourceError` unless the source can be reached."""
-        try:
-            with os.scandir(self.root):
-                pass
-        except OSError as error:
-            raise SourceError(
-                f"source {self.root} cannot be reached ({error.strerror}): "
-                "is the telescope's control PC on, and its share mounted?"
-            ) from error
+        self.ask(lambda connection: connection.check())
 
     def list(self, night: str) -> Listing:
         """Return the frames of a night; none if the night has no folder.
@@ -58,6 +163,151 @@ class Folder:
         SourceError
             If the source cannot be reached, or the night's folder not be read.
         """
+        return self.ask(lambda connection: connection.list(night))
+
+    def open(self, night: str, name: str) -> "Stream":
+        """Return a frame opened for reading, unbuffered; nobody else is kept from it.
+
+        Raises
+        ------
+        SourceError
+            If the source cannot be reached.
+        OSError
+            If the frame cannot be opened.
+        """
+        handle = self.ask(lambda connection: connection.open(night, name))
+        return Stream(self.agent(), handle)
+
+    def state(self, night: str, name: str) -> State:
+        """Return a frame's state now.
+
+        Raises
+        ------
+        SourceError
+            If the source cannot be reached.
+        OSError
+            If the frame is not there, or cannot be looked at.
+        """
+        return self.ask(lambda connection: connection.state(night, name))
+
+    def agent(self) -> Agent:
+        """Return this thread's agent."""
+        if not hasattr(self.threads, "agent"):
+            self.threads.agent = Agent(self.connect, self.limit)
+        return self.threads.agent
+
+    def ask(self, question: Callable):
+        """Return the answer to a question; connect again, a few times, if a connection is lost.
+
+        A source that does not answer is not asked twice: it would only take twice as long.
+        """
+        if self.failure and time.monotonic() < self.failure[1]:
+            raise Unreachable(self.failure[0])
+        for pause in (*PAUSES, None):
+            try:
+                return self.agent().ask(question)
+            except Unreachable as error:
+                self.remember(error)
+                raise
+            except Lost as error:
+                if isinstance(error, Silent):
+                    del self.threads.agent
+                if isinstance(error, Silent) or pause is None:
+                    message = f"source {self.name} cannot be reached ({error}): {self.hint}"
+                    raise self.remember(Unreachable(message)) from error
+            time.sleep(pause)
+
+    def remember(self, error: Unreachable) -> Unreachable:
+        """Answer at once for a while, to all threads, what was found out once."""
+        self.failure = str(error), time.monotonic() + FORGIVE_AFTER
+        return error
+
+
+class Stream:
+    """A frame that is read through an agent."""
+
+    def __init__(self, agent: Agent, handle):
+        self.agent, self.handle = agent, handle
+
+    def readinto(self, buffer) -> int:
+        """Read into a buffer; return the bytes read, 0 at the end.
+
+        Raises
+        ------
+        Lost
+            If the connection is lost, or there is no answer in time.
+        OSError
+            If the frame cannot be read.
+        """
+        return self.agent.ask(lambda _: self.handle.readinto(buffer))
+
+    def close(self) -> None:
+        """Close the frame, without waiting for it."""
+        self.agent.questions.put((lambda _: close_quietly(self.handle), Future()))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Folder(Source):
+    """A source that is a local or mounted folder.
+
+    Parameters
+    ----------
+    root : str
+        The folder that holds one folder per night.
+    mounted : bool
+        Whether the folder must be on a file system that was mounted: the empty folder that an
+        unmounted share leaves looks like a source without nights. Frames are then read with a
+        time limit too.
+    """
+
+    def __init__(self, root: str, mounted: bool = False):
+        hint = "is the telescope's control PC on, and its share mounted?"
+        self.mounted, self.local = mounted, LocalFolder(Path(root), mounted, hint)
+        super().__init__(root, self.mount if mounted else lambda: self.local, hint)
+
+    def mount(self):
+        """Return a connection whose system calls may freeze."""
+        from scripts.lib.source_mounted import MountedFolder
+
+        return MountedFolder(self.name, self.hint)
+
+    def open(self, night: str, name: str):
+        """Return a frame opened for reading, unbuffered.
+
+        A local disk does not freeze: time limits would only make small frames slower by a third.
+        """
+        return super().open(night, name) if self.mounted else self.local.open(night, name)
+
+    def state(self, night: str, name: str) -> State:
+        """Return a frame's state now."""
+        return super().state(night, name) if self.mounted else self.local.state(night, name)
+
+
+class LocalFolder:
+    """The connection of a `Folder`: plain system calls."""
+
+    def __init__(self, root: Path, mounted: bool, hint: str):
+        self.root, self.mounted, self.hint = root, mounted, hint
+
+    def check(self) -> None:
+        """Raise `Unreachable` unless the folder can be reached."""
+        try:
+            with os.scandir(self.root):
+                pass
+            mounted = not self.mounted or is_mounted(self.root)
+        except OSError as error:
+            message = f"source {self.root} cannot be reached ({error.strerror}): {self.hint}"
+            raise Unreachable(message) from error
+        if not mounted:
+            raise Unreachable(f"source {self.root} is not a mount point: is the share mounted?")
+
+    def list(self, night: str) -> Listing:
+        """Return the frames of a night."""
         self.check()
         try:
             with os.scandir(self.root / night) as entries:
@@ -71,8 +321,8 @@ class Folder:
         except OSError as error:
             raise SourceError(f"night {self.root / night} cannot be read: {error}") from error
 
-    def open(self, night: str, name: str) -> BinaryIO:
-        """Return a frame opened for reading, unbuffered."""
+    def open(self, night: str, name: str):
+        """Return a frame opened for reading."""
         return open(self.root / night / name, "rb", buffering=0)
 
     def state(self, night: str, name: str) -> State:
@@ -80,27 +330,84 @@ class Folder:
         stat = os.stat(self.root / night / name)
         return State(stat.st_size, stat.st_mtime_ns)
 
+    def close(self) -> None:
+        """Do nothing: there is nothing to hang up."""
+        pass
 
-SOURCES = {"": Folder}
+
+def is_mounted(folder: Path) -> bool:
+    """Tell whether a folder, or one above it but the root of all, is a mount point."""
+    folder = folder.resolve()
+    return any(os.path.ismount(path) for path in (folder, *folder.parents) if path.name)
 
 
-def open_source(address: str):
-    """Return the source behind an address.
+class Address(NamedTuple):
+    """The parts of ``scheme://user@host[:port]/path``."""
 
-    Parameters
-    ----------
-    address : str
-        A folder, or ``scheme://…``.
+    text: str
+    user: str
+    host: str
+    port: int | None
+    path: str
+
+
+def parse_address(text: str) -> Address:
+    """Return the parts of an address.
 
     Raises
     ------
     SourceError
-        If no source knows the scheme.
+        If one is missing or wrong, or if there is a password among them: that is not shown.
     """
-    scheme = address.partition("://")[0] if "://" in address else ""
-    if scheme not in SOURCES:
-        raise SourceError(f"source {address}: {scheme}:// is not known; mount it, name the folder")
-    return SOURCES[scheme](address)
+    scheme = text.partition("://")[0]
+    try:
+        parts = urlsplit(text)
+        user, host, port = parts.username, parts.hostname, parts.port
+    except ValueError:
+        parts = urlsplit("")
+        user = host = port = None
+    if parts.password is not None:
+        raise SourceError(f"a {scheme}:// source has a password in its address: use {PASSWORD}")
+    if not (user and host and parts.path.strip("/")) or parts.query or parts.fragment:
+        # What it is instead is not shown: a password may be in it.
+        form = f"{scheme}://user@host[:port]/{'share/' if scheme == 'smb' else ''}path"
+        raise SourceError(f"the address of a {scheme}:// source must have the form {form}")
+    return Address(text, unquote(user), host, port, unquote(parts.path))
+
+
+@functools.cache
+def open_source(address: str, mounted: bool = False) -> Source:
+    """Return the source behind an address; the same one each time, with its connections.
+
+    Parameters
+    ----------
+    address : str
+        A folder, ``smb://user@host[:port]/share/path`` or ``sftp://user@host[:port]/path``.
+    mounted : bool
+        See `Folder`.
+
+    Raises
+    ------
+    SourceError
+        If no source knows the scheme, or the address is wrong.
+    """
+    if "://" not in address:
+        return Folder(address, mounted)
+    scheme = address.partition("://")[0]
+    if scheme not in ("smb", "sftp"):
+        # Its address is not shown: it may hold a password.
+        raise SourceError(
+            f"source {scheme}://…: {scheme}:// is not known; mount it, name the folder"
+        )
+    parts = parse_address(address)
+    # Here and not above: their libraries take a tenth of a second to import.
+    if scheme == "smb":
+        from scripts.lib.source_smb import SmbFolder as Connection
+    else:
+        from scripts.lib.source_sftp import SftpFolder as Connection
+    port = parts.port or Connection.PORT
+    hint = f"is the control PC on, its name right, and its port {port} open?"
+    return Source(address, lambda: Connection(parts), hint)
 
 
 def digest(listing: Listing) -> str:

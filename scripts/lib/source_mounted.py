@@ -1,0 +1,128 @@
+"""A mounted folder, read by a child process.
+
+Nothing can interrupt a system call on a mount whose server is frozen, and a process with a thread
+in such a call cannot even be ended. A child process can be left behind: it ends by itself when
+the mount comes back or is taken away.
+"""
+
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from socket import socketpair
+
+from scripts.lib.source import Listing, LocalFolder, Lost, State
+
+REPOSITORY = Path(__file__).parent.parent.parent
+CHILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from scripts.lib.source_mounted import serve
+serve(int(sys.argv[2]), *sys.argv[3:])
+"""
+
+
+class MountedFolder:
+    """The connection of a `Folder` that must be mounted.
+
+    Parameters
+    ----------
+    root : str
+        The folder that holds one folder per night.
+    hint : str
+        What to look at if it cannot be reached.
+    """
+
+    def __init__(self, root: str, hint: str):
+        ours, theirs = socketpair()
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(REPOSITORY), str(theirs.fileno()), root, hint],
+            pass_fds=[theirs.fileno()],
+            # Whoever waits for the end of our output must not wait for a child left behind.
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        self.line = Connection(ours.detach())
+
+    def ask(self, question: str, *details):
+        """Return the child's answer, or raise what it raises."""
+        try:
+            self.line.send((question, *details))
+            answer = self.line.recv()
+        except (EOFError, ConnectionError) as error:
+            raise Lost("the process that reads the mount has ended") from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def check(self) -> None:
+        """Raise `Unreachable` unless the folder can be reached and is mounted."""
+        self.ask("check")
+
+    def list(self, night: str) -> Listing:
+        """Return the frames of a night."""
+        return self.ask("list", night)
+
+    def open(self, night: str, name: str) -> "MountedFile":
+        """Return a frame opened for reading."""
+        return MountedFile(self, self.ask("open", night, name))
+
+    def state(self, night: str, name: str) -> State:
+        """Return a frame's state now."""
+        return self.ask("state", night, name)
+
+    def close(self) -> None:
+        """Let the child end."""
+        self.line.close()
+        self.child.wait(1)
+
+
+class MountedFile:
+    """A frame that the child has open under a number."""
+
+    def __init__(self, folder: MountedFolder, number: int):
+        self.folder, self.number = folder, number
+
+    def readinto(self, buffer) -> int:
+        """Read into a buffer; return the bytes read, 0 at the end."""
+        if size := self.folder.ask("read", self.number, len(buffer)):
+            self.folder.line.recv_bytes_into(buffer)
+        return size
+
+    def close(self) -> None:
+        """Close the frame."""
+        self.folder.ask("close", self.number)
+
+
+def serve(descriptor: int, root: str, hint: str) -> None:
+    """Answer questions about a folder until nobody is there to ask: the child's main function."""
+    line = Connection(descriptor)
+    folder = LocalFolder(Path(root), True, hint)
+    files = {}
+
+    def answer(question: str, *details) -> None:
+        if question == "read":
+            number, size = details
+            piece = files[number].read(size)
+            line.send(len(piece))
+            if piece:
+                line.send_bytes(piece)
+        elif question == "open":
+            file = folder.open(*details)
+            files[file.fileno()] = file
+            line.send(file.fileno())
+        elif question == "close":
+            line.send(files.pop(*details).close())
+        else:
+            line.send(getattr(folder, question)(*details))
+
+    while True:
+        try:
+            answer(*line.recv())
+        except (EOFError, ConnectionError):
+            return
+        except OSError as error:
+            line.send(error)

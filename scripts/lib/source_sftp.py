@@ -1,0 +1,260 @@
+"""A folder behind an SSH server, read with SFTP.
+
+The host's key must be in the known_hosts file: nothing is sent to a host that is not known.
+Times are whole seconds, as the protocol has them.
+"""
+
+import errno
+import logging
+import os
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+
+import paramiko
+
+from scripts.lib.source import (
+    FRAME_NAME,
+    PASSWORD,
+    Address,
+    Listing,
+    Lost,
+    SourceError,
+    State,
+    Unreachable,
+    time_limit,
+)
+
+# It logs the errors that it raises, with their tracebacks.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+KEY = "SPECULOOS_SOURCE_KEY"
+KNOWN_HOSTS = "SPECULOOS_KNOWN_HOSTS"
+# Bytes that the server may send ahead; a frame of usual size.
+WINDOW = 1 << 24
+
+
+class SftpFolder:
+    """A connection to one server, logged in.
+
+    Parameters
+    ----------
+    address : Address
+        ``sftp://user@host[:port]/path``; password or key are in the environment.
+
+    Raises
+    ------
+    Unreachable
+        If the host is not the one that is known, or login or folder are refused.
+    Lost
+        If the server cannot be reached.
+    """
+
+    PORT = 22
+
+    def __init__(self, address: Address):
+        self.address = address
+        self.client = paramiko.SSHClient()
+        try:
+            self.load_known_hosts()
+            with losses(address.path):
+                self.log_in()
+                transport = self.client.get_transport()
+                self.sftp = paramiko.SFTPClient.from_transport(transport, window_size=WINDOW)
+            self.check()
+        except Exception:
+            self.close()
+            raise
+
+    def load_known_hosts(self) -> None:
+        """Read the keys of known hosts; refuse all others."""
+        path = os.environ.get(KNOWN_HOSTS) or str(Path.home() / ".ssh" / "known_hosts")
+        try:
+            self.client.load_host_keys(path)
+        except OSError as error:
+            message = f"has no list of known hosts: {path} ({error.strerror}); see {KNOWN_HOSTS}"
+            raise self.refusal(message) from error
+        self.client.set_missing_host_key_policy(self)
+        self.known_hosts = path
+
+    def missing_host_key(self, client, hostname: str, key) -> None:
+        """Refuse a host that is not known; paramiko asks this of its policy."""
+        raise self.refusal(
+            f"is a host that is not known (its key is {key.get_name()} {key.fingerprint}): "
+            f"compare with the server's, then add it to {self.known_hosts}"
+        )
+
+    def log_in(self) -> None:
+        """Connect, compare the host's key, log in with key or password."""
+        limit = time_limit()
+        key = os.environ.get(KEY) or None
+        password = os.environ.get(PASSWORD) or None
+        look = f"is {KEY} or {PASSWORD} right?" if key or password else f"set {PASSWORD} or {KEY}"
+        try:
+            self.client.connect(
+                self.address.host,
+                self.address.port or self.PORT,
+                self.address.user,
+                # With a key the password is the key's.
+                password=None if key else password,
+                passphrase=password if key else None,
+                key_filename=key,
+                allow_agent=False,
+                look_for_keys=False,
+                timeout=limit,
+                banner_timeout=limit,
+                auth_timeout=limit,
+            )
+        except paramiko.BadHostKeyException as error:
+            raise self.refusal(
+                f"has another host key than the known one (its key is {error.key.get_name()} "
+                f"{error.key.fingerprint}): another host in its place, or a new installation? "
+                f"Compare with the server's, then correct {self.known_hosts}"
+            ) from error
+        except paramiko.AuthenticationException as error:
+            raise self.refusal(f"refuses the login ({error}): {look}") from error
+        except (FileNotFoundError, PermissionError) as error:
+            message = f"cannot be logged in to: the key {key} cannot be read ({error.strerror})"
+            raise self.refusal(message) from error
+        except (paramiko.SSHException, ValueError) as error:
+            # Without anything to log in with the library does not even try.
+            if not (key or password) or "key" in str(error):
+                raise self.refusal(f"cannot be logged in to ({error}): {look}") from error
+            raise
+
+    def refusal(self, message: str) -> Unreachable:
+        """Return an error that names the source."""
+        return Unreachable(f"source {self.address.text} {message}")
+
+    def check(self) -> None:
+        """Raise `Unreachable` unless the folder of the nights is there and may be read."""
+        try:
+            with losses(self.address.path):
+                if not stat.S_ISDIR(self.sftp.stat(self.address.path).st_mode):
+                    raise FileNotFoundError(errno.ENOTDIR, "no folder")
+        except FileNotFoundError as error:
+            message = f"has no folder {self.address.path}: is its name right, and its disk mounted?"
+            raise self.refusal(message) from error
+        except OSError as error:
+            if isinstance(error, Lost):
+                raise
+            message = f"cannot be read ({error.strerror}): may {self.address.user} read it?"
+            raise self.refusal(message) from error
+
+    def list(self, night: str) -> Listing:
+        """Return the frames of a night; size and time come with the names."""
+        folder = self.path(night)
+        try:
+            with losses(folder):
+                entries = self.sftp.listdir_attr(folder)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            if isinstance(error, Lost):
+                raise
+            message = f"night {night} of {self.address.text} cannot be read: {error.strerror}"
+            raise SourceError(message) from error
+        entries = sorted(entries, key=lambda entry: entry.filename)
+        frames = (entry for entry in entries if FRAME_NAME.fullmatch(entry.filename))
+        return {
+            entry.filename: state_of(attributes)
+            for entry in frames
+            if (attributes := self.target(folder, entry)) is not None
+        }
+
+    def target(self, folder: str, entry):
+        """Return the attributes of a file, or of the file that a link leads to; None if none."""
+        if not stat.S_ISLNK(entry.st_mode):
+            return entry if stat.S_ISREG(entry.st_mode) else None
+        try:
+            with losses(entry.filename):
+                attributes = self.sftp.stat(f"{folder}/{entry.filename}")
+        except FileNotFoundError:
+            return None
+        return attributes if stat.S_ISREG(attributes.st_mode) else None
+
+    def open(self, night: str, name: str) -> "SftpFile":
+        """Return a frame opened for reading."""
+        path = self.path(night, name)
+        with losses(path):
+            file = self.sftp.open(path)
+            # One request after the other would wait for the network 80 times in each frame.
+            file.prefetch(file.stat().st_size)
+        return SftpFile(file, path)
+
+    def state(self, night: str, name: str) -> State:
+        """Return a frame's state now."""
+        path = self.path(night, name)
+        with losses(path):
+            return state_of(self.sftp.stat(path))
+
+    def path(self, *parts: str) -> str:
+        """Return the server's path of a night or frame."""
+        return "/".join((self.address.path.rstrip("/"), *parts))
+
+    def close(self) -> None:
+        """Hang up."""
+        self.client.close()
+
+
+class SftpFile:
+    """A file that is open."""
+
+    def __init__(self, file, path: str):
+        self.file, self.path = file, path
+
+    def readinto(self, buffer) -> int:
+        """Read into a buffer; return the bytes read, 0 at the end."""
+        with losses(self.path):
+            return self.file.readinto(buffer)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+def state_of(attributes) -> State:
+    """Return the state that SFTP's attributes tell."""
+    return State(attributes.st_size, attributes.st_mtime * 1_000_000_000)
+
+
+@contextmanager
+def losses(what: str):
+    """Turn the library's errors into ours.
+
+    Raises
+    ------
+    Lost
+        If the connection is gone.
+    OSError
+        If the server refuses something about one file.
+    """
+    try:
+        yield
+    except SourceError:
+        raise
+    except (FileNotFoundError, PermissionError) as error:
+        raise type(error)(error.errno, error.strerror or str(error), what) from error
+    except EOFError as error:
+        raise OSError(errno.EIO, "shorter than the server had said", what) from error
+    except UnicodeDecodeError as error:
+        raise OSError(errno.EILSEQ, "a file's name is not UTF-8", what) from error
+    except paramiko.SFTPError as error:
+        raise OSError(errno.EIO, str(error), what) from error
+    except (paramiko.SSHException, OSError) as error:
+        if type(error) is OSError and error.errno is None and not connection_lost(error):
+            raise OSError(errno.EIO, str(error), what) from error
+        raise Lost(reason(error)) from error
+
+
+def connection_lost(error: OSError) -> bool:
+    """Tell a closed socket from a server's plain "Failure": paramiko has OSError for both."""
+    return "closed" in str(error).lower()
+
+
+def reason(error: Exception) -> str:
+    """Return the cause of an error in a few words."""
+    errors = getattr(error, "errors", None)
+    if errors:  # one for each address of the host
+        error = next(iter(errors.values()))
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

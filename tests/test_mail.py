@@ -1,0 +1,672 @@
+"""Mail against real SMTP servers, what it says, and how it looks in a browser."""
+
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from html import escape
+from pathlib import Path
+
+import pytest
+
+from scripts.lib import mail, report
+from scripts.lib.mail import alert, mailed_since, send_spooled
+from scripts.lib.solving.table import Solved, solved_bytes
+from scripts.lib.tables import write_table
+from tests.night import NIGHT, REPOSITORY, Night
+from tests.smtp import PASSWORD, USER, Authority, MailServer, Silent, free_port
+
+TEMPLATES = REPOSITORY / "templates"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+ROBOT = '"SPECULOOS Röbot, Paranal" <robot@obs.example>'
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def environ(authority):
+    """What the environment of a run holds."""
+    return {mail.USER: USER, mail.PASSWORD: PASSWORD, mail.CA: str(authority.path)}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def configuration(workdir: Path, port: int, **settings) -> dict:
+    """Return a telescope's configuration with mail."""
+    mail_key = {
+        "from": ROBOT,
+        "to": ["Op One <one@obs.example>", "two@obs.example"],
+        "cc": ["three@else.example"],
+        "host": "localhost",
+        "port": port,
+        "security": "starttls",
+        "timeout": 5,
+    }
+    return {
+        "telescope": "Callisto",
+        "workdir": str(workdir),
+        "archive": str(workdir.parent / "archive"),
+        "corrections": "/opt/archive/config/corrections",
+        "mail": mail_key | settings,
+    }
+
+
+def spooled(workdir: Path) -> list[Path]:
+    return sorted((workdir / "mail").glob("*.letter"))
+
+
+def bodies(message) -> tuple[str, str]:
+    """Return the text and the HTML of a message."""
+    parts = {part.get_content_type(): part for part in message.iter_parts()}
+    return parts["text/plain"].get_content(), parts["text/html"].get_content()
+
+
+def assert_no_secret(workdir: Path, *texts: str) -> None:
+    """Fail if a password is in these texts or in any file of the spool, plain or encoded."""
+    import base64
+
+    both = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
+    forms = [PASSWORD, " ".join(PASSWORD.split()), base64.b64encode(PASSWORD.encode()).decode()]
+    for path in (workdir / "mail").glob("*"):
+        texts += (path.read_text(),)
+    for text in texts:
+        for secret in [*forms, both, PASSWORD[:8]]:
+            assert secret not in text
+
+
+# Sending
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_everybody_receives_it_encrypted(workdir, authority, environ, capsys, security):
+    context = authority.context("localhost")
+    with MailServer(context, security) as server:
+        config = configuration(workdir, server.port, security=security)
+        begin = datetime.now(UTC)
+        assert not mailed_since(config, begin)
+        assert alert(
+            config, "nächtlicher Lauf ausgefallen", "Zeile eins\n.\nFrom zwei: ü\n", environ
+        )
+    [(recipients, message)] = server.received
+    assert recipients == ["one@obs.example", "two@obs.example", "three@else.example"]
+    assert server.encrypted == [True] and server.logins == [USER]
+    assert message["From"].addresses[0].display_name == "SPECULOOS Röbot, Paranal"
+    assert message["From"].addresses[0].addr_spec == "robot@obs.example"
+    assert [a.addr_spec for a in message["To"].addresses] == recipients[:2]
+    assert [a.addr_spec for a in message["Cc"].addresses] == recipients[2:]
+    assert message["Subject"] == "Callisto: nächtlicher Lauf ausgefallen"
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["Message-ID"].endswith("@obs.example>")
+    assert abs(message["Date"].datetime - begin) < timedelta(seconds=10)
+    assert message.get_content().splitlines() == ["Zeile eins", ".", "From zwei: ü"]
+    assert not spooled(workdir)
+    assert mailed_since(config, begin)
+    assert not mailed_since(config, datetime.now(UTC) + timedelta(seconds=1))
+    assert_no_secret(workdir, *capsys.readouterr())
+
+
+def test_without_encryption_to_this_machine_only(workdir, capsys):
+    with MailServer(security="none") as server:
+        config = configuration(workdir, server.port, security="none", host="127.0.0.1")
+        assert alert(config, "a", "b", {})
+        assert len(server.received) == 1
+        config = configuration(workdir, server.port, security="none", host="mail.example")
+        assert not alert(config, "a", "b", {})
+    assert "for a server on this machine only" in capsys.readouterr().err
+
+
+def down(stack, authority):
+    return {"port": free_port()}
+
+
+def other_name(stack, authority):
+    return {"port": stack(MailServer(authority.context("mail.other.example"))).port}
+
+
+def unknown_authority(stack, authority):
+    stranger = Authority(authority.path.parent)
+    return {"port": stack(MailServer(stranger.context("localhost"))).port}
+
+
+def no_encryption(stack, authority):
+    return {"port": stack(MailServer()).port}
+
+
+def not_even_tls(stack, authority):
+    return {"port": stack(MailServer()).port, "security": "tls", "timeout": 0.5}
+
+
+def silent(stack, authority):
+    return {"port": stack(Silent()).port, "timeout": 0.5}
+
+
+def dripping(stack, authority):
+    return {"port": stack(Silent(drip=True)).port, "timeout": 0.3}
+
+
+def too_big(stack, authority):
+    server = MailServer(authority.context("localhost"), answer="552 too big")
+    return {"port": stack(server).port}
+
+
+def closing(stack, authority):
+    server = MailServer(authority.context("localhost"), answer="421 going down")
+    return {"port": stack(server).port}
+
+
+def no_such_host(stack, authority):
+    return {"port": 587, "host": "mail.invalid"}
+
+
+TROUBLES = {
+    down: "Connection refused",
+    other_name: "certificate is not valid for 'localhost'",
+    unknown_authority: "certificate verify failed",
+    no_encryption: "STARTTLS extension not supported",
+    not_even_tls: "mail: localhost:",
+    silent: "timed out",
+    dripping: "no end after",
+    too_big: "552 too big",
+    closing: "421 going down",
+    no_such_host: "mail.invalid:587: gaierror",
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
+def test_what_cannot_be_sent_waits_and_is_sent_next(workdir, authority, environ, capsys, trouble):
+    from contextlib import ExitStack
+
+    begin = datetime.now(UTC)
+    with ExitStack() as stack:
+        settings = trouble(stack.enter_context, authority)
+        config = configuration(workdir, **settings)
+        started = time.monotonic()
+        assert not alert(config, "first", "text", environ)
+        assert time.monotonic() - started < 5
+    assert mailed_since(config, begin)
+    [letter] = spooled(workdir)
+    assert stat.S_IMODE(letter.stat().st_mode) == 0o600
+    assert stat.S_IMODE(letter.parent.stat().st_mode) == 0o700
+    lines = capsys.readouterr().err
+    assert TROUBLES[trouble] in lines and "waits in" in lines
+    assert_no_secret(workdir, lines)
+    with MailServer(authority.context("localhost")) as server:
+        config = configuration(workdir, server.port)
+        assert alert(config, "second", "text", environ)
+        send_spooled(config, environ)
+    assert server.subjects() == ["Callisto: first", "Callisto: second"]
+    assert len(server.received[0][0]) == 3
+    assert not spooled(workdir)
+
+
+def test_a_wrong_password_is_told_without_it(workdir, authority, environ, capsys):
+    with MailServer(authority.context("localhost"), echo=True) as server:
+        config = configuration(workdir, server.port)
+        wrong = "Tr0ub4dor  &3"
+        assert not alert(config, "a", "b", environ | {mail.PASSWORD: wrong})
+        lines = capsys.readouterr().err
+        assert "535" in lines and "***" in lines
+        for text in (lines, spooled(workdir)[0].read_text()):
+            assert "Tr0ub4dor" not in text
+        assert not alert(config, "a", "b", environ | {mail.PASSWORD: "pässword"})
+        assert not alert(config, "a", "b", environ | {mail.PASSWORD: ""})
+        lines = capsys.readouterr().err
+        assert "must be ASCII" in lines and "only one of the two is set" in lines
+        assert "ss" not in re.sub(r"SPECULOOS_SMTP_PASSWORD|password|process", "", lines)
+        assert not server.received
+
+
+def test_settings_that_cannot_work_are_told(workdir, environ, capsys):
+    config = configuration(workdir, free_port())
+    missing = {mail.CA: "/nowhere/ca.pem"}
+    tls = config | {"mail": config["mail"] | {"security": "tls"}}
+    assert not alert(tls, "a", "b", environ | missing)
+    assert "SPECULOOS_SMTP_CA: /nowhere/ca.pem" in capsys.readouterr().err
+    for wrong in ({"from": None}, {"security": "ssl"}, {"when": "now"}, {"to": [5]}, {"host": ""}):
+        assert not alert(config | {"mail": config["mail"] | wrong}, "a", "b", environ)
+        assert capsys.readouterr().err.startswith("mail: not sent: ")
+    for wrong in ({"mail": "a@b.example"}, {"mail": config["mail"]}):
+        assert not alert(wrong, "a", "b", environ)
+        send_spooled(wrong, environ)
+    assert len(spooled(workdir)) == 1
+
+
+def test_a_refused_recipient_is_told_and_gets_it_later(workdir, authority, environ, capsys):
+    refused = {"two@obs.example": "450 try later", "three@else.example": "550 no such user"}
+    with MailServer(authority.context("localhost"), refused=refused) as server:
+        config = configuration(workdir, server.port)
+        assert alert(config, "a", "b", environ)
+        assert server.received[0][0] == ["one@obs.example"]
+        lines = capsys.readouterr().err
+        assert "two@obs.example did not get 'Callisto: a': the server says 450 try later" in lines
+        assert mail.refusals(workdir / "mail") == {
+            "two@obs.example": ("the server says 450 try later", 1),
+            "three@else.example": ("the server says 550 no such user", 1),
+        }
+        assert "two@obs.example" in report.run_facts(config, run_of(workdir))["refusals"]
+        del refused["two@obs.example"]
+        send_spooled(config, environ)
+        assert server.received[1][0] == ["two@obs.example"]
+        assert len(server.received) == 2
+        send_spooled(config, environ)
+        assert len(server.received) == 2
+        ids = {message["Message-ID"] for _, message in server.received}
+        assert len(ids) == 1
+    [letter] = spooled(workdir)
+    assert list(mail.refusals(workdir / "mail")) == ["three@else.example"]
+    assert stat.S_IMODE(letter.stat().st_mode) == 0o600
+
+
+def test_a_killed_process_loses_no_mail(workdir, authority, environ):
+    with MailServer(authority.context("localhost"), hang=True) as server:
+        config = configuration(workdir, server.port)
+        program = f"from scripts.lib.mail import alert; alert({config!r}, 'a', 'b')"
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], cwd=REPOSITORY, env=os.environ | environ
+        )
+        assert server.hanging.wait(20)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert len(spooled(workdir)) == 1
+        server.hang = False
+        send_spooled(config, environ)
+        send_spooled(config, environ)
+        assert len(server.received) == 1
+
+
+def test_two_processes_send_each_mail_once(workdir, authority, environ):
+    config = configuration(workdir, free_port())
+    for _ in range(5):
+        alert(config, "waits", "b", environ)
+    assert len(spooled(workdir)) == 5
+    with MailServer(authority.context("localhost")) as server:
+        config = configuration(workdir, server.port)
+        program = f"from scripts.lib.mail import alert; alert({config!r}, 'new', 'b')"
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", program], cwd=REPOSITORY, env=os.environ | environ
+            )
+            for _ in range(2)
+        ]
+        assert [process.wait() for process in processes] == [0, 0]
+    assert sorted(server.subjects()) == ["Callisto: new"] * 2 + ["Callisto: waits"] * 5
+    assert server.subjects()[:5] == ["Callisto: waits"] * 5
+
+
+def test_old_and_damaged_letters(workdir, authority, environ, capsys):
+    config = configuration(workdir, free_port())
+    for _ in range(2):
+        alert(config, "old", "b", environ)
+    old, young = spooled(workdir)
+    past = datetime.now(UTC) - timedelta(days=31)
+    old.rename(old.with_name(f"{past:%Y%m%dT%H%M%S.%f}-1.letter"))
+    (workdir / "mail" / "0.letter").write_bytes(b"no letter")
+    (workdir / "mail" / "1.letter").write_bytes(b"[]\n")
+    with MailServer(authority.context("localhost")) as server:
+        send_spooled(configuration(workdir, server.port), environ)
+    assert len(server.received) == 1
+    lines = capsys.readouterr().err
+    assert "given up after 30 days: 'Callisto: old' to one@obs.example, two@obs" in lines
+    assert "0.letter is no mail" in lines and "1.letter is no mail" in lines
+    assert [path.name for path in spooled(workdir)] == ["0.letter", "1.letter"]
+
+
+def test_a_spool_that_cannot_be_written_does_not_keep_the_mail(
+    tmp_path, authority, environ, capsys
+):
+    (tmp_path / "mail").write_text("a file where the folder should be")
+    with MailServer(authority.context("localhost")) as server:
+        assert alert(configuration(tmp_path, server.port), "a", "b", environ)
+        assert alert(configuration(tmp_path / "not mounted", server.port), "a", "b", environ)
+        assert len(server.received) == 2
+    assert not (tmp_path / "not mounted").exists()
+    assert "cannot be kept in" in capsys.readouterr().err
+
+
+def test_headers_cannot_be_injected(workdir, authority, environ, capsys):
+    with MailServer(authority.context("localhost")) as server:
+        config = configuration(workdir, server.port)
+        encoded = "=?utf-8?q?a=0D=0ABcc:_x@y.example?="
+        for words in ("a\r\nBcc: x@y.example", encoded, "\x85ö\0" * 200):
+            assert alert(config, words, "b\0\x1b[31mc\x1b\udcff", environ)
+        name = f'"{encoded}" <one@obs.example>'
+        assert alert(configuration(workdir, server.port, to=[name]), "c", "d", environ)
+        for wrong in ("a@b.example\nBcc: x@y.example", "ö@b.example", "nobody", "a@b c", "<>"):
+            assert not alert(configuration(workdir, server.port, to=[wrong]), "e", "f", environ)
+    assert len(server.received) == 4
+    for _, message in server.received:
+        assert "Bcc" not in message
+        assert set(message.keys()) == {
+            *("From", "To", "Cc", "Subject", "Date", "Message-ID", "Auto-Submitted"),
+            *("Content-Type", "Content-Transfer-Encoding", "MIME-Version"),
+        }
+        assert len(message["Subject"]) <= mail.LONGEST_SUBJECT
+    assert server.received[0][1].get_content() == "bc�\r\n"
+    assert capsys.readouterr().err.count("is no mail address") == 5
+
+
+@pytest.mark.parametrize("given", [None, {}, {"to": []}])
+def test_no_recipients_no_mail_but_a_line(workdir, given, capsys):
+    config = configuration(workdir, 1) | {"mail": given}
+    assert not alert(config, "a", "b", {})
+    assert capsys.readouterr().err == "mail: not sent: the configuration names nobody in mail.to\n"
+    assert not (workdir / "mail").exists()
+
+
+def test_many_recipients_with_names(workdir, authority, environ):
+    many = [f'"Ünal, Çelik {i} von und zu Langenfeld" <u{i}@obs.example>' for i in range(30)]
+    with MailServer(authority.context("localhost")) as server:
+        assert alert(configuration(workdir, server.port, to=many, cc=[]), "a", "b", environ)
+    [(recipients, message)] = server.received
+    assert len(recipients) == 30
+    assert [a.display_name for a in message["To"].addresses] == [
+        f"Ünal, Çelik {i} von und zu Langenfeld" for i in range(30)
+    ]
+
+
+# What the mail says
+
+
+HELD = [
+    *(("truncated: 2621440 bytes missing", f"callisto_t{i:03d}.fits") for i in range(24)),
+    ("DATASUM differs: 123 in the header, 456 <b>in</b> the pixels", "callisto_<d>&.fits"),
+    ("unsolved: 4 stars, log10 of the false-alarm probability -1.2", "callisto_u.fits"),
+]
+LONG = "Traceback of a job whose error has a very long line without blanks: " + "x" * 300
+
+
+class Wildcards(dict):
+    """Iterates over values, as Snakemake's does."""
+
+    def __iter__(self):
+        return iter(self.values())
+
+
+class Rule:
+    def __init__(self, name):
+        self.name = name
+
+
+class Job:
+    """What a run's failed jobs look like; the workflow's own are in the test at the end."""
+
+    def __init__(self, rule: str, log: Path, **wildcards):
+        self.rule, self.log, self.wildcards = Rule(rule), [log], Wildcards(wildcards)
+
+
+def run_of(workdir: Path, failed=(), ended=False, nights=(NIGHT,)) -> report.Run:
+    command = ["/opt/archive/.venv/bin/snakemake", "--profile", "callisto"]
+    return report.Run(list(nights), failed, ended, command, "/home/obs", "/var/run.log")
+
+
+def made_night(workdir: Path, night: str = NIGHT, held=HELD) -> Path:
+    """Write the tables of a night: 40 frames delivered, 3 not yet, the rest held back."""
+    folder = workdir / night
+    (folder / "archived").mkdir(parents=True)
+    good = [
+        {"file": f"{kind}{i}.fits", "kind": kind, "status": "ok", "sequence": f"S_{kind}"}
+        | {"product": f"{kind}.fits", "date_obs": f"2026-03-06T00:00:{i:02d}.000"}
+        for kind, count in (("science", 30), ("flat", 8), ("bias", 5))
+        for i in range(count)
+    ]
+    bad = [{"file": f, "kind": "", "status": "held", "reason": r, "date_obs": ""} for r, f in held]
+    columns = ["file", "kind", "status", "sequence", "product", "date_obs", "reason"]
+    write_table(folder / "frames.csv", columns, good + bad)
+    write_table(folder / "archived/all.csv", columns, good[:40])
+    (folder / "night.html").write_text("page")
+    (folder / "solved").mkdir()
+    rows = [Solved(f"science{i}.fits", i > 1, rms=0.1, fwhm=2, offset=3) for i in range(30)]
+    (folder / "solved/S_science.fits").write_bytes(solved_bytes(rows))
+    return folder
+
+
+def failed_jobs(folder: Path, count: int = 2) -> list[Job]:
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    log = folder / "logs/bias.log"
+    lines = [*(f"line {i}" for i in range(20)), LONG, "OSError: \x1b[31mdisk <full>"]
+    log.write_text("\n".join(lines) + "\n")
+    jobs = [Job("ingest", folder / "logs/none.log", night=folder.name)]
+    return jobs + [
+        Job("cube", log, night=folder.name, n="4", start="20260306T000000", sequence=f"C_bias{i}")
+        for i in range(count - 1)
+    ]
+
+
+def test_report_of_failures(workdir):
+    folder = made_night(workdir)
+    config = configuration(workdir, 1)
+    facts = report.run_facts(config, run_of(workdir, failed_jobs(folder)))
+    assert facts["subject"] == (
+        f"Callisto {NIGHT}: 2 jobs FAILED, 40 of 69 frames delivered, 26 held back"
+    )
+    text, html = report.render(facts, TEMPLATES)
+    for words in (
+        "cube 20260305 4 20260306T000000 C_bias0",
+        "OSError: disk <full>",
+        "    | line 19",
+        f"log: {folder}/logs/bias.log",
+        "killed, or failed before it could say why",
+        "cd /home/obs && /opt/archive/.venv/bin/snakemake --profile callisto\n",
+        f"--config nights={NIGHT} unsolved=deliver",
+        f"/opt/archive/config/corrections/callisto_{NIGHT}.yaml",
+        "24  truncated",
+        "and 4 more: see frames.csv",
+        "callisto_<d>&.fits: 123 in the header, 456 <b>in</b> the pixels",
+        f"{workdir}/(night)/logs/",
+        str(workdir.parent / "archive"),
+        "/var/run.log",
+    ):
+        assert words in text
+    for words in (
+        "<b>cube</b> 20260305 4 20260306T000000 C_bias0",
+        "OSError: disk &lt;full&gt;",
+        "line 19\n",
+        f"log: {folder}/logs/bias.log",
+        "cd /home/obs &amp;&amp; /opt/archive/.venv/bin/snakemake --profile callisto<",
+        "24 × truncated",
+        "callisto_&lt;d&gt;&amp;.fits<",
+        "456 &lt;b&gt;in&lt;/b&gt; the pixels",
+    ):
+        assert words in html
+    assert re.search(r"science +30\n +flat +8\n +bias +2\n", text)
+    assert re.search(r"not delivered +3  good frames", text)
+    assert re.search(r"unsolved +2  of 30 science frames", text)
+    assert "of 30 science frames" in html
+    assert "    | line 10\n" not in text and "\x1b" not in text + html
+    assert "456 <b>in</b>" not in html and "<script" not in html and "http" not in html
+    assert max(map(len, text.splitlines())) < 450
+
+
+def test_reports_of_all_kinds_can_be_made(workdir):
+    config = configuration(workdir, 1)
+    run = run_of(workdir, nights=["20260301"])
+    facts = report.run_facts(config, run)
+    assert facts["subject"] == "Callisto 20260301: run STOPPED before its end"
+    report.render(facts, TEMPLATES)
+    made_night(workdir, "20260302", held=[])
+    (workdir / "20260303").mkdir()
+    write_table(workdir / "20260303/frames.csv", ["file", "status"], [])
+    facts = report.run_facts(config, run_of(workdir, ended=True, nights=["20260303"]))
+    assert facts["subject"] == "Callisto 20260303: no frames"
+    nights = [f"2026030{i}" for i in range(1, 6)]
+    jobs = failed_jobs(workdir / "20260305", count=40)
+    facts = report.run_facts(config, run_of(workdir, jobs, nights=nights[:-1]))
+    assert facts["subject"] == (
+        "Callisto 20260301 to 20260305 (5 nights): 40 jobs FAILED, 40 of 43 frames delivered"
+    )
+    text, _ = report.render(facts, TEMPLATES)
+    assert "And 28 more:" in text and len(text) < 20_000
+
+
+def test_rerun_command_keeps_what_was_given():
+    run = run_of(Path("/w"))._replace(
+        command=["snakemake", "-C", "nights=20260301", "programme=60.A-9099(A)", "-n"],
+        folder="/a b",
+    )
+    assert report.command_line(run, nights="1 2", unsolved="deliver") == (
+        "cd '/a b' && snakemake -C 'nights=1 2' unsolved=deliver 'programme=60.A-9099(A)' -n"
+    )
+
+
+def test_held_frames_are_mailed_once_and_failures_each_time(workdir, authority, environ):
+    folder = made_night(workdir)
+    good, bad = run_of(workdir, ended=True), run_of(workdir, failed_jobs(folder))
+    with MailServer(authority.context("localhost")) as server:
+        config = configuration(workdir, server.port)
+        assert report.mail_run(config, good, TEMPLATES, environ) == "sent"
+        assert report.mail_run(config, good, TEMPLATES, environ) == ""
+        assert report.mail_run(config, bad, TEMPLATES, environ) == "sent"
+        assert report.mail_run(config, bad, TEMPLATES, environ) == "sent"
+        shutil.rmtree(folder)
+        made_night(workdir, held=HELD[:3])
+        assert report.mail_run(config, good, TEMPLATES, environ) == "sent"
+        (folder / "frames.csv").write_text("no,table\nat,all\n")
+        failed_jobs(folder)
+        assert report.mail_run(config, bad, TEMPLATES, environ) == "sent"
+        always = configuration(workdir, server.port, when="always")
+        never = configuration(workdir, server.port, when="never")
+        shutil.rmtree(folder)
+        made_night(workdir, held=[])
+        assert report.mail_run(config, good, TEMPLATES, environ) == ""
+        assert report.mail_run(always, good, TEMPLATES, environ) == "sent"
+        assert report.mail_run(never, bad, TEMPLATES, environ) == ""
+    messages = [message for _, message in server.received]
+    assert len(messages) == 6
+    first, second, third, fourth, broken, last = messages
+    text, html = bodies(first)
+    assert first.get_content_type() == "multipart/alternative"
+    assert first["Subject"] == f"Callisto {NIGHT}: 40 of 69 frames delivered, 26 held back"
+    assert "callisto_t001.fits" in text and "callisto_t001.fits" in html
+    text, html = bodies(second)
+    assert "callisto_t001.fits" not in text + html and "as an earlier mail listed" in text
+    assert "2 jobs FAILED" in third["Subject"]
+    assert "3 held back" in fourth["Subject"]
+    assert "the run FAILED, no report" in broken["Subject"]
+    assert "disk <full>" in broken.get_content() and "--profile callisto" in broken.get_content()
+    assert last["Subject"] == f"Callisto {NIGHT}: 40 of 43 frames delivered"
+
+
+def test_a_clean_run_sends_what_waits_and_a_lost_mail_is_not_remembered(
+    workdir, authority, environ, capsys
+):
+    folder = made_night(workdir)
+    run = run_of(workdir, ended=True)
+    config = configuration(workdir, free_port())
+    (workdir / "mail").write_text("no folder")
+    assert report.mail_run(config, run, TEMPLATES, environ) == "lost"
+    assert not (folder / "reported").exists()
+    (workdir / "mail").unlink()
+    assert report.mail_run(config, run, TEMPLATES, environ) == "spooled"
+    with MailServer(authority.context("localhost")) as server:
+        config = configuration(workdir, server.port)
+        assert report.mail_run(config, run, TEMPLATES, environ) == ""
+        assert len(server.received) == 1
+    assert report.mail_run(config, run, Path("/nowhere"), environ) == "spooled"
+    assert report.mail_run({"mail": {"to": ["a@b.example"]}}, run, TEMPLATES, environ) == ""
+    config = configuration(workdir, 1)
+    del config["workdir"]
+    assert report.mail_run(config, run, TEMPLATES, environ) == "lost"
+
+
+# How it looks
+
+FRAME = """<!doctype html><body style="margin:0">
+<iframe style="border:0;width:{width}px;height:{height}px"
+ srcdoc="{page}" onload="const r=this.contentDocument.documentElement;
+ document.title='width '+r.scrollWidth+' height '+r.scrollHeight"></iframe>"""
+
+
+def browse(folder: Path, html: str, width: int, *options: str, height: int = 800) -> str:
+    """Show a page in a frame of the given width and return what Chromium prints."""
+    page = folder / f"frame{width}.html"
+    page.write_text(FRAME.format(width=width, height=height, page=escape(html)))
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += [f"--user-data-dir={folder}/chromium", *options, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=40).stdout
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="not installed: chromium")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_html_fits_its_window(workdir, tmp_path, width):
+    folder = made_night(workdir / ("long" * 20))
+    jobs = failed_jobs(folder)
+    config = configuration(folder.parent, 1)
+    _, html = report.render(report.run_facts(config, run_of(workdir, jobs)), TEMPLATES)
+    dom = browse(tmp_path, html, width, "--dump-dom", "--virtual-time-budget=2000")
+    shown, height = map(int, re.search(r"<title>width (\d+) height (\d+)", dom).groups())
+    assert shown == width
+    picture = tmp_path / f"mail{width}.png"
+    size = f"--window-size={max(width, 500)},{height}"
+    browse(tmp_path, html, width, f"--screenshot={picture}", size, height=height)
+    assert picture.stat().st_size > 10_000
+
+
+# The workflow
+
+
+@pytest.fixture
+def environment(environ, monkeypatch):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+
+def mailing(root: Path, port: int) -> Night:
+    """Return a Callisto with faulty frames that mails, and whose archive directory is missing."""
+    night = Night(root, "Callisto")
+    night.simulate(faults=True)
+    night.archive.rmdir()
+    with open(night.config, "a") as stream:
+        stream.write(f"mail: {configuration(night.workdir, port)['mail']}\n")
+    return night
+
+
+def test_the_workflow_mails_failures_and_held_frames_once(tmp_path, authority, environment):
+    with MailServer(authority.context("localhost")) as server:
+        night = mailing(tmp_path, server.port)
+        output = night.run(status=1)
+        [(_, failed)] = server.received
+        held = sum(row["status"] == "held" for row in night.frames())
+        assert re.fullmatch(
+            rf"Callisto {NIGHT}: \d+ jobs FAILED, 0 of \d+ frames delivered, {held} held back",
+            failed["Subject"],
+        )
+        text, _ = bodies(failed)
+        text = text.replace("\r\n", "\n")
+        assert f"\n  archive {NIGHT} SPECU4." in text and f"{night.folder}/logs/archive/" in text
+        assert text.count("FileNotFoundError") > 1
+        assert Path(re.search(r"^  run +(/.+)$", text, re.M)[1]).exists()
+        for path in [*night.workdir.rglob("*.*"), *(night.workdir / "mail").iterdir()]:
+            assert path.is_dir() or PASSWORD.encode() not in path.read_bytes()
+        assert PASSWORD not in output
+        night.archive.mkdir()
+        command = re.search(r"^ +(cd .+ && .+)$", text, re.M)[1]
+        again = subprocess.run(command, shell=True, capture_output=True, text=True)
+        assert again.returncode == 0, again.stderr
+        assert night.products()
+        assert len(server.received) == 1
+
+
+def test_a_mail_that_fails_leaves_the_run_as_it_was(tmp_path, environment):
+    night = mailing(tmp_path, free_port())
+    assert "Connection refused" in night.run(status=1)
+    (night.folder / "reported").unlink()
+    night.archive.mkdir()
+    assert "Connection refused" in night.run()
+    first, second = map(mail.read_letter, spooled(night.workdir))
+    assert "FAILED" in first.subject
+    held = sum(row["status"] == "held" for row in night.frames())
+    good = sum(row["status"] == "ok" for row in night.frames())
+    whole = f"{good} of {good + held} frames delivered, {held} held back"
+    assert second.subject == f"Callisto {NIGHT}: {whole}"

@@ -1,0 +1,82 @@
+"""Nights and targets that belong to other programmes."""
+
+import pytest
+import yaml
+from astropy.io import fits
+
+from scripts.lib.nights import NightError
+from scripts.lib.programmes import Assignment, assignments, programme_of, programmes_of
+from tests.night import NIGHT
+
+OWN, CHILE, GUEST = "60.A-9009(D)", "60.A-9099(A)", "110.23WX.001"
+
+
+def configure(night, programmes: list[dict]) -> None:
+    config = yaml.safe_load(night.config.read_text())
+    night.config.write_text(yaml.safe_dump(config | {"programmes": programmes}))
+
+
+def delivered_programmes(night) -> dict[str, str]:
+    """Return the programme id of each product by its name."""
+    return {path.name: fits.getval(path, "HIERARCH ESO OBS PROG ID") for path in night.products()}
+
+
+def test_assignments_of_a_night():
+    entries = [
+        {"nights": "20260301-20260310", "programme": CHILE},
+        {"nights": NIGHT, "programme": GUEST, "targets": ["TIC*"]},
+        {"nights": "20260401", "programme": GUEST},
+    ]
+    assigned = assignments(programmes_of(NIGHT, entries))
+    assert assigned == [Assignment(GUEST, ("TIC*",)), Assignment(CHILE, ())]
+    assert programme_of("science", "TIC 46432937 b", assigned, OWN) == GUEST
+    assert programme_of("science", "Sp0805+0417", assigned, OWN) == CHILE
+    assert programme_of("dark", "DARK", assigned, OWN) == CHILE
+    assert programme_of("dark", "TIC dark", assigned[:1], OWN) == OWN
+    assert programme_of("science", "anything", [], OWN) == OWN
+    with pytest.raises(NightError):
+        programmes_of(NIGHT, [{"nights": "yesterday", "programme": CHILE}])
+
+
+def test_a_target_of_another_programme_bears_its_id_and_has_its_own_log(callisto):
+    truth = callisto.simulate()
+    configure(callisto, [{"nights": NIGHT, "programme": CHILE, "targets": ["TIC*"]}])
+    callisto.run()
+    callisto.assert_delivered_once(truth)
+    found = delivered_programmes(callisto)
+    theirs = [name for name, programme in found.items() if programme == CHILE]
+    assert theirs and all("TIC" in name for name in theirs)
+    assert set(found.values()) == {OWN, CHILE}
+    assert callisto.transfer_log() == f"{NIGHT} {len(found) - len(theirs)}\n"
+    other = callisto.workdir / "transfer_log_60.A-9099_A.txt"
+    assert other.read_text() == f"{NIGHT} {len(theirs)}\n"
+
+
+def test_a_programme_on_the_command_line_is_that_of_all_frames(callisto):
+    callisto.simulate()
+    configure(callisto, [{"nights": NIGHT, "programme": CHILE}])
+    callisto.run(programme=GUEST)
+    assert set(delivered_programmes(callisto).values()) == {GUEST}
+
+
+def test_a_delivered_night_is_refused_under_another_id(callisto):
+    truth = callisto.simulate()
+    callisto.run()
+    output = callisto.run(programme=CHILE, status=1)
+    assert f"{OWN} (now {CHILE})" in output and "redeliver=true" in output
+    callisto.assert_delivered_once(truth)
+    assert set(delivered_programmes(callisto).values()) == {OWN}
+    callisto.run()
+    callisto.assert_delivered_once(truth)
+    collected = callisto.empty_archive()
+    assert collected
+    callisto.run(programme=CHILE, redeliver="true")
+    callisto.assert_delivered_once(truth)
+    assert set(delivered_programmes(callisto).values()) == {CHILE}
+
+
+def test_an_id_that_eso_does_not_know_is_refused(callisto):
+    callisto.simulate()
+    configure(callisto, [{"nights": NIGHT, "programme": "Chile"}])
+    assert "programmes" in callisto.run(status=1)
+    assert not callisto.products()

@@ -1,0 +1,477 @@
+"""Nights read from real SMB and SSH servers, and from mounted folders: whole, or with a reason."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from scripts.ingest import STILL_WRITTEN, copy_night
+from scripts.lib import source as sources
+from scripts.lib.source import Folder, SourceError, open_source
+from tests.night import NIGHT, Night
+from tests.servers import PASSWORD, USER, SlowLine, Smbd, Sshd, free_port, needs
+
+SERVERS = [
+    pytest.param(Smbd, marks=needs("smbd", "smbpasswd"), id="smb"),
+    pytest.param(Sshd, marks=needs("sshd"), id="sftp"),
+]
+SMB, SFTP = SERVERS
+CONTENT = bytes(range(256)) * 45 * 250  # 2.9 MB, whole FITS blocks
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Let each test meet its servers for the first time, and not wait long for them."""
+    open_source.cache_clear()
+    for name in [name for name in os.environ if name.startswith("SPECULOOS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sources, "PAUSES", (0.1, 0.2))
+
+
+@pytest.fixture
+def share(tmp_path):
+    """A folder with a night of three files."""
+    night = tmp_path / "share" / NIGHT
+    (night / "folder.fits").mkdir(parents=True)
+    for name in ("a.fits", "b.fts", "log.txt", ".hidden.fits"):
+        (night / name).write_bytes(CONTENT[: 2880 * (5 + ord(name[0]))])
+    (night / "c d'é.fits").write_bytes(CONTENT)
+    return night.parent
+
+
+@pytest.fixture
+def server(request, share, monkeypatch):
+    """A running server of that folder; its client knows what it must."""
+    with request.param(share) as running:
+        for name, value in running.environment().items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+def every(kinds=SERVERS):
+    return pytest.mark.parametrize("server", kinds, indirect=True)
+
+
+def read(stream) -> bytes:
+    """Return all that a stream gives."""
+    piece, found = bytearray(1_000_003), b""
+    with stream:
+        while count := stream.readinto(memoryview(piece)):
+            found += piece[:count]
+    return found
+
+
+def failure(address: str) -> str:
+    """Return why a source cannot be reached; no secret may be in it, nor in its causes."""
+    with pytest.raises(SourceError) as raised:
+        open_source(address).check()
+    error = raised.value
+    while error:
+        assert PASSWORD not in f"{error} {error!r}"
+        error = error.__cause__
+    return str(raised.value)
+
+
+@every()
+def test_a_source_tells_names_states_and_bytes_of_the_frames_alone(server, share):
+    source = open_source(server.address())
+    source.check()
+    listing = source.list(NIGHT)
+    assert list(listing) == ["a.fits", "b.fts", "c d'é.fits"]
+    for name, state in listing.items():
+        assert source.state(NIGHT, name) == state
+        assert state.bytes == (share / NIGHT / name).stat().st_size
+        assert abs(state.mtime_ns - (share / NIGHT / name).stat().st_mtime_ns) < 1e9
+        assert read(source.open(NIGHT, name)) == (share / NIGHT / name).read_bytes()
+    assert source.list("20260306") == {}
+    with pytest.raises(FileNotFoundError):
+        source.open(NIGHT, "gone.fits")
+
+
+@every()
+def test_a_large_night_is_listed_at_once(server, share):
+    night = share / "20260307"
+    night.mkdir()
+    names = [f"frame_{number:04}.fits" for number in range(3000)]
+    for name in names:
+        (night / name).touch()
+    source = open_source(server.address())
+    source.check()
+    start = time.monotonic()
+    assert list(source.list("20260307")) == names
+    assert time.monotonic() - start < 2
+
+
+@every()
+def test_messages_say_what_to_look_at(server, share, monkeypatch):
+    port = free_port()
+    assert f"127.0.0.1:{port}" in (closed := failure(server.address(port=port)))
+    assert f"refused): is the control PC on, its name right, and its port {port} open?" in closed
+    unknown = failure(server.address().replace("127.0.0.1", "nowhere.invalid"))
+    assert "nowhere.invalid" in unknown and "cannot be reached" in unknown
+    wrong_user = server.address(user="nobody-here")
+    assert f"source {wrong_user} refuses the login" in failure(wrong_user)
+    monkeypatch.setenv("SPECULOOS_SOURCE_PASSWORD", "wrong")
+    message = failure(server.address())
+    assert f"source {server.address()} refuses the login" in message
+    assert "SPECULOOS_SOURCE_PASSWORD right?" in message
+    monkeypatch.delenv("SPECULOOS_SOURCE_PASSWORD")
+    open_source.cache_clear()
+    assert "SPECULOOS_SOURCE_PASSWORD" in failure(server.address())
+
+
+@every([SMB])
+def test_smb_share_folder_and_permission_are_told_apart(server):
+    assert "has no share nowhere" in failure(server.address(share="nowhere"))
+    assert "has no folder not\\there on the share raw" in failure(server.address() + "/not/there")
+    message = failure(server.address(share="closed"))
+    assert "refuses the share (STATUS_ACCESS_DENIED)" in message and USER in message
+    night = server.home / "own" / NIGHT
+    night.mkdir()
+    (night / "a.fits").write_bytes(CONTENT)
+    source = open_source(server.address(share="own"))
+    (night / "a.fits").chmod(0o600)
+    with pytest.raises(PermissionError, match="a.fits"):
+        source.open(NIGHT, "a.fits")
+    night.chmod(0o700)
+    with pytest.raises(SourceError, match=f"night {NIGHT} of .* cannot be read: permission"):
+        source.list(NIGHT)
+    source.check()
+
+
+@every([SFTP])
+def test_sftp_key_folder_and_permission_are_told_apart(server, monkeypatch):
+    nowhere = server.address(path=server.home / "nowhere")
+    assert f"has no folder {server.home}/nowhere" in failure(nowhere)
+    monkeypatch.delenv("SPECULOOS_SOURCE_PASSWORD")
+    monkeypatch.setenv("SPECULOOS_SOURCE_KEY", str(server.home / "id"))
+    open_source(server.address()).check()
+    monkeypatch.setenv("SPECULOOS_SOURCE_KEY", str(server.make_key("other")))
+    open_source.cache_clear()
+    assert "refuses the login" in failure(server.address())
+    monkeypatch.setenv("SPECULOOS_SOURCE_KEY", str(server.home / "missing"))
+    open_source.cache_clear()
+    assert f"key {server.home}/missing cannot be read" in failure(server.address())
+
+
+@every([SFTP])
+def test_sftp_hosts_that_are_not_known_get_no_password(server, monkeypatch):
+    known = server.home / "known_hosts"
+    server.kill()
+    server.make_host_key()
+    server.start()
+    message = failure(server.address())
+    assert "has another host key than the known one" in message and str(known) in message
+    known.write_text("")
+    open_source.cache_clear()
+    assert "is a host that is not known" in failure(server.address())
+    monkeypatch.setenv("SPECULOOS_KNOWN_HOSTS", str(server.home / "nowhere"))
+    open_source.cache_clear()
+    assert f"has no list of known hosts: {server.home}/nowhere" in failure(server.address())
+    assert "password" not in (server.home / "output").read_text().lower()
+
+
+def test_addresses_are_checked_and_a_password_in_one_is_not_shown():
+    for address in ("smb://user:s3cret@pc/raw", "sftp://user:s3cret@pc/data"):
+        with pytest.raises(SourceError, match="has a password in its address") as raised:
+            open_source(address)
+        assert "s3cret" not in str(raised.value)
+    for address in ("smb://pc/raw", "sftp://user@pc", "smb://user@pc:port/raw", "smb://"):
+        with pytest.raises(SourceError, match="must have the form (smb|sftp)://user@host"):
+            open_source(address)
+
+
+def test_libraries_are_imported_only_when_they_are_needed():
+    code = (
+        "import sys; from scripts.lib.source import open_source; open_source('/'); import "
+        "scripts.ingest; print({'paramiko', 'smbprotocol', 'cryptography'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@every()
+def test_a_source_out_of_reach_is_asked_once_and_not_for_each_night(server, monkeypatch):
+    monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "0.5")
+    server.freeze()
+    source = open_source(server.address())
+    start = time.monotonic()
+    for night in range(20260301, 20260316):
+        with pytest.raises(SourceError, match="no answer within 0.5 s"):
+            source.list(str(night))
+    assert time.monotonic() - start < 2
+    server.thaw()
+
+
+@every()
+def test_a_connection_that_was_cut_is_made_again(server):
+    source = open_source(server.address())
+    before = source.list(NIGHT)
+    server.kill()
+    server.start()
+    assert source.list(NIGHT) == before
+
+
+@every([SMB])
+def test_a_frame_that_is_read_can_be_opened_written_and_renamed(server, share):
+    import smbclient
+
+    source = open_source(server.address())
+    unc = rf"\\127.0.0.1\raw\{NIGHT}"
+    camera = {
+        "username": USER,
+        "password": PASSWORD,
+        "port": server.port,
+        "connection_cache": {},
+    }
+    with source.open(NIGHT, "a.fits") as stream:
+        assert stream.readinto(bytearray(2880)) == 2880
+        for mode, shared in (("rb", "rwd"), ("ab", "rwd"), ("r+b", "r")):
+            with smbclient.open_file(rf"{unc}\a.fits", mode, share_access=shared, **camera) as file:
+                assert file.write(b"x") if mode != "rb" else file.read(1)
+        smbclient.rename(rf"{unc}\a.fits", rf"{unc}\renamed.fits", **camera)
+        smbclient.remove(rf"{unc}\renamed.fits", **camera)
+    smbclient.reset_connection_cache(connection_cache=camera["connection_cache"])
+    # The other way round: what the camera software has open for writing can be read.
+    with smbclient.open_file(rf"{unc}\b.fts", "ab", share_access="rwd", **camera) as file:
+        file.write(b"x")
+        assert source.open(NIGHT, "b.fts").readinto(bytearray(2880)) == 2880
+    smbclient.reset_connection_cache(connection_cache=camera["connection_cache"])
+    assert sorted(path.name for path in (share / NIGHT).iterdir())[-2:] == [
+        "folder.fits",
+        "log.txt",
+    ]
+
+
+@every()
+def test_a_frame_that_grows_is_not_taken_half(server, share, tmp_path):
+    source = open_source(server.address())
+    growing, done = share / NIGHT / "c d'é.fits", threading.Event()
+
+    def grow():
+        with open(growing, "ab", buffering=0) as file:
+            while not done.wait(0.001):
+                file.write(bytes(2880))
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        rows = copy_night(source, NIGHT, tmp_path / "raw", [], 2, 0.1)
+    finally:
+        done.set()
+        writer.join()
+    status = {row["file"]: (row["status"], row["reason"]) for row in rows}
+    assert status.pop(growing.name) == ("failed", STILL_WRITTEN)
+    assert {state for state, _ in status.values()} == {"copied"}
+    assert not (tmp_path / "raw" / growing.name).exists()
+    rows = copy_night(source, NIGHT, tmp_path / "raw", rows, 2, 0.1)
+    assert {row["status"] for row in rows} == {"copied"}
+    assert (tmp_path / "raw" / growing.name).read_bytes() == growing.read_bytes()
+
+
+@pytest.fixture
+def slowly(server):
+    """A slow line to the server, which its client knows as the same host."""
+    with SlowLine(server.port, 2e6) as line:
+        server.move(line.port)
+        yield line
+
+
+@every()
+def test_a_server_that_goes_in_mid_file_and_comes_back_costs_one_attempt(server, slowly, tmp_path):
+    source = open_source(server.address(port=slowly.port))
+    source.check()
+
+    def restart():
+        time.sleep(0.4)
+        server.kill()
+        slowly.rate = 1e9
+        server.start()
+
+    threading.Thread(target=restart).start()
+    rows = copy_night(source, NIGHT, tmp_path / "raw", [], 4, 0.5)
+    assert {row["status"] for row in rows} == {"copied"}
+    assert (tmp_path / "raw" / "c d'é.fits").read_bytes() == CONTENT
+
+
+@every()
+def test_a_server_that_freezes_in_mid_file_ends_the_copy(server, slowly, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "3")
+    address = server.address(port=slowly.port)
+    source = open_source(address)
+    source.check()
+    threading.Timer(0.4, server.freeze).start()
+    start = time.monotonic()
+    with pytest.raises(SourceError, match="no answer within 3 s.*is the control PC on"):
+        copy_night(source, NIGHT, tmp_path / "raw", [], 4, 0.1)
+    assert 3 < time.monotonic() - start < 12
+    server.thaw()
+    slowly.rate = 1e9
+    monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "30")
+    open_source.cache_clear()
+    rows = copy_night(open_source(address), NIGHT, tmp_path / "raw", [], 4, 0.1)
+    assert {row["status"] for row in rows} == {"copied"}
+
+
+def run(night: Night, server, address: str, status: int = 0, **environment) -> str:
+    """Run the workflow on a source and return what it printed; no secret may be in any record."""
+    done = subprocess.run(
+        night.command(source=address, keep_raw="true"),
+        cwd=night.repository,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | server.environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == status, output[-6000:]
+    for path in (path for path in night.workdir.rglob("*") if path.is_file()):
+        assert PASSWORD.encode() not in path.read_bytes(), path
+    assert PASSWORD not in output
+    return output
+
+
+@pytest.mark.parametrize(
+    ("kind", "telescope"),
+    [
+        pytest.param(kind.values[0], name, marks=kind.marks, id=kind.id)
+        for kind, name in ((SMB, "Callisto"), (SFTP, "Io"))
+    ],
+)
+def test_a_night_is_delivered_from_a_server(kind, telescope, tmp_path):
+    night = Night(tmp_path, telescope)
+    truth = night.simulate(faults=True)
+    with kind(night.source) as server:
+        run(night, server, server.address())
+        night.assert_delivered_once(truth)
+        assert "Nothing to be done" in run(night, server, server.address())
+        late = night.source / NIGHT / truth[-1]["file"]
+        late.touch()
+        message = run(night, server, server.address(), 1, SPECULOOS_SOURCE_PASSWORD="wrong")
+        assert f"source {server.address()} refuses the login" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "trouble", "message"),
+    [
+        pytest.param(Smbd, "freeze", "no answer within 2 s", marks=SMB.marks, id="smb frozen"),
+        pytest.param(Sshd, "kill", "cannot be reached", marks=SFTP.marks, id="sftp killed"),
+    ],
+)
+def test_the_next_run_completes_what_a_server_cut_off(kind, trouble, message, tmp_path):
+    night = Night(tmp_path, "Callisto", size=(512, 640))
+    truth = night.simulate()
+    raw = night.folder / "raw"
+    with kind(night.source) as server, SlowLine(server.port, 2.5e6) as line:
+        server.move(line.port)
+
+        def strike():
+            """Wait until frames have been copied and others are being copied."""
+            while not (len(list(raw.glob("*.fits"))) > 2 and list(raw.glob(".*.part"))):
+                time.sleep(0.02)
+            getattr(server, trouble)()
+
+        striking = threading.Thread(target=strike, daemon=True)
+        striking.start()
+        address = server.address(port=line.port)
+        output = run(night, server, address, 1, SPECULOOS_SOURCE_TIMEOUT="2")
+        striking.join(1)
+        assert f"source {address} cannot be reached" in output and message in output
+        copied = {path: path.stat().st_ino for path in raw.glob("*.fits")}
+        assert 2 < len(copied) < len(truth) and not night.products()
+        line.rate = 1e9
+        server.thaw() if trouble == "freeze" else server.start()
+        run(night, server, address)
+    night.assert_delivered_once(truth)
+    assert {path: path.stat().st_ino for path in copied} == copied
+
+
+@pytest.fixture
+def mount(request, share, tmp_path):
+    """A mount of a folder through SSH, as a process and its mount point."""
+    point = tmp_path / "mount"
+    point.mkdir()
+    with Sshd(share) as server:
+        options = {
+            "IdentityFile": server.home / "id",
+            "UserKnownHostsFile": server.home / "known_hosts",
+            "StrictHostKeyChecking": "yes",
+            "dir_cache": "no",
+        }
+        process = subprocess.Popen(
+            ["sshfs", "-f", "-p", str(server.port), f"{USER}@127.0.0.1:{share}", point]  # noqa: S607
+            + [f"-o{key}={value}" for key, value in options.items()],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        end = time.monotonic() + 10
+        while not os.path.ismount(point):
+            assert process.poll() is None and time.monotonic() < end, "sshfs does not mount here"
+            time.sleep(0.05)
+        process.server = server
+        yield process, point
+        server.thaw()
+        process.send_signal(signal.SIGCONT)
+        subprocess.run(["umount", "--lazy", point], stderr=subprocess.DEVNULL)  # noqa: S607
+        process.kill()
+        process.wait()
+
+
+@needs("sshd", "sshfs")
+def test_a_mount_that_is_gone_is_no_source_without_nights(mount, share):
+    process, point = mount
+    (share / NIGHT / "deeper").mkdir()
+    for root in (point, point / NIGHT):
+        Folder(str(root), mounted=True).check()
+    source = Folder(str(point), mounted=True)
+    listing = source.list(NIGHT)
+    assert list(listing) == ["a.fits", "b.fts", "c d'é.fits"]
+    assert all(source.state(NIGHT, name) == state for name, state in listing.items())
+    assert read(source.open(NIGHT, "c d'é.fits")) == CONTENT
+    with pytest.raises(FileNotFoundError):
+        source.open(NIGHT, "gone.fits")
+    subprocess.run(["umount", point], check=True)  # noqa: S607
+    with pytest.raises(SourceError, match="mount is not a mount point: is the share mounted?"):
+        source.list(NIGHT)
+    assert Folder(str(point)).list(NIGHT) == {}
+
+
+@needs("sshd", "sshfs")
+@pytest.mark.parametrize("frozen", ["server", "mount"])
+def test_a_mount_that_freezes_ends_the_run(mount, frozen, monkeypatch, tmp_path):
+    process, point = mount
+    monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "1")
+    source = Folder(str(point), mounted=True)
+    with source.open(NIGHT, "c d'é.fits") as stream:
+        stream.readinto(bytearray(2880))
+        process.server.freeze() if frozen == "server" else process.send_signal(signal.SIGSTOP)
+        with pytest.raises(OSError, match="no answer within 1 s"):
+            read(stream)
+    with pytest.raises(SourceError, match="no answer within 1 s.*is the telescope's control PC on"):
+        source.list(NIGHT)
+    # A process that asks must be able to end, too.
+    code = (
+        "from scripts.lib.source import Folder\n"
+        f"try: Folder({str(point)!r}, mounted=True).list('{NIGHT}')\n"
+        "except OSError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=5)
+    assert "no answer within 1 s" in done.stdout, done.stderr
+    process.server.thaw()
+    process.send_signal(signal.SIGCONT)
+    rows = copy_night(Folder(str(point), mounted=True), NIGHT, tmp_path / "raw", [], 2, 0.1)
+    assert {row["status"] for row in rows} == {"copied"}
+
+
+@needs("sshd", "sshfs")
+def test_a_mount_whose_program_died_is_out_of_reach(mount):
+    process, point = mount
+    process.kill()
+    process.wait()
+    for mounted in (True, False):
+        with pytest.raises(SourceError, match="mount cannot be reached .Transport endpoint"):
+            Folder(str(point), mounted=mounted).list(NIGHT)
