@@ -1,7 +1,10 @@
 """Nights whose science frames are solved, judged by the truth they were drawn from."""
 
+import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -264,3 +267,24 @@ def test_the_engine_finds_frames_of_another_scale(indexed_night, tmp_path):
 def archive(folder: Path) -> Path:
     (folder / "archive").mkdir()
     return folder / "archive"
+
+
+@pytest.mark.parametrize("stage", ["solving", "solved"])
+def test_a_run_killed_while_it_solves_is_completed_by_the_next(tmp_path, stage):
+    night = Night(tmp_path, "Callisto", size=(512, 640))
+    truth = night.simulate(frames=60)
+    done = {"solving": "logs/solve/*.log", "solved": "solved/*.fits"}[stage]
+    command = night.command(catalogue=night.stars())
+    with open(tmp_path / "killed.log", "w") as log:
+        process = subprocess.Popen(
+            command, cwd=night.repository, stdout=log, stderr=log, start_new_session=True
+        )
+        while not list(night.folder.glob(done)):
+            assert process.poll() is None, (tmp_path / "killed.log").read_text()
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    night.run(catalogue=night.stars())
+    night.assert_delivered_once(truth)
+    assert methods(night)
+    assert not list(night.folder.rglob("*.part"))

@@ -11,6 +11,7 @@ from scripts.inventory import name_sequences, take_inventory
 from scripts.lib import ingested
 from scripts.lib.checksum import data_sum
 from scripts.lib.frame import Frame, open_header
+from scripts.lib.keywords import compose
 from scripts.lib.names import LONGEST, cube_name
 from scripts.lib.observatory import expose, open_observatory
 from scripts.lib.source import Folder
@@ -119,6 +120,33 @@ def test_a_card_that_cannot_be_used_costs_its_own_frame_only(judged, strange):
     keyword, image, *reason = STRANGE[strange]
     rewrite(judged.raw / judged.science, {keyword: image})
     assert re.search(reason[0] if reason else keyword, judged.reason(judged.science))
+
+
+def test_what_no_product_can_hold_is_left_out_and_the_rest_kept(judged):
+    """Continued texts are cut to one card; foreign and repeated keywords and names go."""
+    path = judged.raw / judged.science
+    odd = {
+        "LONGTEXT": ["LONGTEXT= 'one part, &'", "CONTINUE  'and another'"],
+        "TWICE": ["TWICE   =                    1", "TWICE   =                    2"],
+        "lower": "lower   =                    1",
+        "HIERARCH": "HIERARCH OTHER OBS TEXT = 'foreign'",
+        "EXTNAME": "EXTNAME = 'CHIP1   '",
+        "KEPT": "KEPT    =                 1.50 / a comment of its own",
+        "HISTORY": "HISTORY written by hand",
+    }
+    rewrite(path, odd)
+    assert {row["status"] for row in judged.rows()} == {"ok"}
+    header, begin = open_header(path)
+    observatory = judged.observatory
+    entries = compose(expose(path.name, header, begin, observatory), observatory.keywords)
+    found = {entry.keyword: entry for entry in entries}
+    assert found["LONGTEXT"].value == "one part, and another"
+    assert found["TWICE"].value == 1
+    assert sum(entry.keyword == "TWICE" for entry in entries) == 1
+    assert found["KEPT"].image.decode().rstrip() == odd["KEPT"]
+    assert found["HISTORY"].image.decode().rstrip() == odd["HISTORY"]
+    assert not {"lower", "LOWER", "EXTNAME", "CONTINUE"} & found.keys()
+    assert not any("OTHER" in keyword for keyword in found)
 
 
 def test_a_bias_is_not_exposed(judged):
