@@ -11,11 +11,11 @@ PROFILES := io europa ganymede callisto
 PROFILE_HOME := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
 # Command and the Debian package that has it.
 TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smbd:samba \
-  sshd:openssh-server sshfs:sshfs
+  sshd:openssh-server sshfs:sshfs rsync:rsync
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo demo-clean test test-full picture lint install bench packages
+.PHONY: help setup demo demo-clean test test-full picture lint install uninstall bench packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -92,8 +92,18 @@ picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (nee
 	    catalogue=$(DEMO)/source/$(DEMO_NIGHT).stars.csv nights=$(DEMO_NIGHT); \
 	  $$run --until inventory "$$@" && $$run --rulegraph "$$@" | dot -Tsvg > docs/dag.svg
 
+uninstall: ## removes the profiles that make install wrote
+	@for profile in $(PROFILES); do file=$(PROFILE_HOME)/$$profile/profile.yaml; \
+	  if [ -e $$file ] && head -1 $$file | grep -q '^# Written by make install'; then \
+	    rm $$file && rmdir --ignore-fail-on-non-empty $(PROFILE_HOME)/$$profile && \
+	    echo "removed      $(PROFILE_HOME)/$$profile"; fi; done
+
 install: $(READY) ## makes `snakemake --profile callisto` work from anywhere, also from cron
 	@mkdir -p $(PROFILE_HOME)
+	@for profile in $(PROFILES); do \
+	  for file in $(PROFILE_HOME)/$$profile/profile.yaml $(PROFILE_HOME)/$$profile/config.yaml; do \
+	    if [ -e $$file ] && ! head -1 $$file | grep -q '^# Written by make install'; then \
+	      echo "$$file is not of make install: move it away first"; exit 1; fi; done; done
 	@for profile in $(PROFILES); do \
 	  mkdir -p $(PROFILE_HOME)/$$profile && \
 	  { echo "# Written by make install; edit $(CURDIR)/profiles/$$profile/profile.yaml and run it again."; \

@@ -49,8 +49,10 @@ onstart:
 
 onsuccess:
     mail_run(MAILED, ended_run([], True, log), MAIL_TEMPLATES)
+    copy_transfer_logs()
 
 
 onerror:
     print(failures(workflow.scheduler.failed), file=sys.stderr)
     mail_run(MAILED, ended_run(workflow.scheduler.failed, False, log), MAIL_TEMPLATES)
+    copy_transfer_logs()

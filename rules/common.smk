@@ -15,8 +15,10 @@ from scripts.lib import planning
 from scripts.lib.corrections import correction_file
 from scripts.lib.failures import failures
 from scripts.lib.lock import Lock
+from scripts.lib.mail import alert
 from scripts.lib.programmes import programmes_of
 from scripts.lib.report import Run, mail_run
+from scripts.lib.transfer_log import PATIENCE, copy_or_count
 
 # Nothing here does linear algebra, and numpy's threads for it double the start-up of every job.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -47,6 +49,19 @@ def ended_run(failed, ended, logs):
     command = [str(Path(sys.executable).with_name("snakemake")), *sys.argv[1:]]
     path = next((str(Path(path).absolute()) for path in logs), "")
     return Run(NIGHTS, failed, ended, command, workflow.workdir_init, path)
+
+
+def copy_transfer_logs():
+    """Copy the transfer logs to the survey's server; tell somebody once it keeps failing."""
+    try:
+        count, cause = copy_or_count(Path(), config["transfer_log_remote"])
+        if count:
+            print(cause, file=sys.stderr)
+        if count == PATIENCE:
+            alert(MAILED, f"transfer log not copied, {count} times in a row", cause)
+    except OSError as error:
+        # The run is over; its outcome stands.
+        print(f"transfer log not copied: {error}", file=sys.stderr)
 
 
 def wanted_pages(wildcards):

@@ -1,7 +1,5 @@
 """Report a night: page, summary, its line in the transfer log; then free the raw copies' space."""
 
-import fcntl
-import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -13,6 +11,7 @@ from scripts.lib.night_frames import sequences
 from scripts.lib.receipts import delivered_rows, products_delivered, read_receipts, withheld_rows
 from scripts.lib.solving.table import Solved, read_solved
 from scripts.lib.tables import read_table
+from scripts.lib.transfer_log import log_transfer, products_by_programme, transfer_log_name
 
 
 def summarise(
@@ -112,31 +111,6 @@ def solving_lines(facts: dict) -> list[str]:
     if not facts["to_solve"]:
         return []
     return [f"solved       {facts['to_solve'] - len(facts['unsolved'])} of {facts['to_solve']}"]
-
-
-def products_by_programme(receipts: list[dict]) -> dict[str, int]:
-    """Return how many products each programme got."""
-    products = {(row["product"], row["programme"]) for row in delivered_rows(receipts)}
-    return Counter(programme for _, programme in products)
-
-
-def transfer_log_name(programme: str, own: str) -> str:
-    """Return the name of a programme's transfer log; the telescope's own has none in its name."""
-    if programme == own:
-        return "transfer_log.txt"
-    return f"transfer_log_{re.sub(r'[^A-Za-z0-9.-]+', '_', programme).strip('_')}.txt"
-
-
-def log_transfer(path: Path, night: str, count: int) -> None:
-    """Write a night's line of the transfer log, in the place of an earlier one.
-
-    Nights may be reported at the same time: a lock keeps one from losing the other's line.
-    """
-    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lines = path.read_text().splitlines() if path.exists() else []
-        counts = dict(line.split() for line in lines) | {night: str(count)}
-        write_text(path, "".join(f"{n} {c}\n" for n, c in sorted(counts.items())))
 
 
 def page(facts: dict, template: Path) -> str:

@@ -485,6 +485,27 @@ def test_the_installed_profile_works_from_anywhere_as_from_cron(callisto):
     assert plan.returncode == 0, plan.stderr
 
 
+def test_install_never_overwrites_what_is_not_its_own(tmp_path):
+    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+
+    def make(target: str) -> int:
+        words = ["make", "-s", target, f"VENV={SNAKEMAKE.parent.parent}"]
+        done = subprocess.run(words, cwd=REPOSITORY, env=environment, capture_output=True)
+        return done.returncode
+
+    mine = tmp_path / "snakemake/ganymede/profile.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("cores: 7\n")
+    assert make("install") != 0
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+    mine.unlink()
+    assert make("install") == make("install") == 0
+    assert len(list(tmp_path.rglob("profile.yaml"))) == 4
+    mine.write_text("cores: 7\n")
+    assert make("uninstall") == 0
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+
+
 def test_summary_counts_agree_with_the_tables(io):
     truth = io.simulate(faults=True)
     io.run()
