@@ -120,7 +120,10 @@ def shortened(line: str) -> str:
 
 def night_facts(folder: Path, telescope: str) -> dict:
     """Return what is to be said of a night; ``raw`` is None if it has no table of frames yet."""
-    from scripts.night import read_solutions, summarise  # numpy: only if there is something to say
+    from scripts.lib.summary import (  # numpy: only if there is something to say
+        read_solutions,
+        summarise,
+    )
 
     table = folder / "frames.csv"
     rows = read_table(table) if table.exists() else []

@@ -2,15 +2,17 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from scripts.lib.bintable import Column, read_rows, table_hdu
 from scripts.lib.cards import LONGEST_STRING
 from scripts.lib.hdu import empty_structure, sealed
-from scripts.lib.solving.solver import Solution, Unsolved
 from scripts.lib.solving.tangent import TangentWCS
+
+if TYPE_CHECKING:  # readers of the table need no solver
+    from scripts.lib.solving.solver import Solution, Unsolved
 
 EXTNAME = "SOLUTIONS"
 NAN = math.nan
@@ -68,7 +70,7 @@ class Solved(NamedTuple):
     reason: str = ""
 
     @classmethod
-    def of(cls, file: str, solution: Solution, catalogue: str, cpu: float) -> "Solved":
+    def of(cls, file: str, solution: "Solution", catalogue: str, cpu: float) -> "Solved":
         """Return the row of a solved frame.
 
         Parameters
@@ -104,7 +106,7 @@ class Solved(NamedTuple):
         )
 
     @classmethod
-    def failed(cls, file: str, error: Unsolved, cpu: float) -> "Solved":
+    def failed(cls, file: str, error: "Unsolved", cpu: float) -> "Solved":
         """Return the row of a frame without a solution."""
         reason = str(error).encode("ascii", "backslashreplace").decode()
         if error.found is None:
