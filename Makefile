@@ -7,15 +7,14 @@ TEST_READY := $(VENV)/test-ready
 DEMO := $(CURDIR)/demo
 DEMO_NIGHT := 20260305
 SYSTEM_PYTHON ?= python3
-PROFILES := io europa ganymede callisto
-PROFILE_HOME := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
 # Command and the Debian package that has it.
 TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smbd:samba \
   sshd:openssh-server sshfs:sshfs rsync:rsync
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo demo-clean test test-full picture lint install uninstall bench packages
+.PHONY: help setup demo demo-clean test test-full picture lint install uninstall status bench \
+  packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -92,27 +91,11 @@ picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (nee
 	    catalogue=$(DEMO)/source/$(DEMO_NIGHT).stars.csv nights=$(DEMO_NIGHT); \
 	  $$run --until inventory "$$@" && $$run --rulegraph "$$@" | dot -Tsvg > docs/dag.svg
 
-uninstall: ## removes the profiles that make install wrote
-	@for profile in $(PROFILES); do file=$(PROFILE_HOME)/$$profile/profile.yaml; \
-	  if [ -e $$file ] && head -1 $$file | grep -q '^# Written by make install'; then \
-	    rm $$file && rmdir --ignore-fail-on-non-empty $(PROFILE_HOME)/$$profile && \
-	    echo "removed      $(PROFILE_HOME)/$$profile"; fi; done
+uninstall: $(READY) ## removes the profiles that make install wrote
+	@$(BIN)/python -m scripts.install uninstall
 
-install: $(READY) ## makes `snakemake --profile callisto` work from anywhere, also from cron
-	@mkdir -p $(PROFILE_HOME)
-	@for profile in $(PROFILES); do \
-	  for file in $(PROFILE_HOME)/$$profile/profile.yaml $(PROFILE_HOME)/$$profile/config.yaml; do \
-	    if [ -e $$file ] && ! head -1 $$file | grep -q '^# Written by make install'; then \
-	      echo "$$file is not of make install: move it away first"; exit 1; fi; done; done
-	@for profile in $(PROFILES); do \
-	  mkdir -p $(PROFILE_HOME)/$$profile && \
-	  { echo "# Written by make install; edit $(CURDIR)/profiles/$$profile/profile.yaml and run it again."; \
-	    echo "snakefile: $(CURDIR)/Snakefile"; \
-	    sed 's|^configfile: |configfile: $(CURDIR)/|' profiles/$$profile/profile.yaml; \
-	  } > $(PROFILE_HOME)/$$profile/profile.yaml; \
-	  echo "profile      $(PROFILE_HOME)/$$profile"; done
-	@echo; echo "For your shell:  export PATH=$(CURDIR)/$(BIN):\$$PATH"
-	@echo "For cron:"
-	@echo "  PATH=$(CURDIR)/$(BIN):/usr/bin:/bin"
-	@for profile in $(PROFILES); do \
-	  echo "  30 12 * * *  snakemake --profile $$profile >> \$$HOME/$$profile.log 2>&1 || tail -50 \$$HOME/$$profile.log"; done
+install: $(READY) ## makes `snakemake --profile callisto` work from anywhere; prints crontab lines
+	@$(BIN)/python -m scripts.install install
+
+status: $(READY) ## how the telescopes stand: last success, incomplete nights, mails, free space
+	@$(BIN)/python -m scripts.status

@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scripts.lib import planning
+from scripts.lib.configuration import ConfigurationError
 from scripts.lib.corrections import correction_file
+from scripts.lib.env_file import read_environment
 from scripts.lib.failures import failures
 from scripts.lib.lock import Lock
 from scripts.lib.mail import alert
@@ -22,6 +24,11 @@ from scripts.lib.transfer_log import PATIENCE, copy_or_count
 
 # Nothing here does linear algebra, and numpy's threads for it double the start-up of every job.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+try:
+    os.environ.update(read_environment(config))
+except ConfigurationError as error:
+    raise WorkflowError(str(error))
 
 RUN = Lock(Path("run.lock"))
 NOW = datetime.now(UTC)

@@ -1,0 +1,63 @@
+"""The log of all runs of a telescope: one line when a run begins, one when it ends."""
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+LARGEST = 10_000_000
+LONGEST = timedelta(days=30)
+KEPT = timedelta(days=90)
+STAMP = "%Y%m%dT%H%M%S"
+TAIL = 30
+
+
+def run_log_path(workdir: Path) -> Path:
+    """Return where the log of a working directory lies."""
+    return workdir / "logs" / "run.log"
+
+
+def open_log(path: Path, now: datetime):
+    """Return the log opened to append; one that is long or old was put aside before."""
+    path.parent.mkdir(exist_ok=True)
+    if is_full(path, now):
+        path.rename(path.with_name(f"run-{now.strftime(STAMP)}.log"))
+    for old in path.parent.glob("run-*.log"):
+        if is_old(old.name, now):
+            old.unlink(missing_ok=True)
+    return open(path, "a", errors="surrogateescape")
+
+
+def is_full(path: Path, now: datetime) -> bool:
+    """Tell whether a log is to be put aside: too long, or begun too long ago."""
+    try:
+        if path.stat().st_size > LARGEST:
+            return True
+        with open(path, errors="replace") as stream:
+            return now - datetime.fromisoformat(stream.readline().split(" ")[0]) > LONGEST
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def is_old(name: str, now: datetime) -> bool:
+    """Tell from the name of a log that was put aside whether it has been kept long enough."""
+    match = re.fullmatch(r"run-(\d{8}T\d{6})\.log", name)
+    return bool(match) and now - datetime.strptime(match[1], STAMP).replace(tzinfo=UTC) > KEPT
+
+
+def note(log, text: str) -> None:
+    """Write a line with the time; a full disk is told elsewhere."""
+    with suppress(OSError):
+        log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+        log.flush()
+
+
+def tail(path: Path, begin: int, lines: int = TAIL) -> str:
+    """Return the last lines that were written to a log after its first ``begin`` bytes."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(max(begin, path.stat().st_size - 100_000))
+            text = stream.read().decode(errors="replace")
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,592 @@
+"""Runs as cron starts them, on real processes: killed, hung, too long, refused; status; install."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import disk_usage, which
+
+import pytest
+import yaml
+
+from scripts.lib import health, run_log
+from scripts.lib.configuration import CHECKOUT, ConfigurationError
+from scripts.lib.env_file import read_env_file
+from scripts.lib.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
+from scripts.lib.nights import recent_nights
+from scripts.lib.processes import end_marked, marked, run_marked
+from tests.night import NIGHT, REPOSITORY, Night
+from tests.smtp import MailServer
+
+SECRET = "correct-horse=battery"
+NOW = datetime.now(UTC)
+# Of the last nights only those that tests write are at the source.
+*EARLIER, MISSED, _, LAST = recent_nights(NOW, 14)
+
+
+class Site:
+    """A simulated Callisto with an installed profile, and commands in cron's environment."""
+
+    def __init__(self, root: Path):
+        self.night = Night(root, "Callisto")
+        self.home = root / "home"
+        self.profile = self.home / ".config/snakemake/callisto/profile.yaml"
+        self.profile.parent.mkdir(parents=True)
+        profile = yaml.safe_load((REPOSITORY / "profiles/callisto/profile.yaml").read_text())
+        profile |= {
+            "snakefile": str(REPOSITORY / "Snakefile"),
+            "configfile": str(self.night.config),
+        }
+        self.profile.write_text(yaml.safe_dump(profile))
+        self.night.workdir.mkdir()
+        self.set(free_gb={"workdir": 0, "archive": 0})
+
+    def set(self, **settings) -> None:
+        """Change settings of the configuration."""
+        config = yaml.safe_load(self.night.config.read_text()) | settings
+        self.night.config.write_text(yaml.safe_dump(config))
+
+    def start(self, module: str, *words: str) -> subprocess.Popen:
+        environ = {"HOME": str(self.home), "PATH": "/usr/bin:/bin", "LOGNAME": "cron"}
+        return subprocess.Popen(
+            [sys.executable, "-m", f"scripts.{module}", *words],
+            cwd=REPOSITORY,
+            env=environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *options: str, status: int = 0) -> str:
+        """Run the workflow as cron does, and return what cron would mail."""
+        return self.told(self.start("run", "callisto", *options), status)
+
+    def told(self, process: subprocess.Popen, status: int) -> str:
+        """Wait for a run, and return what cron would mail."""
+        output, errors = process.communicate(timeout=90)
+        assert process.returncode == status, errors + self.log()
+        assert output == ""
+        assert not self.processes()
+        return errors
+
+    def status(self, *words: str) -> tuple[int, str]:
+        process = self.start("status", "callisto", *words)
+        output, errors = process.communicate(timeout=60)
+        assert errors == ""
+        return process.returncode, output
+
+    def log(self) -> str:
+        path = self.night.workdir / "logs/run.log"
+        return path.read_text() if path.exists() else ""
+
+    def heartbeat(self) -> Heartbeat:
+        return read_heartbeat(self.night.workdir)
+
+    def processes(self) -> list[int]:
+        return marked(str(self.night.workdir))
+
+    def jobs(self) -> list[int]:
+        """Return the processes of jobs at work: those that a process of the run started."""
+        run = self.processes()
+        return [number for number in run if parent(number) in run]
+
+
+@pytest.fixture
+def site(tmp_path):
+    site = Site(tmp_path)
+    yield site
+    end_marked(str(site.night.workdir))
+
+
+def command_line(number: int) -> bytes:
+    try:
+        return Path(f"/proc/{number}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def parent(number: int) -> int:
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text()
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def wait_for(condition, seconds: float = 40):
+    """Wait until a condition holds, and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value
+
+
+@contextmanager
+def hanging(site: Site):
+    """Give a started run, one job of which hangs: a frame is not what its DATASUM says."""
+    truth = site.night.simulate()
+    frame = site.night.source / NIGHT / truth[0]["file"]
+    content = frame.read_bytes()
+    # Ingest then waits to read it again.
+    frame.write_bytes(content[:-6000] + bytes([content[-6000] ^ 1]) + content[-5999:])
+    site.set(settle=300)
+    process = site.start("run", "callisto")
+    try:
+        copied = site.night.folder / "raw"
+        wait_for(lambda: process.poll() is not None or len(list(copied.glob("*.f*ts"))) > 8)
+        assert process.poll() is None and any(b"ingest" in command_line(n) for n in site.jobs())
+        yield process, truth
+    finally:
+        process.kill()
+        process.wait()
+    frame.write_bytes(content)
+    site.set(settle=0.2)
+
+
+def assert_next_run_completes(site: Site, truth: list[dict]) -> None:
+    assert site.run() == ""
+    site.night.assert_delivered_once(truth)
+    assert not list(site.night.archive.glob(".*"))
+
+
+# Runs
+
+
+def test_a_good_run_is_silent_and_leaves_a_heartbeat(site):
+    truth = site.night.simulate()
+    begin = datetime.now(UTC).replace(microsecond=0)
+    assert site.run("--config", f"nights={NIGHT}") == ""
+    site.night.assert_delivered_once(truth)
+    beat = site.heartbeat()
+    assert begin <= beat.start <= beat.end == beat.success and beat.status == 0
+    assert " start: " in site.log() and f"--config nights={NIGHT}" in site.log()
+    assert "end: exit status 0, 0 min" in site.log() and "Callisto: all is well" in site.log()
+    code, text = site.status()
+    assert code == 0, text
+    code, text = site.status("--json")
+    (found,) = json.loads(text)
+    assert code == 0 and found["ok"] and found["heartbeat"]["status"] == 0
+    assert not found["at_work"] and found["free"].keys() == {"workdir", "archive"}
+    assert site.run() == ""
+    assert site.log().count(" end: exit status 0") == 2
+
+
+def test_a_failed_run_is_told_with_its_last_lines(site):
+    site.night.simulate()
+    site.set(corrections=str(site.night.root))
+    (site.night.root / f"callisto_{NIGHT}.yaml").write_text("- files: '*'\n")
+    told = site.run(status=1)
+    assert told.startswith("Callisto: run ended with exit status 1")
+    assert "Error in rule" in told and len(told.splitlines()) < 40
+    assert site.heartbeat().status == 1 and site.heartbeat().success is None
+    code, text = site.status()
+    assert code == 1 and "the last run ended with exit status 1" in text
+
+
+def test_killed_run(site):
+    with hanging(site) as (process, truth):
+        main = next(number for number in site.processes() if parent(number) == process.pid)
+        # What a second run does meanwhile: nothing, and silently.
+        assert site.start("run", "callisto").communicate(timeout=30) == ("", "")
+        assert "at work since" in site.status()[1] and site.heartbeat().end is None
+        site.set(max_age=0.0001)
+        other = site.start("run", "callisto")
+        assert "has been at work for" in other.communicate(timeout=30)[1]
+        assert other.returncode == 1
+        os.kill(main, signal.SIGKILL)
+        told = site.told(process, 128 + signal.SIGKILL)
+    assert "run ended with exit status 137" in told and "killed by signal SIGKILL" in told
+    assert_next_run_completes(site, truth)
+
+
+def test_killed_wrapper(site):
+    with hanging(site) as (process, truth):
+        process.kill()
+        process.wait()
+        orphans = site.processes()
+        assert len(orphans) > 1
+        code, text = site.status()
+        assert code == 1 and "did not end by itself: killed?" in text
+    locks = site.night.workdir / ".snakemake/locks"
+    locks.mkdir(exist_ok=True)
+    (locks / "0.output.lock").write_text(f"{NIGHT}/night.html\n")
+    assert_next_run_completes(site, truth)
+    assert not set(orphans) & set(site.processes()) and not list(locks.iterdir())
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_to_the_wrapper_ends_the_run(site, name):
+    with hanging(site) as (process, truth):
+        process.send_signal(getattr(signal, name))
+        told = site.told(process, 1)
+    assert f"ended by signal {name}" in told
+    assert f"ended by signal {name}" in site.log() and site.heartbeat().status == 1
+    assert_next_run_completes(site, truth)
+
+
+def test_time_limit(site):
+    site.set(time_limit=6 / 3600)
+    with hanging(site) as (process, truth):
+        assert "its time limit" in site.told(process, 1)
+    site.set(time_limit=1)
+    assert_next_run_completes(site, truth)
+
+
+def test_a_run_by_hand_is_left_alone(site):
+    with open(site.night.workdir / "run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert site.run() == ""
+    assert "started by hand is at work" in site.log() and site.heartbeat() == Heartbeat()
+
+
+def test_what_ignores_being_asked_to_end_is_killed(tmp_path):
+    script = "trap '' TERM; setsid sleep 300 & sleep 300 & while :; do sleep 1; done"
+    with open(tmp_path / "log", "w") as log:
+        begin = time.monotonic()
+        ended = run_marked(
+            ["sh", "-c", script], str(tmp_path), dict(os.environ), tmp_path, log, 0.5, grace=0.5
+        )
+    assert ended.status == 137 and "time limit" in ended.cause
+    assert time.monotonic() - begin < 10 and not marked(str(tmp_path))
+
+
+# Checks before the start
+
+
+@contextmanager
+def mounted(folder: Path, options: str):
+    """Mount a small file system of its own."""
+    folder.mkdir(exist_ok=True)
+    words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def assert_not_run(site: Site, message: str) -> None:
+    told = site.run(status=1)
+    assert told.startswith("Callisto: not run") and message in told
+    assert not site.night.folder.exists()
+
+
+def test_archive_missing(site):
+    site.night.archive.rmdir()
+    assert_not_run(site, f"archive: the directory {site.night.archive} does not exist")
+    assert "not run: archive" in site.log() and site.heartbeat().status == 1
+
+
+def test_archive_read_only(site):
+    with mounted(site.night.archive, "size=1m,ro"):
+        assert_not_run(site, f"{site.night.archive} cannot be written to (Read-only file system)")
+
+
+def test_archive_full(site):
+    with mounted(site.night.archive, "size=1m") as folder:
+        site.set(free_gb={"workdir": 0, "archive": 0.01})
+        assert_not_run(site, "free_gb.archive wants 0.01 GB")
+        site.set(free_gb={"workdir": 0, "archive": 0})
+        fill(folder)
+        assert_not_run(site, f"archive: {folder} cannot be written to (No space left on device)")
+        assert [path.name for path in folder.iterdir()] == ["filling"]
+
+
+def test_workdir_full(site):
+    with mounted(site.night.workdir, "size=1m") as folder:
+        fill(folder)
+        assert_not_run(site, f"workdir: {folder} cannot be written to (No space left on device)")
+        code, text = site.status()
+        assert code == 1 and "no run has succeeded yet" in text
+
+
+def test_workdir_missing(site):
+    site.night.workdir.rmdir()
+    assert_not_run(site, f"workdir: the directory {site.night.workdir} does not exist")
+    assert not site.night.workdir.exists()
+
+
+def fill(folder: Path) -> None:
+    """Use up a disk."""
+    with open(folder / "filling", "wb", buffering=0) as stream:
+        while left := disk_usage(folder).free:
+            stream.write(bytes(left))
+
+
+def test_source_gone(site):
+    site.night.source.rmdir()
+    assert_not_run(site, f"source {site.night.source} cannot be reached")
+    code, text = site.status()
+    assert code == 1 and "cannot be reached" in text and "not complete   unknown" in text
+
+
+def test_bad_configuration(site):
+    site.set(lookbakc=3, telescope="Pluto")
+    told = site.run(status=1)
+    assert (
+        "not run" in told and "'lookbakc' was unexpected" in told and "telescope: 'Pluto'" in told
+    )
+    assert site.status()[0] == 1
+    site.night.config.write_text("{")
+    assert "is no YAML" in site.run(status=1)
+    told = site.run("--configfile", "x.yaml", status=1)
+    assert "with its whole path" in told
+    site.profile.write_text("cores: 2\n")
+    assert "is not of this checkout" in site.run(status=1)
+    site.profile.unlink()
+    assert "no profile callisto" in site.run(status=1)
+
+
+def test_options_that_run_nothing_are_refused(site):
+    assert "use snakemake itself" in site.run("-n", status=2)
+    assert "usage" in site.told(site.start("run"), 2)
+
+
+def test_a_mail_that_cannot_be_sent_waits_and_cron_is_told(site):
+    closed = {"host": "127.0.0.1", "port": 9, "security": "none", "timeout": 2}
+    site.set(mail={"from": "a@obs.example", "to": ["b@obs.example"]} | closed)
+    site.night.archive.rmdir()
+    assert_not_run(site, "archive: the directory")
+    assert "waits in" in site.log()
+    code, text = site.status()
+    assert code == 1 and "1 mail(s) wait in" in text
+
+
+def test_who_is_on_duty_gets_one_mail_and_cron_none(site):
+    site.night.simulate()
+    with MailServer(security="none") as server:
+        site.set(
+            mail={
+                "from": "a@obs.example",
+                "to": ["b@obs.example"],
+                "host": "127.0.0.1",
+                "port": server.port,
+                "security": "none",
+            }
+        )
+        away = site.night.archive.rename(site.night.root / "away")
+        assert site.run(status=1) == ""
+        assert server.subjects() == ["Callisto: not run"]
+        away.rename(site.night.archive)
+        # This time the run itself tells.
+        site.set(corrections=str(site.night.root))
+        (site.night.root / f"callisto_{NIGHT}.yaml").write_text("- files: '*'\n")
+        assert site.run(status=1) == ""
+        assert len(server.subjects()) == 2 and server.subjects()[1] != "Callisto: not run"
+        site.set(lookbakc=3)
+        assert site.run(status=1) == ""
+        assert len(server.subjects()) == 3
+
+
+# Passwords
+
+
+def test_passwords_are_in_the_environment_of_the_run_and_nowhere_else(site):
+    env = site.night.root / "callisto.env"
+    site.set(passwords=str(env))
+    assert f"there is no file {env}" in site.run(status=1)
+    env.write_text(f"# ours\n\nSPECULOOS_SOURCE_PASSWORD='{SECRET}'\nexport OTHER={SECRET}\n")
+    env.chmod(0o644)
+    told = site.run(status=1)
+    assert f"{env} holds passwords and others can read it" in told and SECRET not in told
+    env.chmod(0o600)
+    with hanging(site) as (process, truth):
+        for number in site.processes():
+            environ = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+            assert f"SPECULOOS_SOURCE_PASSWORD={SECRET}".encode() in environ
+            assert SECRET.encode() not in command_line(number)
+        process.terminate()
+        told = site.told(process, 1)
+    told += site.status("--json")[1]
+    env.write_text(f"{SECRET}\n")
+    told += site.run(status=1)
+    assert f"{env}, line 1 is not KEY=value" in told
+    env.unlink()
+    files = [path for path in site.night.root.rglob("*") if path.is_file()]
+    assert SECRET not in told
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_env_file_of_another_kind(tmp_path):
+    path = tmp_path / "x.env"
+    path.touch(0o600)
+    path.write_bytes(b'A=b=c \nB="x y"\nC=\'\nD=\n')
+    assert read_env_file(path) == {"A": "b=c", "B": "x y", "C": "'", "D": ""}
+    path.write_bytes(b"A=\xff\n")
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
+        read_env_file(path)
+
+
+@pytest.mark.parametrize("telescope", ["io", "europa", "ganymede", "callisto"])
+def test_env_examples_can_be_read(tmp_path, telescope):
+    path = tmp_path / "x.env"
+    path.touch(0o600)
+    path.write_text((REPOSITORY / f"config/{telescope}.env.example").read_text())
+    assert "SPECULOOS_SOURCE_PASSWORD" in read_env_file(path)
+
+
+# Status
+
+
+def test_nights_that_stay_incomplete_are_told_once_a_day(site):
+    (site.night.source / MISSED).mkdir()
+    (site.night.source / MISSED / "frame.fits").touch()
+    site.set(nights="20260301")
+    assert "Callisto: nights that stay incomplete\nCallisto: trouble" in site.run()
+    assert site.run() == ""
+    code, text = site.status()
+    assert code == 1 and f"are not complete: {MISSED}" in text
+    (site.night.source / MISSED).rename(site.night.source / LAST)
+    code, text = site.status()
+    assert code == 0 and LAST in text
+
+
+def test_silence_is_trouble():
+    beat = Heartbeat().began(NOW).ended(NOW, 0).began(NOW).ended(NOW, 3)
+    assert health.heartbeat_problems(beat, False, NOW) == ["the last run ended with exit status 3"]
+    beat = Heartbeat().began(NOW).ended(NOW, 0)
+    assert not health.heartbeat_problems(beat, False, NOW + timedelta(hours=35))
+    (problem,) = health.heartbeat_problems(beat, False, NOW + timedelta(hours=37))
+    assert problem == "no run has succeeded for 37 h"
+
+
+def test_heartbeat_that_is_broken_is_none(tmp_path):
+    beat = Heartbeat().began(NOW.replace(microsecond=0))
+    write_heartbeat(tmp_path, beat)
+    assert read_heartbeat(tmp_path) == beat
+    for text in ("", "[]", "{}", "3"):
+        (tmp_path / "heartbeat").write_text(text)
+        assert read_heartbeat(tmp_path) == Heartbeat()
+
+
+def test_run_log_is_put_aside_by_age_and_size_and_removed(tmp_path):
+    path = run_log.run_log_path(tmp_path)
+    for days, size in ((0, 0), (20, 0), (31, 0), (32, run_log.LARGEST), (33, 0)):
+        with run_log.open_log(path, NOW + timedelta(days=days)) as log:
+            log.write(f"{(NOW + timedelta(days=days)).isoformat()} start\n" + "x" * size)
+    assert len(list(path.parent.iterdir())) == 3
+    run_log.open_log(path, NOW + timedelta(days=122.5)).close()
+    assert len(list(path.parent.iterdir())) == 3  # one removed, one put aside
+
+
+# Installation
+
+
+def make(root: Path, target: str) -> subprocess.CompletedProcess:
+    environ = os.environ | {"HOME": str(root), "XDG_CONFIG_HOME": str(root / "a b")}
+    words = ["make", "-s", target, f"VENV={Path(sys.executable).parent.parent}"]
+    return subprocess.run(words, cwd=REPOSITORY, env=environ, capture_output=True, text=True)
+
+
+def installed_files(root: Path) -> dict[Path, str]:
+    profiles = (root / "a b").rglob("*")
+    return {path: path.read_text() for path in profiles if path.is_file()}
+
+
+def test_install_twice_and_uninstall(tmp_path):
+    first = make(tmp_path, "install")
+    installed = installed_files(tmp_path)
+    assert first.returncode == 0 and len(installed) == 4
+    for path, text in installed.items():
+        assert path.parts[-4:-2] == ("a b", "snakemake")
+        profile = yaml.safe_load(text)
+        assert profile["snakefile"] == f"{CHECKOUT}/Snakefile"
+        assert profile["configfile"] == f"{CHECKOUT}/config/{path.parent.name}.yaml"
+    second = make(tmp_path, "install")
+    assert second.stdout == first.stdout and installed_files(tmp_path) == installed
+    assert "last success" in make(tmp_path, "status").stdout
+    (tmp_path / "a b/snakemake/io/.env").touch(0o600)
+    assert make(tmp_path, "uninstall").returncode == 0
+    assert list(installed_files(tmp_path)) == [tmp_path / "a b/snakemake/io/.env"]
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("profile.yaml", "cores: 7\n", "is not of make install"),
+        ("config.yaml", "cores: 7\n", "is not of make install"),
+        (
+            "profile.yaml",
+            "# Written by make install of /usr; edit /usr/profiles/io/profile.yaml and run\n",
+            "is of /usr: run make uninstall there",
+        ),
+    ],
+)
+def test_install_changes_nothing_if_one_file_is_not_its_own(tmp_path, name, text, message):
+    path = tmp_path / "a b/snakemake/callisto" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    for target, status in (("install", 2), ("uninstall", 0)):
+        done = make(tmp_path, target)
+        assert done.returncode == status and (target == "uninstall" or message in done.stderr)
+        assert installed_files(tmp_path) == {path: text}
+
+
+@pytest.mark.parametrize("gone", [" of /gone; edit /gone", "; edit /gone"])
+def test_a_profile_of_a_checkout_that_was_moved_is_written_anew(tmp_path, gone):
+    path = tmp_path / "a b/snakemake/io/profile.yaml"
+    path.parent.mkdir(parents=True)
+    middle = f" {gone}" if gone.startswith("of") else gone
+    path.write_text(
+        f"# Written by make install{middle}/profiles/io/profile.yaml and run it again.\n"
+    )
+    assert make(tmp_path, "install").returncode == 0
+    assert str(CHECKOUT) in path.read_text()
+
+
+def test_the_crontab_line_works_as_cron_runs_it(site):
+    printed = make(site.night.root, "install").stdout
+    # Never this machine's own Callisto.
+    profile = site.night.root / "a b/snakemake/callisto/profile.yaml"
+    own = f"{CHECKOUT}/config/callisto.yaml"
+    profile.write_text(profile.read_text().replace(own, str(site.night.config)))
+    site.night.archive.rmdir()
+    (line,) = [line for line in printed.splitlines() if line.endswith("scripts.run callisto")]
+    *times, command = line.split(None, 5)
+    assert times == ["30", "12", "*", "*", "*"]
+    # Cron turns \% into %, and gives next to no environment.
+    done = subprocess.run(
+        ["/bin/sh", "-c", command.replace(r"\%", "%")],
+        cwd=site.home,
+        env={"HOME": str(site.home), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert f"Callisto: not run\narchive: the directory {site.night.archive}" in done.stderr
+
+
+@pytest.mark.skipif(not which("systemd-analyze"), reason="needs Debian's package systemd")
+def test_systemd_units_are_right(tmp_path):
+    words = [sys.executable, "-m", "scripts.install"]
+    environ = os.environ | {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "a b%")}
+    subprocess.run([*words, "install"], cwd=REPOSITORY, env=environ, check=True, text=True)
+    units = tmp_path / "units"
+    units.mkdir()
+    words += ["units", "callisto", "--user", "root"]
+
+    def write():
+        return subprocess.run([*words, "--into", units], cwd=REPOSITORY, env=environ).returncode
+
+    assert write() == write() == 0
+    paths = sorted(units.iterdir())
+    assert [path.name for path in paths] == [
+        f"speculoos-callisto{ending}" for ending in ("-alert.service", ".service", ".timer")
+    ]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *paths], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and "speculoos" not in done.stderr, done.stderr
+    service = (units / "speculoos-callisto.service").read_text()
+    assert "RequiresMountsFor=/data/archive-work/Callisto /data/eso" in service
+    assert "KillMode=control-group" in service and 'a b%%"' in service
+    paths[0].write_text("[Unit]\n")
+    assert write() == 1 and paths[0].read_text() == "[Unit]\n"
