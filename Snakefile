@@ -48,11 +48,13 @@ onstart:
 
 
 onsuccess:
+    list_transfers()
     mail_run(MAILED, ended_run([], True, log), MAIL_TEMPLATES)
     copy_transfer_logs()
 
 
 onerror:
     print(failures(workflow.scheduler.failed), file=sys.stderr)
+    list_transfers()
     mail_run(MAILED, ended_run(workflow.scheduler.failed, False, log), MAIL_TEMPLATES)
     copy_transfer_logs()

@@ -20,6 +20,7 @@ from scripts.lib.lock import Lock
 from scripts.lib.mail import alert
 from scripts.lib.programmes import programmes_of
 from scripts.lib.report import Run, mail_run
+from scripts.lib.transfer_lists import write_transfer_lists
 from scripts.lib.transfer_log import PATIENCE, copy_or_count
 
 # Nothing here does linear algebra, and numpy's threads for it double the start-up of every job.
@@ -69,6 +70,15 @@ def copy_transfer_logs():
     except OSError as error:
         # The run is over; its outcome stands.
         print(f"transfer log not copied: {error}", file=sys.stderr)
+
+
+def list_transfers():
+    """Write for each night what was transferred and what was not."""
+    try:
+        for night in NIGHTS:
+            write_transfer_lists(Path(), night)
+    except OSError as error:
+        print(f"lists of transferred files not written: {error}", file=sys.stderr)
 
 
 def wanted_pages(wildcards):

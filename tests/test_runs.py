@@ -444,6 +444,24 @@ def test_a_failed_run_says_which_job_and_why(callisto):
     assert re.search(r"archive 20260305 SPECU4\.\S+_C_bias", output)
 
 
+def test_lists_of_what_was_transferred_and_what_was_not(callisto):
+    callisto.simulate(faults=True)
+    lists = callisto.workdir / "logs" / NIGHT
+    away = callisto.archive.rename(callisto.root / "away")
+    callisto.run(status=1)
+    assert (lists / "transferred").read_text() == ""
+    waiting = (lists / "non_transferred").read_text().splitlines()
+    frames = sorted({row["file"] for row in callisto.frames()})
+    assert sorted(line.split(": ")[0] for line in waiting) == frames
+    away.rename(callisto.archive)
+    callisto.run()
+    products = [path.name for path in callisto.products()]
+    assert (lists / "transferred").read_text().split() == products
+    held = [row for row in callisto.frames() if row["status"] == "held"]
+    waiting = (lists / "non_transferred").read_text().splitlines()
+    assert waiting == [f"{row['file']}: {row['reason']}" for row in held]
+
+
 def test_the_installed_profile_works_from_anywhere_as_from_cron(callisto):
     truth = callisto.simulate()
     home = callisto.root / "home"
