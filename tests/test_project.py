@@ -61,3 +61,28 @@ def test_settings_are_described():
 def test_domain_modules_know_no_snakemake():
     for path in (REPOSITORY / "scripts/lib").glob("*.py"):
         assert not re.search(r"^\s*(from|import) snakemake|snakemake\.", path.read_text(), re.M)
+
+
+# What the system, the shell or a library says.
+FOREIGN = {
+    "(Read-only file system)",
+    "No space left on device",
+    "was unexpected",
+    "is not one of",
+    "chmod 600",
+}
+
+
+def test_operations_page_quotes_what_is_really_said():
+    sources = [*REPOSITORY.glob("scripts/**/*.py"), *REPOSITORY.glob("rules/*.smk")]
+    said = "".join(re.sub(r'"\s*f?"', "", path.read_text()) for path in sources)
+    said += re.sub(r"\{[^{}]*\} ?", "", said)
+    page = (REPOSITORY / "docs/operations.md").read_text()
+    rows = [line for line in page[page.index("## Mails") :].splitlines() if line.startswith("| `")]
+    quoted = [text for row in rows for text in re.findall("`([^`]*)`", row.split("|")[1])]
+    parts = [
+        part.strip() for text in quoted for part in re.split("…|Callisto(?: 20260305)?:", text)
+    ]
+    wanted = {part for part in parts if part} - FOREIGN
+    assert len(wanted) > 30
+    assert not [part for part in wanted if part not in said]
