@@ -13,7 +13,7 @@ TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smb
 
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo demo-clean test test-full picture lint install uninstall status bench \
+.PHONY: help setup demo demo-clean test test-full picture lint install uninstall status docs bench \
   packages
 
 help: ## this list
@@ -77,6 +77,9 @@ lint: $(TEST_READY) ## formatters and linters, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir=$$(mktemp -d)
+
+docs: $(READY) ## docs/eso.md, from the tables
+	@$(BIN)/python -m scripts.describe > docs/eso.md
 
 bench: $(READY) ## times of nights of both cameras against copying them with cp; plate solving
 	$(BIN)/python -m benchmarks.night

@@ -38,6 +38,7 @@ NIGHTS = planning.wanted_nights(config, NOW)
 TABLES = {
     name: f"{workflow.basedir}/config/{name}.csv" for name in ("telescopes", "kinds", "keywords")
 }
+CHECKS = f"{workflow.basedir}/config/checks.csv"
 TEMPLATE = f"{workflow.basedir}/templates/night.html"
 CUBES = config["products"] == "cubes"
 CORRECTIONS = config["corrections"] or f"{workflow.basedir}/config/corrections"

@@ -2,7 +2,7 @@
 
 Needs   {night}/frames.csv, {night}/raw/, {night}/solved/ if frames are to be solved
 Leaves  {night}/headered/{sequence}.fits    header-only HDUs; for cubes also their METADATA
-        {night}/headered/held.csv           frames held back because they are unsolved
+        {night}/headered/held.csv           frames held back: unsolved, or refused by the gate
 """
 
 
@@ -10,6 +10,7 @@ rule header:
     """Finish the ESO headers of a night: identity, times, world coordinates, order."""
     input:
         **TABLES,
+        checks=CHECKS,
         frames="{night}/frames.csv",
         marker="{night}/raw/complete",
         corrections=night_corrections,

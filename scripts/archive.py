@@ -1,14 +1,29 @@
-"""Deliver a product: check that it is whole, put it where ESO collects, write the receipt."""
+"""Deliver a product: check it, put it where ESO collects, write the receipt."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from scripts.lib.cards import CARD, Header, padded, read_header
+from scripts.lib.cards import HeaderError
 from scripts.lib.delivery import deliver
+from scripts.lib.gate.checks import Check, Finding, errors, judged, read_checks, reason_of
+from scripts.lib.gate.expectations import expected_of
+from scripts.lib.gate.subject import Expected, Subject, read_subject
+from scripts.lib.headered import read_headers
+from scripts.lib.ledger import (
+    Clash,
+    Line,
+    check_free,
+    dp_id,
+    enter,
+    ledger_path,
+    read_ledger,
+    sync,
+)
 from scripts.lib.log import logger, start_log
 from scripts.lib.night_frames import HELD, good_frames
 from scripts.lib.receipts import promise_of, write_receipt
-from scripts.lib.sizes import data_size
 from scripts.lib.sums import add_at
 from scripts.lib.tables import read_table
 from scripts.lib.times import iso
@@ -18,7 +33,38 @@ class NotWhole(RuntimeError):
     """A product does not hold what its frames' rows say; the message names both."""
 
 
-def archive_product(product: Path, frames: list[dict], archive: Path) -> list[dict]:
+class Refused(RuntimeError):
+    """A product that ESO or the survey's reader would refuse; the message says why."""
+
+
+class Gate(NamedTuple):
+    """What products must pass.
+
+    Attributes
+    ----------
+    checks : list of Check
+        See `scripts.lib.gate`.
+    expected : Expected
+        What they are held against.
+    ledger : Path
+        The night's, see `scripts.lib.ledger`.
+    delivered : dict of Line
+        What it held when the job began.
+    again : bool
+        Whether what was delivered is to be delivered again.
+    interrupted : bool
+        Whether an earlier run was killed during this delivery.
+    """
+
+    checks: list[Check]
+    expected: Expected
+    ledger: Path
+    delivered: Mapping[str, Line]
+    again: bool = False
+    interrupted: bool = False
+
+
+def archive_product(product: Path, frames: list[dict], archive: Path, gate: Gate) -> list[dict]:
     """Deliver one product and return the rows of its receipt.
 
     Parameters
@@ -30,23 +76,62 @@ def archive_product(product: Path, frames: list[dict], archive: Path) -> list[di
     ------
     NotWhole
         If not every pixel of every frame is in it.
+    Refused
+        If it does not pass the gate.
+    Clash
+        If ESO has it, or another of its name.
     NameTaken, DamagedCopy
         See `scripts.lib.delivery.deliver`.
     """
-    header = check_whole(product, frames)
-    if deliver(product, archive):
+    subject = check_whole(product, frames, gate.expected)
+    findings = judged(subject, gate.checks)
+    if wrong := errors(findings):
+        raise Refused(f"{product.name}: {reason_of(wrong)}")
+    line = line_of(subject)
+    earlier = None if gate.again else check_free(gate.delivered, line)
+    if earlier and not (archive / product.name).exists():
+        if not gate.interrupted:
+            raise Clash(
+                f"T24 {product.name} was delivered on {earlier.delivered} as {earlier.dp_id}, and "
+                "collected. If ESO is to get it again: --config redeliver=true"
+            )
+        logger.info("%s: was delivered on %s, and collected", product.name, earlier.delivered)
+        line = earlier
+    elif deliver(product, archive):
         logger.info("%s: delivered to %s", product.name, archive)
+        enter(gate.ledger, line)
     else:
         logger.info("%s: lay in %s already", product.name, archive)
-        header = read_primary(archive / product.name)
+        line = line_of(read_subject(archive / product.name, gate.expected, subject.hdus[0].sum))
+        if not earlier:
+            enter(gate.ledger, line)
     record = {
-        "programme": header.value("HIERARCH ESO OBS PROG ID"),
-        "product_bytes": product.stat().st_size,
-        "product_datasum": header.value("DATASUM"),
-        "product_checksum": header.value("CHECKSUM"),
-        "delivered": iso(datetime.now(UTC)),
+        "programme": subject.value("HIERARCH ESO OBS PROG ID"),
+        "dp_id": line.dp_id,
+        "product_bytes": line.bytes,
+        "product_datasum": line.datasum,
+        "product_checksum": line.checksum,
+        "delivered": line.delivered,
+        "verdict": verdict(findings),
     }
     return [row | record for row in frames]
+
+
+def line_of(subject: Subject) -> Line:
+    """Return the line of the ledger for a product that is delivered now."""
+    return Line(
+        dp_id(subject),
+        subject.name,
+        str(subject.size),
+        str(subject.value("DATASUM")),
+        str(subject.value("CHECKSUM")),
+        iso(datetime.now(UTC)),
+    )
+
+
+def verdict(findings: list[Finding]) -> str:
+    """Return what the gate says of a product that passed it."""
+    return "; ".join(["passed", *map(str, findings)])
 
 
 def frames_in(table: Path, made: Path) -> list[dict]:
@@ -55,40 +140,50 @@ def frames_in(table: Path, made: Path) -> list[dict]:
     return [row for row in good_frames(read_table(table)) if row[key] == name]
 
 
-def check_whole(product: Path, frames: list[dict]) -> Header:
-    """Return a product's header; raise `NotWhole` unless its pixels are those of its frames.
+def check_whole(product: Path, frames: list[dict], expected: Expected) -> Subject:
+    """Return a product as what is judged; raise `NotWhole` unless its pixels are its frames'.
 
     The sum in the header was made of the bytes as they were written. It is the sum of the raw
     frames' sums if, and only if, no bit of them changed on the way.
     """
-    header = read_primary(product)
-    begin = padded(CARD * (len(header.images) + 1))
-    planes = header.value("NAXIS3") or 1
-    if planes != len(frames):
-        raise NotWhole(f"{product}: {planes} planes for {len(frames)} frames")
-    pixels = data_size(header)
-    if product.stat().st_size < begin + padded(pixels):
-        raise NotWhole(f"{product}: {product.stat().st_size} bytes, too few for its header")
-    expected = 0
+    planes = len(frames)
+    pixels = 2 * int(frames[0]["naxis1"]) * int(frames[0]["naxis2"])
+    total = 0
     for number, row in enumerate(frames):
-        expected = add_at(expected, int(row["datasum"]), number * (pixels // planes))
-    if str(expected) != header.value("DATASUM"):
+        total = add_at(total, int(row["datasum"]), number * pixels)
+    try:
+        subject = read_subject(product, expected, total)
+    except (HeaderError, TypeError) as error:
+        raise NotWhole(f"{product}: {error}") from error
+    found = subject.value("NAXIS3") or 1
+    if found != planes or subject.hdus[0].data_size != planes * pixels:
+        raise NotWhole(f"{product}: {found} planes for {planes} frames")
+    if str(total) != subject.value("DATASUM"):
         raise NotWhole(
-            f"{product}: DATASUM is {header.value('DATASUM')}, that of its raw frames {expected}"
+            f"{product}: DATASUM is {subject.value('DATASUM')}, that of its raw frames {total}"
         )
-    return header
+    return subject
 
 
-def read_primary(path: Path) -> Header:
-    """Return the primary header of a file."""
-    with open(path, "rb") as stream:
-        return read_header(stream)
+def archive_frames(folder: Path, frames: list[dict], archive: Path, gate: Gate) -> list[dict]:
+    """Deliver the frames of a sequence and return the rows of its receipt.
+
+    One that is refused is held back alone.
+    """
+    record = []
+    for row in frames:
+        try:
+            record += archive_product(folder / row["product"], [row], archive, gate)
+        except (Refused, Clash) as error:
+            logger.error("%s: held back: %s", row["file"], error)
+            record.append(row | {"status": "held", "reason": f"refused: {error}"})
+    return record
 
 
 if __name__ == "__main__":
     start_log(snakemake.log[0])
-    made = Path(snakemake.input.product)
-    held = {row["file"]: row for row in read_table(Path(snakemake.input.headered) / HELD)}
+    made, headered = Path(snakemake.input.product), Path(snakemake.input.headered)
+    held = {row["file"]: row for row in read_table(headered / HELD)}
     every = frames_in(Path(snakemake.input.frames), made)
     rows = [row for row in every if row["file"] not in held]
     archive = Path(snakemake.config["archive"])
@@ -96,11 +191,24 @@ if __name__ == "__main__":
         raise FileNotFoundError(f"archive: the directory {archive} does not exist; is it mounted?")
     receipt = Path(snakemake.output.receipt)
     promise = promise_of(receipt)
+    cube = not made.is_dir()
+    night = snakemake.wildcards.night
+    ledger = ledger_path(Path(), night)
+    headers = read_headers(headered / f"{rows[0]['sequence']}.fits") if cube and rows else {}
+    gate = Gate(
+        read_checks(Path(snakemake.input.checks)),
+        expected_of(snakemake.config, night, headers),
+        ledger,
+        read_ledger(ledger),
+        snakemake.params.redeliver,
+        promise.exists(),
+    )
     promise.parent.mkdir(parents=True, exist_ok=True)
     write_receipt(promise, rows)
-    if made.is_dir():
-        record = [r for row in rows for r in archive_product(made / row["product"], [row], archive)]
+    if cube:
+        record = archive_product(made, rows, archive, gate) if rows else []
     else:
-        record = archive_product(made, rows, archive) if rows else []
+        record = archive_frames(made, rows, archive, gate)
+    sync(ledger)
     write_receipt(receipt, record + [held[row["file"]] for row in every if row["file"] in held])
     promise.unlink()

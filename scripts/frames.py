@@ -1,17 +1,17 @@
 """Write the frames of a sequence as ESO gets them: finished header, raw bytes."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts.lib.cards import Header, padded, read_header
+from scripts.lib.cards import Header
 from scripts.lib.durable import whole_file, whole_folder
 from scripts.lib.hdu import image_structure, sealed, without_structure
+from scripts.lib.headered import read_headers
 from scripts.lib.log import start_log
 from scripts.lib.names import stem
 from scripts.lib.night_frames import headered_frames
 from scripts.lib.pixels import dated_now, pixel_bytes, read_pixels
-from scripts.lib.sizes import data_size, padding
+from scripts.lib.sizes import padding
 
 
 def write_frames(folder: Path, frames: list[dict], raw: Path, headered: Path, threads: int) -> None:
@@ -29,7 +29,7 @@ def write_frames(folder: Path, frames: list[dict], raw: Path, headered: Path, th
     LostPixels
         If a frame cannot be read as it was ingested.
     """
-    headers = {header.value("EXTNAME"): header for header in read_headers(headered)}
+    headers = read_headers(headered)
     with whole_folder(folder) as part, ThreadPoolExecutor(threads) as pool:
 
         def write(row: dict) -> None:
@@ -49,17 +49,6 @@ def write_frame(target: Path, row: dict, raw: Path, header: Header) -> None:
         frame.write(sealed(cards, total))
         frame.write(pixels)
         frame.write(padding(len(pixels)))
-
-
-def read_headers(headered: Path) -> Iterator[Header]:
-    """Yield the headers of a file of headers, the primary one left out."""
-    size = headered.stat().st_size
-    with open(headered, "rb") as stream:
-        read_header(stream)
-        while stream.tell() < size:
-            header = read_header(stream)
-            stream.seek(padded(data_size(header)), 1)
-            yield header
 
 
 if __name__ == "__main__":

@@ -5,12 +5,17 @@ Each sequence gets one FITS file of headers without data: the cube's primary hea
 with the pixels, by the rules `cube` and `frames`.
 """
 
+from itertools import compress
 from pathlib import Path
+from typing import NamedTuple
 
 from scripts.lib import names, values
+from scripts.lib.cards import Header
 from scripts.lib.durable import whole_file, whole_folder
 from scripts.lib.frame import BadFrame, open_header
-from scripts.lib.hdu import empty_structure, sealed
+from scripts.lib.gate.checks import Check, errors, judged, read_checks, reason_of
+from scripts.lib.gate.subject import Expected, Subject
+from scripts.lib.hdu import empty_structure, image_structure, sealed
 from scripts.lib.keywords import Entry, Keywords, compose
 from scripts.lib.log import logger, start_log
 from scripts.lib.metadata import cube_values, metadata_hdu
@@ -22,6 +27,29 @@ from scripts.lib.sky_wcs import WrongWCS, header_wcs, sky_wcs
 from scripts.lib.solving.table import Solved, read_solved
 from scripts.lib.tables import read_table, write_table
 from scripts.lib.values import Exposure
+
+
+class Night(NamedTuple):
+    """What the headers of a night are made with.
+
+    Attributes
+    ----------
+    observatory : Observatory
+    longitude : float
+        Of the site, in degrees, east positive.
+    checks : list of Check
+        Of the gate.
+    cubes : bool
+        Whether products are cubes.
+    unsolved : str
+        What becomes of unsolved frames: deliver or hold.
+    """
+
+    observatory: Observatory
+    longitude: float
+    checks: list[Check]
+    cubes: bool
+    unsolved: str = "deliver"
 
 
 def read_exposures(
@@ -93,14 +121,48 @@ def check_held(held: list[dict], rows: list[dict], max_held: float) -> None:
     count = len(held) + sum(row["status"] == "held" for row in rows)
     if held and count > max_held * len(rows):
         raise RuntimeError(
-            f"{len(held)} frames unsolved; with them {count} of {len(rows)} frames are held back, "
-            f"more than max_held {max_held} allows. Are catalogue and camera right? If so, run "
-            "again with --config unsolved=deliver, or max_held=1"
+            f"{len(held)} frames unsolved or refused; with them {count} of {len(rows)} frames are "
+            f"held back, more than max_held {max_held} allows: {held[0]['reason']}. If they are to "
+            "be left out: --config max_held=1. To deliver unsolved ones: --config unsolved=deliver"
         )
 
 
+def refused(frames: list[dict], headers: list[list[Entry]], night: Night) -> list[dict]:
+    """Return the rows of frames that the gate would refuse, with the reason.
+
+    Better now than when a cube is made of them: here a frame costs nothing but itself.
+    """
+    observatory = night.observatory
+    expected = Expected(
+        {observatory.telescope.name: observatory.telescope},
+        observatory.kinds,
+        observatory.telescope,
+        observatory.camera,
+        bounds=observatory.bounds,
+    )
+    found = []
+    for row, header in zip(frames, headers, strict=True):
+        structure = image_structure((int(row["naxis1"]), int(row["naxis2"])), extended=False)
+        cards = Header(structure + [entry.image for entry in header])
+        subject = Subject(row["eso_name"], cards, expected)
+        if wrong := errors(judged(subject, night.checks)):
+            found.append(row | {"status": "held", "reason": reason_of(wrong)})
+    return found
+
+
+def without(frames: list[dict], others: list[dict]) -> list[dict]:
+    """Return the rows of frames that are not among others."""
+    names = {row["file"] for row in others}
+    return [row for row in frames if row["file"] not in names]
+
+
 def sequence_headers(
-    sequence: str, frames: list[dict], exposures: list[Exposure], table: Keywords, cube: bool
+    sequence: str,
+    frames: list[dict],
+    exposures: list[Exposure],
+    headers: list[list[Entry]],
+    table: Keywords,
+    cube: bool,
 ) -> bytes:
     """Return the headers of a sequence as a FITS file without data.
 
@@ -108,10 +170,11 @@ def sequence_headers(
     ----------
     frames : list of dict
         Rows of ``frames.csv``, in time order, one for each exposure.
+    headers : list of list of Entry
+        The finished header of each.
     cube : bool
         Whether to begin with a cube's header and its METADATA.
     """
-    headers = [compose(exposure, table) for exposure in exposures]
     if cube:
         first = exposures[0]._replace(wcs=pixel_wcs(3))
         primary = compose(first, table, cube_values(exposures[-1], sequence))
@@ -132,36 +195,68 @@ def headers_only(header: list[Entry], extname: str = "") -> bytes:
     return sealed(empty_structure(extname) + [entry.image for entry in header], 0)
 
 
-if __name__ == "__main__":
-    start_log(snakemake.log[0])
-    observatory = open_observatory(
-        snakemake.wildcards.night, snakemake.params.observatory, dict(snakemake.input.items())
-    )
-    raw = Path(snakemake.input.marker).parent
-    cube = snakemake.params.products == "cubes"
-    tables = {Path(path).stem: read_solved(Path(path)) for path in snakemake.input.solved}
-    rows = read_table(Path(snakemake.input.frames))
-    held = [
-        row
-        for sequence, frames in sequences(rows).items()
-        for row in held_back(frames, tables.get(sequence), snakemake.params.unsolved)
-    ]
-    check_held(held, rows, snakemake.config["max_held"])
-    unsolved = {row["file"] for row in held}
-    with whole_folder(Path(snakemake.output.headered)) as folder:
-        write_table(folder / HELD, COLUMNS, held)
-        for sequence, frames in sequences(rows).items():
-            frames = [row for row in frames if row["file"] not in unsolved]
-            if not frames:
-                continue
-            try:
-                exposures = read_exposures(
-                    raw, frames, observatory, snakemake.params.longitude, tables.get(sequence)
-                )
-            except BadFrame as error:
-                # Delivered before, and gone or judged otherwise since: of no concern to the rest.
-                logger.warning("%s: no headers: %s", sequence, error)
-                continue
-            content = sequence_headers(sequence, frames, exposures, observatory.keywords, cube)
+def write_headers(
+    folder: Path, rows: list[dict], raw: Path, night: Night, solved: dict[str, dict[str, Solved]]
+) -> list[dict]:
+    """Write the headers of a night's sequences and return the rows of frames held back.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of ``frames.csv``.
+    raw : Path
+        Folder of the raw frames.
+    solved : dict of dict of Solved
+        By sequence and file name; a sequence that was not to be solved is not in it.
+    """
+    held = []
+    for sequence, frames in sequences(rows).items():
+        unsolved = held_back(frames, solved.get(sequence), night.unsolved)
+        held += unsolved
+        if not (frames := without(frames, unsolved)):
+            continue
+        try:
+            exposures = read_exposures(
+                raw, frames, night.observatory, night.longitude, solved.get(sequence)
+            )
+            headers = [compose(exposure, night.observatory.keywords) for exposure in exposures]
+        except BadFrame as error:
+            # Delivered before, and gone or judged otherwise since: of no concern to the rest.
+            logger.warning("%s: no headers: %s", sequence, error)
+            continue
+        wrong = refused(frames, headers, night)
+        held += wrong
+        if finished := without(frames, wrong):
+            files = {row["file"] for row in finished}
+            kept = [row["file"] in files for row in frames]
+            content = sequence_headers(
+                sequence,
+                finished,
+                list(compress(exposures, kept)),
+                list(compress(headers, kept)),
+                night.observatory.keywords,
+                night.cubes,
+            )
             with whole_file(folder / f"{sequence}.fits") as stream:
                 stream.write(content)
+    return held
+
+
+if __name__ == "__main__":
+    start_log(snakemake.log[0])
+    night = Night(
+        open_observatory(
+            snakemake.wildcards.night, snakemake.params.observatory, dict(snakemake.input.items())
+        ),
+        snakemake.params.longitude,
+        read_checks(Path(snakemake.input.checks)),
+        snakemake.params.products == "cubes",
+        snakemake.params.unsolved,
+    )
+    rows = read_table(Path(snakemake.input.frames))
+    solved = {Path(path).stem: read_solved(Path(path)) for path in snakemake.input.solved}
+    with whole_folder(Path(snakemake.output.headered)) as folder:
+        raw = Path(snakemake.input.marker).parent
+        held = write_headers(folder, rows, raw, night, solved)
+        check_held(held, rows, snakemake.config["max_held"])
+        write_table(folder / HELD, COLUMNS, held)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.lib import ingested, names
-from scripts.lib.frame import BadFrame, Frame, check_bytes, open_header
+from scripts.lib.frame import BadFrame, Frame, check_bytes, check_contrast, open_header
 from scripts.lib.keywords import compose
 from scripts.lib.log import logger, start_log
 from scripts.lib.night_frames import COLUMNS, sequences
@@ -120,6 +120,7 @@ def examine(raw: Path, arrival: dict, observatory: Observatory) -> Frame:
     header, data_start = open_header(raw / arrival["file"])
     datasum = int(arrival["datasum"]) if arrival["datasum"] else None
     check_bytes(header, data_start, int(arrival["bytes"]), datasum)
+    check_contrast(raw / arrival["file"], header, data_start, datasum)
     exposure = expose(arrival["file"], header, data_start, observatory)
     compose(exposure, observatory.keywords)
     return exposure.frame

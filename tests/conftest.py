@@ -1,10 +1,21 @@
 """Fixtures: simulated nights, run once and looked at by many tests."""
 
+import os
+import random
+
 import pytest
 
-from tests.night import FULL, Night
+# Set before the workers start, so that all have the same; FUZZ_SEED=… repeats a run.
+os.environ.setdefault("FUZZ_SEED", str(random.randrange(10**6)))
+
+from tests.night import FULL, Night  # noqa: E402
 
 FRAMES = {"Callisto": 300, "Io": 40} if FULL else {"Callisto": 24, "Io": 24}
+
+
+def pytest_report_header(config):
+    """Print the seed of the random tests."""
+    return f"FUZZ_SEED={os.environ['FUZZ_SEED']}"
 
 
 @pytest.fixture

@@ -45,6 +45,10 @@ class Night:
         """Write raw frames to the source and return their truth."""
         return simulate(self.telescope, night, self.source, frames, self.size, **options)
 
+    def settings(self) -> dict:
+        """Return the telescope's configuration."""
+        return yaml.safe_load(self.config.read_text())
+
     def command(self, *options: str, **config) -> list[str]:
         settings = [f"{key}={value}" for key, value in config.items()]
         return [

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from scripts.describe import description
+
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -86,3 +88,7 @@ def test_operations_page_quotes_what_is_really_said():
     wanted = {part for part in parts if part} - FOREIGN
     assert len(wanted) > 30
     assert not [part for part in wanted if part not in said]
+
+
+def test_the_page_of_what_eso_gets_is_that_of_the_tables():
+    assert (REPOSITORY / "docs/eso.md").read_text() == description(), "run make docs"

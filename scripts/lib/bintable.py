@@ -8,12 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scripts.lib.cards import card, padded, quoted, read_header
+from scripts.lib.cards import Header, card, padded, quoted, read_header
 from scripts.lib.checksum import data_sum
 from scripts.lib.hdu import sealed
 from scripts.lib.sizes import data_size, padding
 
 STORED = {"K": ">i8", "D": ">f8", "L": "S1"}
+# Others write these too.
+READ = STORED | {"J": ">i4", "I": ">i2", "E": ">f4", "B": "u1"}
+LOGICAL = {b"T": True, b"F": False}
 
 
 class Column(NamedTuple):
@@ -72,25 +75,49 @@ def read_rows(path: Path) -> list[dict]:
         primary = read_header(stream)
         stream.seek(padded(data_size(primary)), 1)
         header = read_header(stream)
-        numbers = range(1, header.value("TFIELDS") + 1)
-        forms = {header.value(f"TTYPE{n}"): header.value(f"TFORM{n}") for n in numbers}
-        row = np.dtype(
-            [(name, STORED.get(form) or f"S{form[:-1]}") for name, form in forms.items()]
-        )
-        count = header.value("NAXIS2")
-        data = stream.read(row.itemsize * count)
-    if len(data) != row.itemsize * count:
-        raise ValueError(f"{path}: cut short, {len(data)} bytes of table")
-    columns = {name: _values(np.frombuffer(data, row)[name], form) for name, form in forms.items()}
+        try:
+            columns = table_columns(header, stream.read(data_size(header)))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
 
 
+def table_columns(header: Header, data: bytes) -> dict[str, list]:
+    """Return the columns of a table by name, as Python values.
+
+    Parameters
+    ----------
+    data : bytes
+        What follows the header.
+
+    Raises
+    ------
+    ValueError
+        If the data are cut short, or rows are of another length than the columns together.
+    """
+    numbers = range(1, header.value("TFIELDS") + 1)
+    forms = {header.value(f"TTYPE{n}"): plain_form(header.value(f"TFORM{n}")) for n in numbers}
+    row = np.dtype([(name, READ.get(form) or f"S{form[:-1]}") for name, form in forms.items()])
+    count = header.value("NAXIS2")
+    if row.itemsize != header.value("NAXIS1"):
+        raise ValueError(f"rows of {header.value('NAXIS1')} bytes for columns of {row.itemsize}")
+    if len(data) < row.itemsize * count:
+        raise ValueError(f"cut short, {len(data)} bytes of table")
+    rows = np.frombuffer(data, row, count)
+    return {name: _values(rows[name], form) for name, form in forms.items()}
+
+
+def plain_form(form: str) -> str:
+    """Return a TFORM without the repeat count of one, but for text."""
+    return form[1:] if len(form) == 2 and form[0] == "1" and form[1] != "A" else form
+
+
 def _values(column: np.ndarray, form: str) -> list:
     if form == "L":
-        return [value == b"T" for value in column.tolist()]
-    if form in STORED:
+        return [LOGICAL.get(value) for value in column.tolist()]
+    if form in READ:
         return column.tolist()
     return [value.decode("ascii").rstrip() for value in column.tolist()]
 
@@ -100,8 +127,9 @@ def _stored(values: list) -> tuple[np.ndarray, str]:
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
     complete = len(present) == len(values)
-    if kinds == {bool} and complete:
-        return np.array([b"T" if value else b"F" for value in values], "S1"), "L"
+    if kinds == {bool}:
+        # FITS 7.3.3.1: a zero byte is a logical without a value.
+        return np.array([{True: b"T", False: b"F", None: b""}[v] for v in values], "S1"), "L"
     if kinds == {int} and complete:
         return np.array(values, ">i8"), "K"
     if kinds and kinds <= {int, float}:

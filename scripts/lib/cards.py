@@ -32,19 +32,25 @@ class Header:
     ----------
     images : list of bytes
         Cards of 80 bytes, in order, without END.
+
+    Attributes
+    ----------
+    keywords : list of str
+        Keyword of each card.
     """
 
     def __init__(self, images: list[bytes]):
         self.images = images
+        self.keywords = [keyword_of(image) for image in images]
         self._places = {}
-        for place, image in enumerate(images):
-            self._places.setdefault(keyword_of(image), place)
+        for place, keyword in enumerate(self.keywords):
+            self._places.setdefault(keyword, place)
 
     def __contains__(self, keyword: str) -> bool:
         return keyword in self._places
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        return ((keyword_of(image), image) for image in self.images)
+        return zip(self.keywords, self.images, strict=True)
 
     def value(self, keyword: str):
         """Return the value of ``keyword`` as bool, int, float or str; None where it has none.

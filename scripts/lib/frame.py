@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from scripts.lib.cards import Header, HeaderError, padded, read_header
 from scripts.lib.identity import Kind, Telescope
+from scripts.lib.sums import fold
 from scripts.lib.times import parse_date
 
 # Astra writes a frame at once and completes its header after the night. What only Astra knows:
@@ -121,6 +122,21 @@ def check_bytes(header: Header, data_start: int, size: int, datasum: int | None)
     stated = _value(header, "DATASUM")
     if stated is not None and str(stated).strip() != str(datasum):
         raise BadFrame(f"wrong DATASUM: the header states {stated}, the data have {datasum}")
+
+
+def check_contrast(path: Path, header: Header, data_start: int, datasum: int | None) -> None:
+    """Raise `BadFrame` if all pixels are the same: what a dead camera or a cut-off file leaves.
+
+    The sum tells whether that can be, so the pixels of a good frame are not read for it.
+    """
+    count = whole(header, "NAXIS1") * whole(header, "NAXIS2")
+    with open(path, "rb") as stream:
+        stream.seek(data_start)
+        pixel = stream.read(2)
+        value = int.from_bytes(pixel, "big")
+        words = count // 2 * (value << 16 | value) + (count % 2) * (value << 16)
+        if fold(words) == datasum and pixel * count == pixel + stream.read(2 * count - 2):
+            raise BadFrame(f"constant image: every pixel is {(value + 32768) % 65536} adu")
 
 
 def describe(

@@ -1,8 +1,8 @@
 """Receipts: the record that a product, or a sequence's frames, were delivered.
 
 A receipt has one row per source frame: the frame's row of ``frames.csv``, and what was delivered.
-Frames that were held back because they are unsolved have a row too, with the reason. A receipt is
-written last, so what has one lies in the archive directory, or was collected from it.
+Frames that were held back late, unsolved or refused by the gate, have a row too, with the reason. A
+receipt is written last, so what has one lies in the archive directory, or was collected from it.
 
 Before a delivery begins, its rows are written as a promise. If a run is killed between delivery and
 receipt, the promise keeps the frames together under the same name until the next run has found out.
@@ -14,7 +14,15 @@ from scripts.lib.night_frames import COLUMNS
 from scripts.lib.tables import read_table, write_table
 
 PROMISED = "promised"
-DELIVERY = ["programme", "product_bytes", "product_datasum", "product_checksum", "delivered"]
+DELIVERY = [
+    "programme",
+    "dp_id",
+    "product_bytes",
+    "product_datasum",
+    "product_checksum",
+    "delivered",
+    "verdict",
+]
 
 
 def write_receipt(path: Path, rows: list[dict]) -> None:

@@ -52,6 +52,11 @@ def mjd(moment: datetime) -> float:
     return day + ms / DAY_MS
 
 
+def moment_of_mjd(mjd: float) -> datetime:
+    """Return the moment (UTC) of a Modified Julian Date (d), to the millisecond."""
+    return _MJD_EPOCH + round(mjd * DAY_MS) * _MS
+
+
 def jd(moment: datetime) -> float:
     """Return the Julian Date (d, UTC)."""
     return mjd(moment) + JD_OF_MJD

@@ -39,93 +39,112 @@ class Exposure(NamedTuple):
 
 
 def origin(e: Exposure) -> str:
+    """Setting ``origin``."""
     return e.programme.origin
 
 
 def telescop(e: Exposure) -> str:
+    """``config/telescopes.csv``."""
     return e.telescope.telescop
 
 
 def instrume(e: Exposure) -> str:
+    """``config/telescopes.csv``."""
     return e.telescope.instrume
 
 
 def pi_coi(e: Exposure) -> str:
+    """Setting ``pi_coi``."""
     return e.programme.pi_coi
 
 
 def object(e: Exposure) -> str:
+    """The raw frame's target; of calibrations DPR TYPE."""
     return e.frame.object
 
 
 def exptime(e: Exposure) -> float:
+    """The raw frame's, to the millisecond."""
     return e.frame.exptime
 
 
 def filter(e: Exposure) -> str:
+    """The raw frame's."""
     return e.frame.filter
 
 
 def imagetyp(e: Exposure) -> str:
+    """``config/kinds.csv``."""
     return e.frame.kind.imagetyp
 
 
 def date(e: Exposure) -> str:
+    """The clock when the file is written."""
     return times.iso(e.now)
 
 
 def date_obs(e: Exposure) -> str:
+    """The raw frame's, cut to the millisecond."""
     return times.iso(e.frame.date_obs)
 
 
 def date_end(e: Exposure) -> str:
+    """DATE-OBS and EXPTIME."""
     return times.iso(_end(e))
 
 
 def mjd_obs(e: Exposure) -> float:
+    """DATE-OBS."""
     return times.mjd(e.frame.date_obs)
 
 
 def mjd_end(e: Exposure) -> float:
+    """DATE-END."""
     return times.mjd(_end(e))
 
 
 def jd_obs(e: Exposure) -> float:
+    """DATE-OBS."""
     return times.jd(e.frame.date_obs)
 
 
 def jd_end(e: Exposure) -> float:
+    """DATE-END."""
     return times.jd(_end(e))
 
 
 def hjd_obs(e: Exposure) -> float:
+    """The raw frame's, moved by what was cut from DATE-OBS."""
     return _shifted(e, "HJD-OBS")
 
 
 def bjd_obs(e: Exposure) -> float | None:
+    """The raw frame's, moved by what was cut from DATE-OBS."""
     return _shifted(e, "BJD-OBS")
 
 
 def utc(e: Exposure) -> float:
+    """DATE-OBS."""
     return times.seconds_of_day(e.frame.date_obs)
 
 
 def lst(e: Exposure) -> float:
+    """DATE-OBS and the site's longitude, with UT1 (astropy, IERS)."""
     return round(e.lst, 3) % 86400
 
 
 def ra(e: Exposure) -> float:
-    """Degrees; older frames have hours as ``hh mm ss.s``."""
+    """The raw frame's; older frames have hours as ``hh mm ss.s``."""
     return round(degrees(e.raw.value("RA"), "RA", 15.0), 6) % 360
 
 
 def dec(e: Exposure) -> float:
-    """Degrees; older frames have ``±dd mm ss.s``."""
+    """The raw frame's; older frames have ``±dd mm ss.s``."""
     return degrees(e.raw.value("DEC"), "DEC", 1.0)
 
 
 def radesys(e: Exposure) -> str:
-    """Return ICRS with a sky WCS; otherwise the frame of the pointing, as Astra has it."""
+    """ICRS with a sky WCS; otherwise the frame of the pointing, as Astra has it."""
     if "CD1_1" in e.wcs:
         return "ICRS"
     return str(e.raw.value("RADESYS") or e.raw.value("RADECSYS") or "ICRS").strip()
@@ -137,35 +156,41 @@ def equinox(e: Exposure) -> float | None:
 
 
 def solver(e: Exposure) -> str:
+    """The plate solution, in a line."""
     return e.solver
 
 
 def dpr_catg(e: Exposure) -> str:
+    """``config/kinds.csv``."""
     return e.frame.kind.catg
 
 
 def dpr_type(e: Exposure) -> str:
+    """``config/kinds.csv``."""
     return e.frame.kind.type
 
 
 def dpr_tech(e: Exposure) -> str:
+    """``config/kinds.csv``."""
     return e.frame.kind.tech
 
 
 def obs_prog_id(e: Exposure) -> str:
+    """Settings ``programme`` and ``programmes``."""
     return e.programme.id
 
 
 def ins_name(e: Exposure) -> str:
+    """``config/telescopes.csv``."""
     return e.telescope.instrume
 
 
 def cubetype(e: Exposure) -> None:
-    """Cubes only: see `scripts.lib.metadata.cube_values`."""
+    """Cubes only, see `scripts.lib.metadata.cube_values`."""
 
 
 def cubekey(e: Exposure) -> None:
-    """Cubes only: see `scripts.lib.metadata.cube_values`."""
+    """Cubes only, see `scripts.lib.metadata.cube_values`."""
 
 
 def degrees(value, keyword: str, per_unit: float) -> float:

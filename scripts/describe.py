@@ -1,0 +1,49 @@
+"""Write docs/eso.md: what ESO gets, from the tables that make it so."""
+
+import sys
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from scripts.lib.keywords import function_for
+from scripts.lib.tables import read_table
+
+CHECKOUT = Path(__file__).parents[1]
+TABLES = CHECKOUT / "config"
+
+
+def description() -> str:
+    """Return the page."""
+    rows = read_table(TABLES / "keywords.csv")
+    loader = FileSystemLoader(CHECKOUT / "templates")
+    environment = Environment(
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    return environment.get_template("eso.md").render(
+        telescopes=read_table(TABLES / "telescopes.csv"),
+        kinds=read_table(TABLES / "kinds.csv"),
+        keywords=[row | {"origin": origin(row)} for row in rows if row["rule"] != "drop"],
+        dropped=[row["keyword"] for row in rows if row["rule"] == "drop"],
+        checks=[row | {"right": row["right"].replace("|", ", ")} for row in checks()],
+    )
+
+
+def checks() -> list[dict]:
+    """Return the rows of the table of checks."""
+    return read_table(TABLES / "checks.csv")
+
+
+def origin(row: dict) -> str:
+    """Return where the value of a keyword comes from."""
+    if row["rule"] == "constant":
+        return f"always `{row['value']}`"
+    if row["rule"] == "copy":
+        return "the raw frame"
+    if row["rule"] == "wcs":
+        return "the plate solution; without one, pixels"
+    said = function_for(row["keyword"]).__doc__.strip().splitlines()[0]
+    return said.removesuffix(".").replace("``", "`")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(description())

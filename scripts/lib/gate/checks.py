@@ -1,0 +1,226 @@
+"""Products held against the table of checks."""
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts.lib.cards import HeaderError
+from scripts.lib.gate import coordinates, cube, fits, identity, moments
+from scripts.lib.gate.subject import Subject
+from scripts.lib.tables import read_table
+
+ERROR, WARNING = "error", "warning"
+MODULES = (fits, identity, moments, coordinates, cube)
+DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}")
+DECIMALS = re.compile(rb"= +[+-]?\d+\.(\d*)(?![EeDd\d])")
+
+
+class Check(NamedTuple):
+    """One row of the table of checks; ``judge`` returns what is wrong, nothing if nothing is."""
+
+    id: str
+    level: str
+    on: frozenset[str]
+    keyword: str
+    source: str
+    right: str
+    judge: Callable[[Subject], str]
+
+
+class Finding(NamedTuple):
+    """What a check found wrong, and what is right."""
+
+    id: str
+    level: str
+    keyword: str
+    found: str
+    right: str
+    source: str
+
+    def __str__(self) -> str:
+        what = f"{self.keyword} " if self.keyword else ""
+        return f"{self.id} {what}{self.found}; right is {self.right} ({self.source})"
+
+
+def read_checks(path: Path) -> list[Check]:
+    """Return the checks of a table.
+
+    Raises
+    ------
+    ValueError
+        If a row names no rule and no function.
+    """
+    return [
+        Check(
+            row["id"],
+            row["level"],
+            frozenset(row["on"].split()),
+            row["keyword"],
+            row["source"],
+            row["right"],
+            rule_of(row),
+        )
+        for row in read_table(path)
+    ]
+
+
+def judged(subject: Subject, checks: Iterable[Check]) -> list[Finding]:
+    """Return all that is wrong with a subject, in the order of the table."""
+    traits = subject.traits
+    findings = []
+    for check in checks:
+        if check.on <= traits and (found := outcome(check, subject)):
+            findings.append(
+                Finding(check.id, check.level, check.keyword, found, check.right, check.source)
+            )
+    return findings
+
+
+def outcome(check: Check, subject: Subject) -> str:
+    """Return what a check found wrong; what cannot be judged is wrong."""
+    try:
+        return check.judge(subject)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return f"cannot be judged ({error or type(error).__name__})"
+
+
+def errors(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings that keep a product from being delivered."""
+    return [finding for finding in findings if finding.level == ERROR]
+
+
+def warnings(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings that are only told."""
+    return [finding for finding in findings if finding.level == WARNING]
+
+
+def reason_of(findings: list[Finding]) -> str:
+    """Return why a product is refused, in one line: the first finding, and how many more."""
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return f"refused by check {findings[0].id}: {findings[0]}{more}"
+
+
+# Rules of the table
+
+
+def rule_of(row: dict) -> Callable[[Subject], str]:
+    """Return the judge of a row: a rule with its keyword and value, or a function."""
+    name, keyword, value = row["rule"], row["keyword"], row["value"]
+    maybe = name.startswith("maybe ")
+    rule = RULES.get(name.removeprefix("maybe "))
+    if rule is None:
+        functions = [getattr(module, name, None) for module in MODULES]
+        if not (found := [function for function in functions if function]):
+            raise ValueError(f"check {row['id']}: {name} is no rule and no function")
+        return found[0]
+    prepared = rule(keyword, value)
+
+    def judge(subject: Subject) -> str:
+        if keyword not in subject.header:
+            return "" if maybe or name == "absent" else "missing"
+        return prepared(subject)
+
+    return judge
+
+
+def absent(keyword: str, _: str):
+    """Make the rule: the keyword is not there."""
+    return lambda subject: f"there, {subject.value(keyword)!r}"
+
+
+def equal(keyword: str, value: str):
+    """Make the rule: the value is this one, a number or a text."""
+    wanted = float(value) if re.fullmatch(r"-?\d+(\.\d+)?", value) else value
+
+    def judge(subject: Subject) -> str:
+        found = subject.value(keyword)
+        same = found == wanted and not isinstance(found, bool)
+        return "" if same else repr(found)
+
+    return judge
+
+
+def among(keyword: str, value: str):
+    """Make the rule: the value is one of those between bars."""
+    wanted = value.split("|")
+    return lambda subject: "" if subject.value(keyword) in wanted else repr(subject.value(keyword))
+
+
+def like(keyword: str, value: str):
+    """Make the rule: the text has this form, a regular expression."""
+    form = re.compile(value, re.ASCII)
+
+    def judge(subject: Subject) -> str:
+        found = subject.value(keyword)
+        return "" if isinstance(found, str) and form.fullmatch(found) else repr(found)
+
+    return judge
+
+
+def within(keyword: str, value: str):
+    """Make the rule: the number lies in a range, its ends included."""
+    low, high = map(float, value.split(".."))
+
+    def judge(subject: Subject) -> str:
+        found = subject.value(keyword)
+        number = isinstance(found, int | float) and not isinstance(found, bool)
+        return "" if number and low <= found <= high else repr(found)
+
+    return judge
+
+
+def text(keyword: str, value: str):
+    """Make the rule: a text that is not empty, of so many characters at most."""
+    longest = int(value)
+
+    def judge(subject: Subject) -> str:
+        found = subject.value(keyword)
+        if not isinstance(found, str) or not found.strip():
+            return repr(found)
+        return "" if len(found) <= longest else f"{len(found)} characters"
+
+    return judge
+
+
+def date(keyword: str, _: str):
+    """Make the rule: a date and time with three decimals that is in the calendar."""
+
+    def judge(subject: Subject) -> str:
+        found = subject.value(keyword)
+        if not isinstance(found, str) or not DATE.fullmatch(found):
+            return repr(found)
+        try:
+            datetime.fromisoformat(found)
+        except ValueError as error:
+            return f"{found}, {error}"
+        return ""
+
+    return judge
+
+
+def decimals(keyword: str, value: str):
+    """Make the rule: a number that is written with so many decimals at least."""
+    fewest = int(value)
+
+    def judge(subject: Subject) -> str:
+        image = subject.header.images[subject.header.keywords.index(keyword)]
+        match = DECIMALS.search(image)
+        if match is None:
+            raise HeaderError(f"{subject.value(keyword)!r} has no decimals")
+        return "" if len(match[1]) >= fewest else f"{len(match[1])} decimals"
+
+    return judge
+
+
+RULES = {
+    "absent": absent,
+    "is": equal,
+    "among": among,
+    "like": like,
+    "range": within,
+    "text": text,
+    "date": date,
+    "decimals": decimals,
+}

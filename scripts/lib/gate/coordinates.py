@@ -1,0 +1,135 @@
+"""Checks of world coordinates: one convention, the right scale, where the telescope pointed."""
+
+import math
+import re
+
+import numpy as np
+
+from scripts.lib.gate.fits import WCS
+from scripts.lib.gate.subject import Subject
+from scripts.lib.sky_wcs import FARTHEST, SCALE_TOLERANCE, SKY_TYPES, tangent_wcs
+from scripts.lib.solving.tangent import distance, to_sky
+
+ARCSEC = 206264.806  # in a radian
+PC, CD = re.compile(r"PC\d_\d"), re.compile(r"CD\d_\d")
+CDELT, CROTA = re.compile(r"CDELT\d"), re.compile(r"CROTA\d")
+
+
+def has(s: Subject, form: re.Pattern) -> bool:
+    """Tell whether there is a keyword of a form."""
+    return any(map(form.fullmatch, s.header.keywords))
+
+
+def wcsaxes_first(s: Subject) -> str:
+    """WCSAXES and the keywords of world coordinates."""
+    first = next(filter(WCS.fullmatch, s.header.keywords), "WCSAXES")
+    return "" if first == "WCSAXES" else f"{first} before WCSAXES"
+
+
+def wcsaxes_before_frame(s: Subject) -> str:
+    """WCSAXES and the keywords of the reference frame."""
+    wanted = ("WCSAXES", "RADESYS", "EQUINOX")
+    found = [keyword for keyword in s.header.keywords if keyword in wanted]
+    return f"{found[0]} before WCSAXES" if "WCSAXES" in found[1:] else ""
+
+
+def pc_or_cd(s: Subject) -> str:
+    """PC and CD."""
+    return "PC and CD" if has(s, PC) and has(s, CD) else ""
+
+
+def pc_with_cdelt(s: Subject) -> str:
+    """PC without CDELT: its scale is lost."""
+    return "PC without CDELT" if has(s, PC) and not has(s, CDELT) else ""
+
+
+def cd_without_cdelt(s: Subject) -> str:
+    """CD and CDELT."""
+    return "CD and CDELT" if has(s, CD) and has(s, CDELT) else ""
+
+
+def no_rotation(s: Subject) -> str:
+    """CROTA, the convention of old."""
+    return "CROTA" if has(s, CROTA) else ""
+
+
+def axis_types(s: Subject) -> str:
+    """CTYPE of all axes."""
+    found = [s.value(f"CTYPE{i}") for i in (1, 2, 3) if f"CTYPE{i}" in s.header]
+    plain = tuple(str(name).removesuffix("-SIP") for name in found[:2])
+    third = found[2:] in ([], ["LINEAR"], ["PIXEL"])
+    return "" if plain in (SKY_TYPES, ("PIXEL", "PIXEL")) and third else f"CTYPE {found}"
+
+
+def pixel_system(s: Subject) -> str:
+    """Pixel coordinates of two axes."""
+    return steps(s, 2)
+
+
+def cube_system(s: Subject) -> str:
+    """Pixel coordinates of three axes; those of the sky are in METADATA, a row per plane."""
+    return steps(s, 3)
+
+
+def steps(s: Subject, axes: int) -> str:
+    """Return what is wrong with the linear coordinates of some axes."""
+    for i in range(1, axes + 1):
+        for keyword in (f"CRPIX{i}", f"CRVAL{i}", f"CDELT{i}"):
+            found = s.value(keyword)
+            if not isinstance(found, int | float) or not math.isfinite(found):
+                return f"{keyword} {found!r}"
+        if s.value(f"CDELT{i}") != 1:
+            return f"CDELT{i} {s.value(f'CDELT{i}')}"
+    return ""
+
+
+def cd_matrix(s: Subject) -> np.ndarray:
+    """Return the linear transformation in degrees a pixel, (2, 2), from CD, or PC and CDELT."""
+    if "CD1_1" in s.header:
+        return np.array([[s.value(f"CD{i}_{j}") or 0 for j in (1, 2)] for i in (1, 2)], float)
+    pc = [[s.header.value(f"PC{i}_{j}") for j in (1, 2)] for i in (1, 2)]
+    filled = [[float(i == j) if pc[i][j] is None else pc[i][j] for j in (0, 1)] for i in (0, 1)]
+    steps_ = [[s.value(f"CDELT{i}") or 1.0] for i in (1, 2)]
+    return np.array(filled, float) * np.array(steps_, float)
+
+
+def scales(s: Subject) -> list[float]:
+    """Return the scale along both axes, arcsec a pixel."""
+    return (3600 * np.hypot(*cd_matrix(s))).tolist()
+
+
+def matrix(s: Subject) -> str:
+    """Whether the transformation can be inverted, and the reference point is finite."""
+    cd = cd_matrix(s)
+    point = [s.value(k) for k in ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2")]
+    if not (np.isfinite(cd).all() and np.isfinite(np.array(point, float)).all()):
+        return "not finite"
+    return "" if abs(np.linalg.det(cd)) > 1e-14 else f"singular, {cd.tolist()}"
+
+
+def scale(s: Subject) -> str:
+    """The scale against pixel size and focal length: XPIXSZ (um, binned), FOCALLEN (m)."""
+    pixel, focal = s.value("XPIXSZ"), s.value("FOCALLEN")
+    right = ARCSEC * pixel * 1e-6 / focal
+    found = scales(s)
+    wrong = any(abs(one / right - 1) > SCALE_TOLERANCE for one in found)
+    return f"{found[0]:.4f}, {found[1]:.4f} arcsec/px, not {right:.4f}" if wrong else ""
+
+
+def square_pixels(s: Subject) -> str:
+    """Both axes of one scale."""
+    found = scales(s)
+    return "" if abs(found[0] / found[1] - 1) <= 0.01 else f"{found[0]:.4f}, {found[1]:.4f}"
+
+
+def centre(s: Subject) -> str:
+    """The middle of the image against RA and DEC."""
+    wcs = {key: s.value(key) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")}
+    cd = cd_matrix(s)
+    wcs |= {f"CD{i}_{j}": cd[i - 1, j - 1] for i in (1, 2) for j in (1, 2)}
+    size = [s.value(f"NAXIS{i}") for i in (1, 2)]
+    # A header without its pixels: the reference pixel is in the middle, see `scripts.lib.solving`.
+    pixel = [(n + 1) / 2 if n else s.value(f"CRPIX{i}") for i, n in enumerate(size, 1)]
+    (ra,), (dec,) = to_sky(tangent_wcs(wcs), tuple(pixel))
+    off = distance(ra, dec, s.value("RA"), s.value("DEC"))
+    return "" if off <= FARTHEST else f"centre {off:.2f} degrees from RA, DEC"

@@ -1,0 +1,121 @@
+"""Checks of times: every one follows from DATE-OBS and EXPTIME."""
+
+from datetime import datetime, timedelta
+
+from scripts.lib.gate.identity import name_match
+from scripts.lib.gate.subject import Subject
+from scripts.lib.times import DAY_MS, after, mjd_ms, parse_date, seconds_of_day
+
+MS = timedelta(milliseconds=1)
+SIDEREAL_TOLERANCE = 5.0  # s
+# DATE may be that of a header that is finished within this time; clocks differ.
+CLOCK = timedelta(minutes=5)
+
+
+def start(s: Subject) -> datetime:
+    """Return DATE-OBS."""
+    return parse_date(s.value("DATE-OBS"))
+
+
+def end(s: Subject) -> datetime:
+    """Return DATE-END."""
+    return parse_date(s.value("DATE-END"))
+
+
+def ms_off(mjd: float, moment: datetime) -> float:
+    """Return by how many milliseconds a Modified Julian Date is later than a moment."""
+    day, ms = mjd_ms(moment)
+    return (mjd - day) * DAY_MS - ms
+
+
+def mjd_obs(s: Subject) -> str:
+    """MJD-OBS against DATE-OBS."""
+    off = ms_off(s.value("MJD-OBS"), start(s))
+    return "" if abs(off) <= 0.5 else f"MJD-OBS {off:+.1f} ms from DATE-OBS"
+
+
+def mjd_end(s: Subject) -> str:
+    """MJD-END against DATE-END."""
+    off = ms_off(s.value("MJD-END"), end(s))
+    return "" if abs(off) <= 1 else f"MJD-END {off:+.1f} ms from DATE-END"
+
+
+def utc(s: Subject) -> str:
+    """UTC against DATE-OBS."""
+    off = s.value("UTC") - seconds_of_day(start(s))
+    return "" if abs(off) <= 0.001 else f"UTC {off:+.3f} s from DATE-OBS"
+
+
+def sidereal(s: Subject) -> str:
+    """LST against the mean sidereal time at the site (Meeus, Astronomical Algorithms, 12.4).
+
+    UT1 and nutation are left out: together they are below 2.2 s.
+    """
+    days = mjd_ms(start(s))[0] - 51544.5 + seconds_of_day(start(s)) / 86400
+    angle = 280.46061837 + 360.98564736629 * days + s.value("LONG-OBS")
+    off = (s.value("LST") - angle * 240 + 43200) % 86400 - 43200
+    return "" if abs(off) <= SIDEREAL_TOLERANCE else f"LST {off:+.1f} s off"
+
+
+def date_end(s: Subject) -> str:
+    """DATE-END of a frame."""
+    return apart(end(s), after(start(s), s.value("EXPTIME")))
+
+
+def date_end_of_cube(s: Subject) -> str:
+    """DATE-END of a cube: that of its last plane; without its planes, not before the first's."""
+    if not s.columns:
+        return "" if end(s) >= after(start(s), s.value("EXPTIME")) else "before the first plane's"
+    last = parse_date(s.columns["DATE-OBS"][-1])
+    return apart(end(s), after(last, s.columns["EXPTIME"][-1]))
+
+
+def apart(found: datetime, right: datetime) -> str:
+    """Return by how much a date is wrong, nothing for a millisecond."""
+    return "" if abs(found - right) <= MS else f"DATE-END {(found - right) / MS:+.0f} ms off"
+
+
+def written_after_end(s: Subject) -> str:
+    """DATE against DATE-END."""
+    return "" if parse_date(s.value("DATE")) >= end(s) else f"DATE {s.value('DATE')} before the end"
+
+
+def written_before_now(s: Subject) -> str:
+    """DATE against the clock."""
+    late = parse_date(s.value("DATE")) > s.now + CLOCK
+    return f"DATE {s.value('DATE')} is to come" if late else ""
+
+
+def written_is_not_start(s: Subject) -> str:
+    """DATE against DATE-OBS and DATE-END."""
+    same = [k for k in ("DATE-OBS", "DATE-END") if s.value(k) == s.value("DATE")]
+    return f"DATE is {same[0]}" if same else ""
+
+
+def in_night(s: Subject) -> str:
+    """DATE-OBS against the night."""
+    if s.expected.bounds is None:
+        return ""
+    first, behind = s.expected.bounds
+    inside = first <= start(s) < behind
+    return "" if inside else f"{s.value('DATE-OBS')}, not in {first:%F %H:%M} to {behind:%F %H:%M}"
+
+
+def name_is_start(s: Subject) -> str:
+    """The file name against DATE-OBS."""
+    match = name_match(s)
+    if match is None:
+        return ""  # its form is another check
+    return "" if match[2] == named_start(s) else f"{match[2]} with DATE-OBS {s.value('DATE-OBS')}"
+
+
+def name_is_not_later(s: Subject) -> str:
+    """The name of a cube, which may be that of a frame that was held back at last."""
+    match = name_match(s)
+    late = match is not None and match[2] > named_start(s)
+    return f"{match[2]} with DATE-OBS {s.value('DATE-OBS')}" if late else ""
+
+
+def named_start(s: Subject) -> str:
+    """Return DATE-OBS as it stands in names."""
+    return f"{start(s):%Y%m%dT%H%M%S}" if s.is_cube else s.value("DATE-OBS").replace(":", "_")

@@ -1,0 +1,257 @@
+"""What is judged: a product's file, or a finished header that still waits for its pixels."""
+
+import io
+import os
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from scripts.lib.bintable import table_columns
+from scripts.lib.cards import Header, HeaderError, padded, read_header
+from scripts.lib.checksum import data_sum
+from scripts.lib.frame import Camera
+from scripts.lib.identity import Kind, Telescope
+from scripts.lib.sizes import data_size
+from scripts.lib.sums import add_at, fold
+
+METADATA = "METADATA"
+# How names of products begin.
+FRAMES, CUBES = "SPECULOOS", "SPECU"
+# Bytes read at a time.
+PIECE = 1 << 22
+
+
+class Expected(NamedTuple):
+    """What products are held against; None and empty where nothing is known.
+
+    Attributes
+    ----------
+    telescopes : dict of Telescope
+        By name.
+    kinds : dict of Kind
+        By name.
+    telescope : Telescope or None
+        Whose products these are.
+    camera : Camera or None
+        Its camera.
+    programmes : tuple of str
+        Programme ids that the configuration names.
+    bounds : tuple of datetime or None
+        First moment of the night, and the first after it.
+    headers : dict of Header
+        Of the frames that went into a cube, by ESO's name without its ending.
+    """
+
+    telescopes: dict[str, Telescope]
+    kinds: dict[str, Kind]
+    telescope: Telescope | None = None
+    camera: Camera | None = None
+    programmes: tuple[str, ...] = ()
+    bounds: tuple[datetime, datetime] | None = None
+    headers: dict[str, Header] = {}
+
+
+class Hdu(NamedTuple):
+    """One HDU: its header, as cards and as bytes, where its data are, and their sum."""
+
+    header: Header
+    head: bytes
+    data_begin: int
+    data_size: int
+    sum: int
+
+    @property
+    def end(self) -> int:
+        """Where the next HDU begins, in bytes."""
+        return self.data_begin + padded(self.data_size)
+
+
+class Subject:
+    """What is judged.
+
+    Parameters
+    ----------
+    name : str
+        File name.
+    header : Header
+        The primary header.
+    hdus : list of Hdu
+        All of the file; empty for a header alone.
+    size : int
+        Of the file, in bytes; 0 for a header alone.
+    rest : bytes
+        Padding of the last HDU, and what follows it.
+    constant : list of int
+        Planes in which all pixels are the same.
+    table : bytes
+        Data of the extension METADATA.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        header: Header,
+        expected: Expected,
+        hdus: list[Hdu] = (),
+        size: int = 0,
+        constant: list[int] = (),
+        table: bytes = b"",
+    ):
+        self.name, self.header, self.expected = name, header, expected
+        self.hdus, self.size, self.constant, self.table = list(hdus), size, constant, table
+        self.now = datetime.now(UTC)
+        self._values = {}
+
+    def value(self, keyword: str):
+        """Return a value of the primary header, None if there is none.
+
+        Raises
+        ------
+        HeaderError
+            If it is not well formed.
+        """
+        if keyword not in self._values:
+            self._values[keyword] = self.header.value(keyword)
+        return self._values[keyword]
+
+    @cached_property
+    def is_cube(self) -> bool:
+        """Whether it is a cube: by its extension, otherwise by its name or its axes."""
+        if self.metadata is not None or self.name.startswith(FRAMES):
+            return self.metadata is not None
+        return self.name.startswith(CUBES) or self._or_none("NAXIS") == 3
+
+    @cached_property
+    def metadata(self) -> Hdu | None:
+        """The extension METADATA."""
+        found = [hdu for hdu in self.hdus[1:] if hdu.header.value("EXTNAME") == METADATA]
+        return found[0] if found else None
+
+    @cached_property
+    def columns(self) -> dict[str, list]:
+        """Values of the columns of METADATA, by name; nothing without it.
+
+        Raises
+        ------
+        ValueError
+            If the table cannot be read.
+        """
+        return table_columns(self.metadata.header, self.table) if self.metadata else {}
+
+    @cached_property
+    def kind(self) -> Kind | None:
+        """The kind that IMAGETYP names."""
+        found = str(self._or_none("IMAGETYP")).lower()
+        return next((k for k in self.expected.kinds.values() if found in k.words), None)
+
+    @cached_property
+    def traits(self) -> set[str]:
+        """The words of the table's column ``on`` that hold."""
+        ctype = str(self._or_none("CTYPE1"))
+        traits = {"cube" if self.is_cube else "frame"}
+        traits |= {"file"} if self.hdus else set()
+        if self.kind:
+            traits |= {self.kind.name}
+            traits |= set() if self.kind.name == "science" else {"calibration"}
+        traits |= {"sky"} if ctype.startswith("RA--") else set()
+        traits |= {"pixel"} if ctype == "PIXEL" else set()
+        return traits | ({"icrs"} if self._or_none("RADESYS") == "ICRS" else set())
+
+    @cached_property
+    def telescope(self) -> Telescope | None:
+        """The telescope that TELESCOP names."""
+        found = self._or_none("TELESCOP")
+        return next((t for t in self.expected.telescopes.values() if t.telescop == found), None)
+
+    def _or_none(self, keyword: str):
+        try:
+            return self.value(keyword)
+        except HeaderError:
+            return None
+
+
+def read_subject(path: Path, expected: Expected, pixel_sum: int | None = None) -> Subject:
+    """Return a product's file as a subject.
+
+    Parameters
+    ----------
+    pixel_sum : int, optional
+        Sum of the primary HDU's data, if it is known; otherwise the pixels are read.
+
+    Raises
+    ------
+    HeaderError
+        If it is not FITS.
+    OSError
+        If it cannot be read.
+    """
+    size, constant, table, hdus = path.stat().st_size, [], b"", []
+    with open(path, "rb", buffering=0) as stream:
+        begin = 0
+        while begin < size:
+            header, head = header_at(stream, begin)
+            data_begin, length = begin + len(head), data_size(header)
+            if length < 0 or data_begin + padded(length) > size:
+                raise HeaderError(f"{size} bytes, too few for its headers")
+            data, total = b"", pixel_sum
+            if hdus:
+                data = os.pread(stream.fileno(), padded(length), data_begin)
+                total = data_sum(data)
+            elif total is None:
+                total, constant = sum_planes(stream, header, data_begin)
+            if hdus and header.value("EXTNAME") == METADATA:
+                table = data
+            hdus.append(Hdu(header, head, data_begin, length, total))
+            begin = hdus[-1].end
+    if not hdus:
+        raise HeaderError("empty file")
+    return Subject(path.name, hdus[0].header, expected, hdus, size, constant, table)
+
+
+def header_at(stream, begin: int) -> tuple[Header, bytes]:
+    """Return the header that begins at a place of a file, as cards and as bytes."""
+    stream.seek(begin)
+    head = stream.read(PIECE // 64)
+    try:
+        view = io.BytesIO(head)
+        header = read_header(view)
+    except HeaderError:
+        # Longer than what was read, or none at all: then this says so.
+        stream.seek(begin)
+        view = io.BytesIO(stream.read(PIECE))
+        header = read_header(view)
+    return header, view.getvalue()[: view.tell()]
+
+
+def sum_planes(stream, header: Header, begin: int) -> tuple[int, list[int]]:
+    """Return the sum of the pixels of an image or cube, and the planes without any contrast."""
+    axes = [header.value(f"NAXIS{i}") for i in range(1, header.value("NAXIS") + 1)]
+    length = data_size(header)
+    planes = axes[2] if len(axes) == 3 and axes[2] > 0 else 1
+    plane = length // planes
+    total, constant = 0, []
+    for number in range(planes if plane else 0):
+        part, same = sum_plane(stream, begin + number * plane, plane)
+        total = add_at(total, part, number * plane)
+        constant += [number] if same else []
+    rest = os.pread(stream.fileno(), padded(length) - planes * plane, begin + planes * plane)
+    return fold(total + data_sum(rest)), constant
+
+
+def sum_plane(stream, begin: int, length: int) -> tuple[int, bool]:
+    """Return the sum of a plane's bytes, and whether all its 16-bit pixels are the same."""
+    total, done, first, same = 0, 0, None, True
+    while done < length:
+        piece = os.pread(stream.fileno(), min(PIECE, length - done), begin + done)
+        if not piece:
+            raise HeaderError(f"the file ends within its pixels, after {begin + done} bytes")
+        total = add_at(total, data_sum(piece), done)
+        if same:
+            pixels = np.frombuffer(piece, ">i2", count=len(piece) // 2)
+            first = pixels[0] if first is None else first
+            same = bool((pixels == first).all())
+        done += len(piece)
+    return total, same

@@ -1,0 +1,197 @@
+"""Products held against everything that ESO and the survey's reader ask, see config/checks.csv.
+
+Exit status: 0 if all would be delivered, 1 if one would be refused.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from scripts.lib.cards import HeaderError
+from scripts.lib.configuration import ConfigurationError, read_mapping
+from scripts.lib.gate.checks import (
+    ERROR,
+    WARNING,
+    Check,
+    Finding,
+    errors,
+    judged,
+    read_checks,
+)
+from scripts.lib.gate.expectations import TABLES, expected_of
+from scripts.lib.gate.subject import Expected, read_subject
+from scripts.lib.ledger import dp_id
+
+# Columns are named as keywords, hyphens included: the reader wants it so.
+HYPHEN = "contains character '-'"
+CLASH = "one product for one millisecond of an instrument"
+
+
+def validate(path: Path, checks: list[Check], expect: Callable) -> tuple[list[Finding], str]:
+    """Return what is wrong with a file, and the name that ESO would give it.
+
+    Parameters
+    ----------
+    expect : callable
+        Gives what a product of a telescope (its name, or empty) is held against.
+    """
+    try:
+        subject = read_subject(path, expect(""))
+    except (HeaderError, OSError, TypeError, ValueError) as error:
+        return [Finding("F1", ERROR, "", str(error), "a FITS file", "FITS")], ""
+    name = subject.telescope.name if subject.telescope else ""
+    subject.expected = expect(name)
+    try:
+        identity = dp_id(subject)
+    except (HeaderError, TypeError, ValueError):
+        identity = ""  # a check of its own says why
+    return judged(subject, checks), identity
+
+
+def clashes(identities: dict[Path, str]) -> dict[Path, Finding]:
+    """Return the files that ESO would give the name of an earlier one."""
+    first: dict[str, Path] = {}
+    found = {}
+    for path, identity in identities.items():
+        if identity and first.setdefault(identity, path) != path:
+            text = f"{identity}, as {first[identity].name}"
+            found[path] = Finding("T24", ERROR, "MJD-OBS", text, CLASH, "ESO")
+    return found
+
+
+def asked_of_others(path: Path) -> Iterator[Finding]:
+    """Yield what fitsverify and astropy say of a file."""
+    done = subprocess.run(
+        ["fitsverify", "-H", "-l", str(path)], capture_output=True, text=True, errors="replace"
+    )
+    for line in done.stdout.splitlines():
+        text = line.strip().strip("* ")
+        if line.startswith("*** Error"):
+            yield Finding("F2c", ERROR, "", text, "no error of fitsverify", "FITS")
+        elif line.startswith("*** Warning") and HYPHEN not in line:
+            yield Finding("F2d", WARNING, "", text, "no warning of fitsverify", "FITS")
+    yield from asked_of_astropy(path)
+
+
+def asked_of_astropy(path: Path) -> Iterator[Finding]:
+    """Yield what astropy says of a file and its world coordinates."""
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    right = "nothing that astropy minds"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            with fits.open(path, checksum=True) as hdus:
+                hdus.verify("exception")
+                WCS(hdus[0].header)
+        except Exception as error:
+            yield Finding("F4", ERROR, "", f"{type(error).__name__}: {error}", right, "FITS")
+    for warning in said:
+        text = " ".join(str(warning.message).split())
+        yield Finding("W32", WARNING, "", text, right, "FITS")
+
+
+def expectations(configs: list[Path], night: str) -> Callable[[str], Expected]:
+    """Return what gives the expectations of a telescope.
+
+    Raises
+    ------
+    ConfigurationError
+        If a configuration cannot be read.
+    """
+    paths = configs or [path for path in TABLES.glob("*.yaml") if path.name != "schema.yaml"]
+    by_name = {}
+    for config in map(read_mapping, paths):
+        by_name[config["telescope"]] = expected_of(config, night)
+    return lambda name: by_name.get(name) or expected_of(None, night)
+
+
+def listing(found: dict[Path, list[Finding]]) -> str:
+    """Return what is wrong with each file, as text."""
+    lines = []
+    for path, findings in found.items():
+        lines.append(f"{path}: {verdict(findings)}")
+        lines += [f"  {finding.level:8}{finding}" for finding in findings]
+    return "\n".join(lines)
+
+
+def survey(found: dict[Path, list[Finding]]) -> str:
+    """Return what is wrong with many files: how many have it, and an example."""
+    counts = Counter(finding.id for findings in found.values() for finding in findings)
+    first = {f.id: (path, f) for path, fs in reversed(found.items()) for f in fs}
+    clean = sum(not findings for findings in found.values())
+    lines = [f"{len(found)} files, {clean} of them without any finding"]
+    for check, count in counts.most_common():
+        path, finding = first[check]
+        lines += [f"{count:6d} x {finding.level:8}{finding}", f"         first {path}"]
+    return "\n".join(lines)
+
+
+def verdict(findings: list[Finding]) -> str:
+    """Return a file's verdict in a word or two."""
+    if errors(findings):
+        return "refused"
+    return f"passed, {len(findings)} to note" if findings else "passed"
+
+
+def as_json(found: dict[Path, list[Finding]]) -> str:
+    """Return what is wrong with each file, for programs."""
+    content = [
+        {
+            "file": str(path),
+            "verdict": "refused" if errors(findings) else "passed",
+            "findings": [finding._asdict() for finding in findings],
+        }
+        for path, findings in found.items()
+    ]
+    return json.dumps(content, indent=1)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Validate the files that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.validate", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print a list, for programs")
+    parser.add_argument("--night", default="", help="YYYYMMDD that they must belong to")
+    parser.add_argument(
+        "--config", action="append", default=[], type=Path, help="default: config/*.yaml"
+    )
+    parser.add_argument(
+        "--legacy",
+        action="store_true",
+        help="of files of the legacy pipeline: count what is wrong, exit status 0",
+    )
+    parser.add_argument(
+        "--tools", action="store_true", help="ask fitsverify and astropy as well (slower)"
+    )
+    given = parser.parse_args(words)
+    if given.tools and not shutil.which("fitsverify"):
+        parser.error("--tools needs Debian's package fitsverify")
+    try:
+        expect = expectations(given.config, given.night)
+    except ConfigurationError as error:
+        parser.error(str(error))
+    checks = read_checks(TABLES / "checks.csv")
+    found, identities = {}, {}
+    for path in given.files:
+        found[path], identities[path] = validate(path, checks, expect)
+        if given.tools:
+            found[path] += asked_of_others(path)
+    for path, clash in clashes(identities).items():
+        found[path].append(clash)
+    if given.json:
+        print(as_json(found))
+    else:
+        print(survey(found) if given.legacy else listing(found))
+    return 0 if given.legacy or not any(errors(findings) for findings in found.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""Deliveries through the workflow: the gate, the ledger, and cubes unpacked again."""
+
+import hashlib
+import shutil
+
+import pytest
+from astropy.io import fits
+
+from scripts.lib.headered import read_headers
+from scripts.lib.ledger import Clash, Line, check_free, enter, ledger_path, read_ledger
+from scripts.lib.reader import NotACube, differences, unpack
+from scripts.validate import main as validate
+from tests.night import NIGHT
+from tests.raw import rewrite
+
+
+def test_a_refused_frame_is_held_back_alone_with_its_reason(callisto):
+    truth = callisto.simulate()
+    victim = next(row for row in truth if row["kind"] == "science")
+    observer = "OBSERVER= 'Nobody'"
+    rewrite(callisto.source / NIGHT / victim["file"], {"OBSERVER": observer})
+    callisto.run()
+    refused = [row for row in callisto.receipts() if row["status"] == "held"]
+    assert [row["file"] for row in refused] == [victim["file"]]
+    assert "refused by check I15a: I15a OBSERVER 'Nobody'" in refused[0]["reason"]
+    victim["fault"] = "refused"
+    callisto.assert_delivered_once(truth)
+    assert refused[0]["reason"] in (callisto.folder / "summary.txt").read_text()
+    verdicts = {row["verdict"] for row in callisto.receipts() if row["status"] == "ok"}
+    # The refused frame was the first of its sequence, whose cube is named after it.
+    assert all(verdict == "passed" or "T25c" in verdict for verdict in verdicts)
+    assert "Nothing to be done" in callisto.run()
+
+
+def test_a_product_that_is_changed_before_delivery_is_refused(callisto):
+    callisto.simulate()
+    callisto.run(f"{NIGHT}/frames.csv")
+    names = {row["product"] for row in callisto.frames()}
+    callisto.run(*(f"{NIGHT}/cubes/{name}" for name in names))
+    made = sorted(callisto.folder.glob("cubes/*.fits"))
+    content = made[0].read_bytes()
+    made[0].write_bytes(content.replace(b"'UTC     '", b"'TAI     '", 1))
+    output = callisto.run(status=1)
+    assert f"{made[0].name}: refused by check" in output
+    assert made[0].name not in [path.name for path in callisto.products()]
+    assert len(callisto.products()) == len(made) - 1
+    made[0].write_bytes(content)
+    callisto.run()
+    assert len(callisto.products()) == len(made)
+
+
+@pytest.mark.parametrize("telescope", ["callisto", "io"])
+def test_a_night_that_was_removed_is_not_delivered_twice(request, telescope):
+    night = request.getfixturevalue(telescope)
+    truth = night.simulate()
+    night.run()
+    count = len(night.products())
+    night.empty_archive()
+    shutil.rmtree(night.folder)
+    if telescope == "callisto":
+        assert "redeliver=true" in night.run(status=1)
+    else:
+        night.run()
+        assert {row["status"] for row in night.receipts()} == {"held"}
+        assert all("was delivered on" in row["reason"] for row in night.receipts())
+    assert night.products() == []
+    night.run(redeliver="true")
+    night.assert_delivered_once(truth)
+    assert len(night.products()) == count == len(read_ledger(ledger_path(night.workdir, NIGHT)))
+
+
+def test_what_was_collected_before_its_receipt_was_written_is_not_delivered_again(callisto):
+    truth = callisto.simulate()
+    callisto.run()
+    callisto.empty_archive()
+    # As a kill between delivery and receipt leaves it.
+    for receipt in callisto.folder.glob("archived/*.csv"):
+        promised = receipt.parent / "promised" / receipt.name
+        promised.parent.mkdir(exist_ok=True)
+        receipt.rename(promised)
+    callisto.page().unlink()
+    callisto.run()
+    assert callisto.products() == []
+    rows = [row for row in callisto.receipts() if row["status"] == "ok"]
+    assert len(rows) == len(truth) and {row["verdict"] for row in rows} == {"passed"}
+
+
+def test_the_ledger_survives_what_a_power_cut_leaves(tmp_path):
+    path = ledger_path(tmp_path, NIGHT)
+    line = Line("SPECU4.2026-03-06T00:00:10.999", "a.fits", "1", "2", "x", "now")
+    enter(path, line)
+    with open(path, "a") as stream:
+        stream.write("SPECU4.2026-03-06T00:00:11.0")
+    enter(path, line._replace(dp_id="SPECU4.2026-03-06T00:00:12.000"))
+    assert len(read_ledger(path)) == 2
+    assert check_free(read_ledger(path), line) == line
+    with pytest.raises(Clash, match=r"SPECU4.2026-03-06T00:00:10.999, as a.fits, which was"):
+        check_free(read_ledger(path), line._replace(product="b.fits"))
+
+
+def test_the_reader_gets_every_frame_back(faulty_night):
+    if faulty_night.telescope != "Callisto":
+        pytest.skip("frames are delivered as they are")
+    rows = {row["eso_name"]: row for row in faulty_night.frames() if row["status"] == "ok"}
+    seen = 0
+    for product in faulty_night.products():
+        headers = read_headers(
+            faulty_night.folder / f"headered/{product.stem.split('_', 1)[1]}.fits"
+        )
+        for plane, (name, header) in zip(unpack(product), headers.items(), strict=True):
+            row = rows[f"{name}.fits"]
+            assert plane.name == name.replace("SPECULOOS", "SPECU").replace("_", ":")
+            assert differences(plane.values, header) == ""
+            raw = (faulty_night.folder / "raw" / row["file"]).read_bytes()
+            assert plane.pixels == raw[int(row["data_start"]) :][: len(plane.pixels)]
+            # Read from the raw frame by astropy, not by what wrote the cube.
+            original = fits.getheader(faulty_night.folder / "raw" / row["file"])
+            for keyword in ("IMAGETYP", "FILTER", "EXPTIME", "XPIXSZ", "FOCALLEN", "OBSERVER"):
+                assert plane.values[keyword] == original[keyword]
+            assert plane.values["AIRMASS"] == pytest.approx(original["AIRMASS"], abs=1e-6)
+            assert plane.values["JD-OBS"] == pytest.approx(original["JD-OBS"], abs=1e-7)
+            seen += 1
+    assert seen == len(rows)
+
+
+def test_what_is_no_cube_is_told(io):
+    io.simulate()
+    io.run()
+    with pytest.raises((NotACube, ValueError)):
+        list(unpack(io.products()[0]))
+
+
+def test_all_products_pass_and_their_pixels_have_one_digest(faulty_night, capsys):
+    names = [str(path) for path in faulty_night.products()]
+    assert validate(["--config", str(faulty_night.config), "--night", NIGHT, *names]) == 0
+    assert "to note" not in capsys.readouterr().out
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in faulty_night.products()]
+    assert len(set(digests)) == len(digests)

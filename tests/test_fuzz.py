@@ -1,0 +1,307 @@
+"""Random damage: each frame is delivered in a product that passes everywhere, or held back."""
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from scripts.archive import Gate, archive_product
+from scripts.cube import write_cube
+from scripts.frames import write_frames
+from scripts.header import Night as HeaderNight
+from scripts.header import write_headers
+from scripts.ingest import copy_night
+from scripts.inventory import take_inventory
+from scripts.lib.gate.checks import errors, judged, read_checks
+from scripts.lib.gate.expectations import TABLES, expected_of
+from scripts.lib.gate.subject import read_subject
+from scripts.lib.headered import read_headers
+from scripts.lib.night_frames import COLUMNS, sequences
+from scripts.lib.observatory import open_observatory
+from scripts.lib.source import open_source
+from scripts.lib.tables import read_table, write_table
+from scripts.simulate import simulate
+from tests.night import NIGHT, REPOSITORY, plane_digests
+
+SEED = int(os.environ["FUZZ_SEED"])
+SIZE = (32, 40)
+FRAMES = 20
+# Two telescopes: 2,000 frames.
+NIGHTS = int(os.environ.get("FUZZ_NIGHTS", 50))
+CHECKS = read_checks(TABLES / "checks.csv")
+
+KEYWORDS = (
+    "SIMPLE BITPIX NAXIS NAXIS1 NAXIS2 BZERO BSCALE BLANK BUNIT TELESCOP INSTRUME OBJECT IMAGETYP "
+    "ASTRATYP FILTER EXPTIME DATE-OBS DATE-END MJD-OBS JD-OBS HJD-OBS BJD-OBS LST RA DEC RADESYS "
+    "EQUINOX AIRMASS XBINNING YBINNING XORGSUBF YORGSUBF FOCALLEN XPIXSZ LAT-OBS LONG-OBS OBSERVER "
+    "PI-COI CCD-TEMP TRACKING HA CTYPE1 CUNIT1 CRPIX1 CRVAL1 CRVAL2 CD1_1 PC1_1 CDELT1 DATASUM "
+    "CHECKSUM COMMENT HISTORY EXTEND END NEWKEY TTYPE1 A_ORDER CROTA2 EPOCH CONTINUE HIERARCH"
+).split()
+LITERALS = [
+    *(
+        "T",
+        "F",
+        "0",
+        "-1",
+        "1",
+        "2",
+        "1E99",
+        "-0.0",
+        "NaN",
+        "nan",
+        "INF",
+        "1e400",
+        "1.5",
+        "''",
+        "'",
+    ),
+    *(
+        "'x",
+        "'it''s'",
+        "' lead'",
+        "'O''",
+        "1.0D5",
+        "(1.0, 2.0)",
+        "1 2",
+        "0x10",
+        "",
+        "/ only",
+        "''''",
+    ),
+    *(
+        "'2026-03-06T00:01:23.540695'",
+        "'2026-03-06T00:01:60.5'",
+        "'2026-02-30T00:00:00'",
+        "'yesterday'",
+    ),
+    *(
+        "'Light Frame'",
+        "'Dark Frame'",
+        "'light'",
+        "'C/2025 N1 (ATLAS)'",
+        "'../../etc'",
+        "'a&'",
+        "'#'",
+    ),
+    *("'08 05 12.3'", "'+04:16:48'", "'91 00 00'", "361.0", "'12h'", "'" + "x" * 68 + "'", "32768"),
+]
+printable = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60)
+literals = st.one_of(
+    st.sampled_from(LITERALS),
+    st.floats(allow_nan=True).map(repr),
+    st.integers().map(str),
+    printable.map(lambda text: "'" + text.replace("'", "''") + "'"),
+    printable,
+)
+keywords = st.one_of(st.sampled_from(KEYWORDS), st.text("ABCXYZ019-_ a*", min_size=1, max_size=8))
+
+
+def on_card(keyword: str, literal: str) -> bytes:
+    return f"{keyword:<8}= {literal:>20} / fuzzed".encode("latin-1", "replace")[:80].ljust(80)
+
+
+def written(cards: list, keyword: str, literal: str) -> list:
+    """Write a value on the cards of a keyword, or on a new one."""
+    image = on_card(keyword, literal)
+    found = [c[:8].rstrip() == keyword.encode() for c in cards]
+    if not any(found):
+        return [*cards, image]
+    return [image if yes else c for c, yes in zip(cards, found, strict=True)]
+
+
+def placed(cards: list, at: int, image: bytes) -> list:
+    at %= len(cards) + 1
+    return cards[:at] + [image.ljust(80)[:80]] + cards[at:]
+
+
+def dropped(cards: list, at: int) -> list:
+    at %= len(cards)
+    return cards[:at] + cards[at + 1 :]
+
+
+def repeated(cards: list, at: int) -> list:
+    return placed(cards, at, cards[at % len(cards)])
+
+
+places = st.integers(0, 200)
+card_faults = st.one_of(
+    st.tuples(st.just(written), keywords, literals),
+    st.tuples(st.just(written), keywords, literals),
+    st.tuples(st.just(placed), places, st.binary(max_size=80)),
+    st.tuples(st.just(placed), places, st.tuples(keywords, literals).map(lambda kv: on_card(*kv))),
+    st.tuples(st.just(dropped), places),
+    st.tuples(st.just(repeated), places),
+)
+file_faults = st.one_of(
+    st.integers(0, 20000).map(lambda n: lambda content: content[:n]),
+    st.binary(min_size=1, max_size=3000).map(lambda tail: lambda content: content + tail),
+    st.integers(0, 10**6).map(lambda n: lambda content: flipped(content, n)),
+    st.binary(min_size=2, max_size=2).map(lambda pixel: lambda content: flat(content, pixel)),
+)
+# A third of the frames is left as it is.
+faults = st.lists(
+    st.one_of(
+        st.just(()),
+        st.lists(card_faults, min_size=1, max_size=3).map(tuple),
+        file_faults,
+    ),
+    min_size=FRAMES,
+    max_size=FRAMES,
+)
+
+
+def split(content: bytes) -> tuple[list[bytes], bytes]:
+    """Return the cards of a raw file, END left out, and its data."""
+    cards = [content[i : i + 80] for i in range(0, len(content), 80)]
+    end = next(n for n, image in enumerate(cards) if image.rstrip() == b"END")
+    return cards[:end], content[-(-(end + 1) // 36) * 2880 :]
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    byte, bit = divmod(place % (8 * len(content)), 8)
+    return content[:byte] + bytes([content[byte] ^ 1 << bit]) + content[byte + 1 :]
+
+
+def flat(content: bytes, pixel: bytes) -> bytes:
+    """Return a frame whose pixels are all the same, with its DATASUM gone."""
+    cards, data = split(content)
+    pixels = 2 * SIZE[0] * SIZE[1]
+    cards = [c for c in cards if not c.startswith((b"DATASUM", b"CHECKSUM"))]
+    return joined(cards, (pixel * (pixels // 2)).ljust(len(data), b"\0"))
+
+
+def joined(cards: list[bytes], data: bytes) -> bytes:
+    header = b"".join([*cards, b"END".ljust(80)])
+    return header.ljust(-(-len(header) // 2880) * 2880) + data
+
+
+def damaged(content: bytes, fault) -> bytes:
+    if callable(fault):
+        return fault(content)
+    cards, data = split(content)
+    for function, *words in fault:
+        cards = function(cards, *words)
+    return joined(cards, data)
+
+
+class Case:
+    """A telescope, the good frames of a small night, and folders for one damaged night."""
+
+    def __init__(self, root: Path, telescope: str):
+        self.root, self.telescope = root, telescope
+        config = yaml.safe_load((REPOSITORY / f"config/{telescope.lower()}.yaml").read_text())
+        config["camera"] |= {"naxis1": SIZE[0], "naxis2": SIZE[1]}
+        self.config = config
+        simulate(telescope, NIGHT, root / "good", FRAMES, SIZE)
+        self.good = sorted((root / "good" / NIGHT).glob("*.f*ts"))[:FRAMES]
+        assert len(self.good) == FRAMES
+        tables = {n: str(TABLES / f"{n}.csv") for n in ("telescopes", "kinds", "keywords")}
+        shared = {
+            "origin": "SSO-PARANAL",
+            "pi_coi": "D. Queloz",
+            "programmes": [],
+            "corrections": str(root),
+        }
+        self.observatory = open_observatory(NIGHT, config | shared, tables)
+        self.expected = expected_of(config, NIGHT)
+        self.cubes = config["products"] == "cubes"
+
+    def run(self, faults: list) -> tuple[dict[str, str], list[Path]]:
+        """Take a damaged night through the workflow; return reasons by file, and products."""
+        work = self.root / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        raw, archive, made = work / "raw", work / "archive", work / "made"
+        for folder in (raw, archive, made, work / "source" / NIGHT, work / "headered"):
+            folder.mkdir(parents=True)
+        for path, fault in zip(self.good, faults, strict=True):
+            content = damaged(path.read_bytes(), fault)
+            (work / "source" / NIGHT / path.name).write_bytes(content)
+        arrivals = copy_night(open_source(str(work / "source")), NIGHT, raw, [], 1, 0)
+        write_table(
+            work / "frames.csv",
+            COLUMNS,
+            take_inventory(raw, arrivals, [], self.observatory, self.cubes),
+        )
+        rows = read_table(work / "frames.csv")
+        night = HeaderNight(self.observatory, -70.39, CHECKS, self.cubes)
+        held = write_headers(work / "headered", rows, raw, night, {})
+        reasons = {row["file"]: row["reason"] for row in rows if row["status"] == "held"}
+        reasons |= {row["file"]: row["reason"] for row in held}
+        for sequence, frames in sequences(rows).items():
+            if frames := [row for row in frames if row["file"] not in reasons]:
+                self.deliver(work, sequence, frames)
+        return reasons, sorted(archive.iterdir())
+
+    def deliver(self, work: Path, sequence: str, frames: list[dict]) -> None:
+        headered = work / "headered" / f"{sequence}.fits"
+        expected = self.expected._replace(headers=read_headers(headered))
+        gate = Gate(CHECKS, expected, work / "ledger" / f"{NIGHT}.csv", {})
+        if self.cubes:
+            cube = work / "made" / frames[0]["product"]
+            write_cube(cube, frames, work / "raw", headered)
+            archive_product(cube, frames, work / "archive", gate)
+        else:
+            folder = work / "made" / sequence
+            write_frames(folder, frames, work / "raw", headered, 1)
+            for row in frames:
+                archive_product(folder / row["product"], [row], work / "archive", gate)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory) -> dict:
+    return {
+        name: Case(tmp_path_factory.mktemp(f"fuzz-{name}"), name) for name in ("Callisto", "Io")
+    }
+
+
+@pytest.mark.parametrize("telescope", ["Callisto", "Io"])
+def test_damaged_frames_are_held_back_or_delivered_as_eso_wants_them(cases, telescope):
+    case = cases[telescope]
+    seen = Counter()
+
+    @seed(SEED)
+    @settings(
+        max_examples=NIGHTS,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(faults)
+    def night(faults):
+        reasons, products = case.run(faults)
+        seen.update(frames=FRAMES, held=len(reasons))
+        assert all(reasons.values())
+        for path in products:
+            assert not errors(judged(read_subject(path, case.expected), CHECKS)), path
+        assert complaints(products) == []
+        delivered = Counter(digest for path in products for digest in plane_digests(path))
+        assert delivered.total() + len(reasons) == FRAMES
+        untouched = {
+            path: fault for path, fault in zip(case.good, faults, strict=True) if fault == ()
+        }
+        for path in untouched:
+            reason = reasons.get(path.name, "")
+            # A neighbour that got its pixels or its millisecond may have come first.
+            assert not reason or reason.startswith(("duplicate", "name clash")), reason
+
+    night()
+    assert seen["frames"] >= NIGHTS * FRAMES and 0.2 < seen["held"] / seen["frames"] < 0.8
+    print(f"{telescope}: {seen['frames']} frames, {seen['held']} held back, seed {SEED}")
+
+
+def complaints(products: list[Path]) -> list[str]:
+    """Return what fitsverify says of products, but for hyphens in the columns of METADATA."""
+    if not products:
+        return []
+    done = subprocess.run(
+        ["fitsverify", "-H", *map(str, products)], capture_output=True, text=True, errors="replace"
+    )
+    said = [line for line in done.stdout.splitlines() if line.startswith("*** ")]
+    return [line for line in said if "contains character '-'" not in line]
