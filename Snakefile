@@ -33,13 +33,15 @@ include: "rules/header.smk"
 include: "rules/products.smk"
 include: "rules/archive.smk"
 include: "rules/night.smk"
+include: "rules/confirm.smk"
 
 
 rule all:
-    """Bring the wanted nights up to date."""
+    """Bring the wanted nights up to date; ask ESO's archive what became of earlier ones."""
     default_target: True
     input:
         wanted_pages,
+        wanted_confirmations,
     localrule: True
 
 
@@ -51,6 +53,7 @@ onsuccess:
     list_transfers()
     mail_run(MAILED, ended_run([], True, log), MAIL_TEMPLATES)
     copy_transfer_logs()
+    count_unanswered()
 
 
 onerror:
@@ -58,3 +61,4 @@ onerror:
     list_transfers()
     mail_run(MAILED, ended_run(workflow.scheduler.failed, False, log), MAIL_TEMPLATES)
     copy_transfer_logs()
+    count_unanswered()

@@ -13,15 +13,19 @@ from pathlib import Path
 
 from scripts.lib import planning
 from scripts.lib.configuration import ConfigurationError
+from scripts.lib.confirmation import FAILED, causes, nights_to_confirm
 from scripts.lib.corrections import correction_file
 from scripts.lib.env_file import read_environment
 from scripts.lib.failures import failures
 from scripts.lib.lock import Lock
 from scripts.lib.mail import alert
+from scripts.lib.nights import parse_nights
+from scripts.lib.patience import PATIENCE, count_failure
 from scripts.lib.programmes import programmes_of
 from scripts.lib.report import Run, mail_run
+from scripts.lib.times import iso
 from scripts.lib.transfer_lists import write_transfer_lists
-from scripts.lib.transfer_log import PATIENCE, copy_or_count
+from scripts.lib.transfer_log import copy_or_count
 
 # Nothing here does linear algebra, and numpy's threads for it double the start-up of every job.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -34,6 +38,9 @@ except ConfigurationError as error:
 RUN = Lock(Path("run.lock"))
 NOW = datetime.now(UTC)
 NIGHTS = planning.wanted_nights(config, NOW)
+# ESO is asked anew in each run.
+THIS_RUN = iso(NOW)
+TO_CONFIRM = nights_to_confirm(config, parse_nights(config["nights"]), NOW)
 # The tables are compared by content, so a fresh checkout makes nothing anew.
 TABLES = {
     name: f"{workflow.basedir}/config/{name}.csv" for name in ("telescopes", "kinds", "keywords")
@@ -57,7 +64,7 @@ def ended_run(failed, ended, logs):
     """What a mail is to tell of this run."""
     command = [str(Path(sys.executable).with_name("snakemake")), *sys.argv[1:]]
     path = next((str(Path(path).absolute()) for path in logs), "")
-    return Run(NIGHTS, failed, ended, command, workflow.workdir_init, path)
+    return Run(NIGHTS, failed, ended, command, workflow.workdir_init, path, TO_CONFIRM)
 
 
 def copy_transfer_logs():
@@ -73,6 +80,21 @@ def copy_transfer_logs():
         print(f"transfer log not copied: {error}", file=sys.stderr)
 
 
+def count_unanswered():
+    """Count the runs in a row that asked ESO's archive in vain; tell somebody of the third."""
+    try:
+        if asked := causes(Path(), TO_CONFIRM, THIS_RUN):
+            cause = next(filter(None, asked), "")
+            count = count_failure(Path(FAILED), cause)
+            if cause:
+                print(f"ESO's archive could not be asked: {cause}", file=sys.stderr)
+            if count == PATIENCE:
+                alert(MAILED, f"ESO's archive could not be asked, {count} runs in a row", cause)
+    except OSError as error:
+        # The run is over; its outcome stands.
+        print(f"confirmations not counted: {error}", file=sys.stderr)
+
+
 def list_transfers():
     """Write for each night what was transferred and what was not."""
     try:
@@ -85,6 +107,11 @@ def list_transfers():
 def wanted_pages(wildcards):
     """Pages of the nights to bring up to date."""
     return [f"{night}/night.html" for night in NIGHTS]
+
+
+def wanted_confirmations(wildcards):
+    """Tables of the earlier nights that ESO's archive is to be asked for."""
+    return [f"{night}/confirmed.csv" for night in TO_CONFIRM]
 
 
 def observatory(wildcards):

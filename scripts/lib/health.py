@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.checks import FREE_GB, free_gb, source_problem, wanted_gb
+from scripts.lib.confirmation import FAILED, bad_rows, counts_of, recent_tables
 from scripts.lib.heartbeat import Heartbeat, read_heartbeat
 from scripts.lib.mail import spool_of
 from scripts.lib.nights import OBSERVING_ENDS, parse_night, recent_nights
+from scripts.lib.patience import PATIENCE, last_failure
 from scripts.lib.planning import is_complete
 
 LOCK = "wrapper.lock"
@@ -18,10 +20,16 @@ LONGEST_SILENCE = timedelta(hours=36)
 FEWEST_NIGHTS = 14
 # A night that is still not complete after two further runs does not mend itself.
 LATE = timedelta(days=2)
+# Names of products in a line; the others are in the night's table.
+MOST_NAMES = 3
 
 
 class Health(NamedTuple):
-    """How a telescope stands; incomplete nights are None if the source cannot be asked."""
+    """How a telescope stands.
+
+    Incomplete nights are None if the source cannot be asked; ``at_eso``, how many products
+    delivered of late have which status at ESO, is None if ESO is not asked.
+    """
 
     telescope: str
     heartbeat: Heartbeat
@@ -31,6 +39,7 @@ class Health(NamedTuple):
     spooled: int
     free: dict[str, float]
     problems: list[str]
+    at_eso: dict[str, int] | None = None
 
 
 def assess(config: dict, now: datetime) -> Health:
@@ -42,15 +51,26 @@ def assess(config: dict, now: datetime) -> Health:
     incomplete = None if unreachable else [n for n in nights if not is_complete(config, n)]
     spooled = len(list(spool_of(config).glob("[!.]*.letter")))
     free = {name: free_gb(Path(config[name])) for name in FREE_GB if os.path.isdir(config[name])}
+    confirmed = confirmations(config, len(nights), now)
     problems = [
         *heartbeat_problems(heartbeat, at_work, now),
         *([unreachable] if unreachable else []),
         *night_problems(incomplete or [], nights[-1]),
         *([f"{spooled} mail(s) wait in {spool_of(config)}"] if spooled else []),
         *space_problems(config, free),
+        *confirmation_problems(workdir, confirmed or {}),
     ]
-    telescope = config["telescope"]
-    return Health(telescope, heartbeat, at_work, nights, incomplete, spooled, free, problems)
+    return Health(
+        telescope=config["telescope"],
+        heartbeat=heartbeat,
+        at_work=at_work,
+        nights=nights,
+        incomplete=incomplete,
+        spooled=spooled,
+        free=free,
+        problems=problems,
+        at_eso=None if confirmed is None else counts_of(confirmed.values()),
+    )
 
 
 def is_held(path: Path) -> bool:
@@ -97,6 +117,27 @@ def space_problems(config: dict, free: dict[str, float]) -> list[str]:
     return problems
 
 
+def confirmations(config: dict, days: int, now: datetime) -> dict[str, list[dict]] | None:
+    """Return by night what ESO's archive says of late deliveries; None if it is not asked."""
+    if not config.get("confirm"):
+        return None
+    return recent_tables(Path(config["workdir"]), now - timedelta(days=days))
+
+
+def confirmation_problems(workdir: Path, confirmed: dict[str, list[dict]]) -> list[str]:
+    """Return which products are not right at ESO, and whether it does not answer."""
+    problems = []
+    for night, rows in confirmed.items():
+        if bad := bad_rows(rows):
+            names = " ".join(f"{row['product']} ({row['status']})" for row in bad[:MOST_NAMES])
+            more = " …" if len(bad) > MOST_NAMES else ""
+            problems.append(f"{night}: {len(bad)} product(s) not right at ESO: {names}{more}")
+    count, cause = last_failure(workdir / FAILED)
+    if count >= PATIENCE:
+        problems.append(f"ESO's archive could not be asked, {count} runs in a row: {cause}")
+    return problems
+
+
 def late_nights(health: Health, now: datetime) -> list[str]:
     """Return the incomplete nights that the next run will hardly mend."""
     return [night for night in health.incomplete or [] if now - noon_after(night) > LATE]
@@ -121,6 +162,7 @@ def summary(health: Health, now: datetime) -> str:
     of_all = f"of the last {len(health.nights)} nights"
     nights = "unknown" if health.incomplete is None else " ".join(health.incomplete) or "none"
     free = ", ".join(f"{name} {gigabytes:.1f} GB" for name, gigabytes in health.free.items())
+    at_eso = ", ".join(f"{count} {status}" for status, count in (health.at_eso or {}).items())
     lines = [
         f"{health.telescope}: {'trouble' if health.problems else 'all is well'}",
         f"  last success   {success}",
@@ -128,6 +170,7 @@ def summary(health: Health, now: datetime) -> str:
         f"  not complete   {nights} ({of_all})",
         f"  mails waiting  {health.spooled}",
         f"  free           {free}",
+        *([f"  at ESO         {at_eso}"] if at_eso else []),
         *(f"  TROUBLE        {problem}" for problem in health.problems),
     ]
     return "\n".join(lines)

@@ -11,6 +11,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from scripts.lib.confirmation import (
+    DIFFERENT,
+    MISSING,
+    TABLE,
+    bad_rows,
+    marks_of,
+    read_confirmed,
+    read_told,
+    write_told,
+)
 from scripts.lib.corrections import correction_file
 from scripts.lib.durable import write_text
 from scripts.lib.failures import failures, last_line
@@ -58,6 +68,8 @@ class Run(NamedTuple):
         Where it was called.
     log : str
         Of the run as a whole; empty if there is none.
+    asked : list of str
+        Nights for which it asked ESO's archive.
     """
 
     nights: list[str]
@@ -66,6 +78,7 @@ class Run(NamedTuple):
     command: list[str]
     folder: str
     log: str = ""
+    asked: list[str] = []
 
 
 class FailedJob(NamedTuple):
@@ -189,15 +202,35 @@ def remember(folder: Path, facts: dict) -> None:
         write_text(folder / REPORTED, "".join(f"{one}\n" for one in sorted(facts["fingerprints"])))
 
 
+def confirmation_facts(folder: Path, archive: Path) -> dict:
+    """Return what is to be said of products that ESO's archive misses or has otherwise."""
+    bad = bad_rows(read_confirmed(folder / TABLE))
+    missing = [row for row in bad if row["status"] == MISSING]
+    here = {row["product"] for row in missing if (archive / row["product"]).exists()}
+    return {
+        "night": folder.name,
+        "uncollected": [row for row in missing if row["product"] in here],
+        "missing": [row for row in missing if row["product"] not in here],
+        "different": [row for row in bad if row["status"] == DIFFERENT],
+        "count": len(bad),
+        "most": MOST_FRAMES,
+        "table": str((folder / TABLE).absolute()),
+        "news": bool(marks_of(bad) - read_told(folder)),
+        "marks": marks_of(bad),
+    }
+
+
 def run_facts(config: dict, run: Run) -> dict:
     """Return all that the mail says."""
     workdir = Path(config["workdir"])
     failed = failed_jobs(run.failed)
     every = sorted({*run.nights, *(job.night for job in failed if job.night)})
     nights = [night_facts(workdir / night, config["telescope"]) for night in every]
+    asked = [confirmation_facts(workdir / n, Path(config["archive"])) for n in run.asked]
     facts = {
         "telescope": config["telescope"],
         "nights": nights,
+        "unconfirmed": [night for night in asked if night["count"]],
         "failed": failed,
         "most_jobs": MOST_JOBS,
         "stopped": not run.ended and not failed,
@@ -230,6 +263,8 @@ def verdict(facts: dict) -> str:
         parts.append("no frames")
     if facts["held"]:
         parts.append(f"{facts['held']} held back")
+    if count := sum(night["count"] for night in facts["unconfirmed"]):
+        parts.append(f"{count} {'product' if count == 1 else 'products'} NOT RIGHT AT ESO")
     return ", ".join(parts) or "no table of frames yet"
 
 
@@ -269,7 +304,27 @@ def next_steps(config: dict, run: Run, facts: dict) -> dict:
         words = "To deliver the unsolved frames without sky coordinates:"
         command = command_line(run, nights=" ".join(lost), unsolved="deliver")
         steps.append({"words": words, "command": command})
-    return {"steps": steps}
+    return {"steps": steps + confirmation_steps(config, run, facts["unconfirmed"])}
+
+
+def confirmation_steps(config: dict, run: Run, unconfirmed: list[dict]) -> list[dict]:
+    """Return what to do about products that ESO's archive misses or has otherwise."""
+    news = [night for night in unconfirmed if night["news"]]
+    steps = []
+    if any(night["uncollected"] for night in news):
+        words = "ESO has not collected products listed below, they still lie in the archive "
+        words += "directory. Ask ESO whether its collection stands still. What lies there:"
+        steps.append({"words": words, "command": f"ls -l {shlex.quote(config['archive'])}"})
+    if lost := [night["night"] for night in news if night["missing"]]:
+        words = "ESO collected products that its archive does not show, see below. Ask ESO what "
+        words += "became of them; if it has lost them, to deliver the night again:"
+        command = command_line(run, nights=" ".join(lost), redeliver="true")
+        steps.append({"words": words, "command": command})
+    if tables := [night["table"] for night in news if night["different"]]:
+        words = "ESO has products otherwise than they were delivered, see below. Ask ESO to "
+        words += "correct them. What it has:"
+        steps.append({"words": words, "command": shlex.join(["grep", DIFFERENT, *tables])})
+    return steps
 
 
 def has_unsolved(night: dict) -> bool:
@@ -315,7 +370,7 @@ def render(facts: dict, templates: Path) -> tuple[str, str]:
 def is_wanted(when: str, facts: dict) -> bool:
     """Tell whether a run is worth a mail: failures always, held-back frames the first time."""
     if when == "problems":
-        news = any(night["news"] for night in facts["nights"])
+        news = any(night["news"] for night in (*facts["nights"], *facts["unconfirmed"]))
         return bool(facts["failed"] or facts["stopped"] or news)
     return when == "always"
 
@@ -353,7 +408,7 @@ def mail_with(settings: Settings, config: dict, run: Run, templates: Path, envir
         message = compose(settings, facts["subject"], *render(facts, templates))
     except Exception as error:  # A damaged table must not keep a failure from being told.
         say(f"the report could not be made: {type(error).__name__}: {error}")
-        facts, wanted = {"nights": []}, True
+        facts, wanted = {"nights": [], "unconfirmed": []}, True
         message = compose(settings, *makeshift(config, run, error))
     if not wanted:
         send_spooled(config, environ)
@@ -362,6 +417,8 @@ def mail_with(settings: Settings, config: dict, run: Run, templates: Path, envir
     if outcome != LOST:
         for night in facts["nights"]:
             remember(workdir / night["night"], night)
+        for night in facts["unconfirmed"]:
+            write_told(workdir / night["night"], night["marks"])
     return outcome
 
 

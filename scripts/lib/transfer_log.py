@@ -15,10 +15,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from scripts.lib.durable import write_text
+from scripts.lib.patience import count_failure
 from scripts.lib.receipts import delivered_rows
 
 FAILED = "transfer_log_remote.failed"  # in the working directory: failures in a row, and the last
-PATIENCE = 3  # failures before somebody is told
 CONNECT, SILENCE, WHOLE = 20, 60, 180  # s: to connect, without a byte, for the whole copy
 
 
@@ -110,9 +110,5 @@ def copy_or_count(workdir: Path, remote: str, environ: Mapping = os.environ) -> 
     try:
         copy_logs(workdir, remote, environ)
     except RemoteError as error:
-        earlier = record.read_text().split() if record.exists() else []
-        count = int(earlier[0]) + 1 if earlier and earlier[0].isdigit() else 1
-        write_text(record, f"{count} {error}\n")
-        return count, str(error)
-    record.unlink(missing_ok=True)
-    return 0, ""
+        return count_failure(record, str(error)), str(error)
+    return count_failure(record, ""), ""

@@ -1,0 +1,480 @@
+"""What ESO's archive shows of deliveries, asked of a real TAP service on loopback."""
+
+import os
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from astropy.io import fits
+
+from scripts.lib import confirmation, health, names, patience, tap
+from scripts.lib.configuration import checked
+from scripts.lib.confirmation import Expected, Product, judge_all, query_of
+from scripts.lib.env_file import environment
+from scripts.lib.identity import read_kinds
+from scripts.lib.receipts import write_receipt
+from scripts.lib.tables import write_table
+from scripts.lib.tap import Service, TapError
+from scripts.lib.times import iso
+from tests.night import NIGHT, REPOSITORY, Night, read_csv
+from tests.smtp import MailServer, free_port
+from tests.tap import PASSWORD, TOKEN, USER, TapServer, bounds_of, wait_for
+
+LOGIN = {tap.USER: USER, tap.PASSWORD: PASSWORD}
+EXPECTED = Expected(4, read_kinds(REPOSITORY / "config/kinds.csv"))
+NOW = datetime(2026, 3, 7, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def eso():
+    with TapServer() as server:
+        yield server
+
+
+@pytest.fixture
+def mails():
+    with MailServer(security="none") as server:
+        yield server
+
+
+@pytest.fixture
+def logged_in():
+    with environment(LOGIN):
+        yield
+
+
+# Asking
+
+
+def service(eso: TapServer, timeout: float = 10) -> Service:
+    settings = eso.settings()
+    return Service(settings["confirm_service"], settings["confirm_token_service"], timeout)
+
+
+def at_eso(dp_id: str, **values) -> dict:
+    """Return a row of ESO's archive."""
+    return {
+        "dp_id": dp_id,
+        "origfile": f"{dp_id}.fits",
+        "prog_id": "60.A-9009(D)",
+        "dp_cat": "CALIB",
+        "dp_type": "BIAS",
+        "mjd_obs": 61105.1,
+        "instrument": "SPECULOOS4",
+    } | values
+
+
+def test_a_night_is_one_question_for_one_instrument(eso):
+    begin, end = bounds_of(query_of(NIGHT, 4))
+    assert (begin, end) == (61104.625, 61105.625)
+    eso.ingest(
+        at_eso("SPECU4.first", mjd_obs=begin),
+        at_eso("SPECU4.void", origfile=None),
+        at_eso("SPECU4.last", mjd_obs=end - 1e-5, dp_type="OBJECT"),
+        at_eso("SPECU4.before", mjd_obs=begin - 1e-5),
+        at_eso("SPECU4.after", mjd_obs=end),
+        at_eso("SPECU3.other", instrument="SPECULOOS3"),
+    )
+    found = tap.ask(service(eso), query_of(NIGHT, 4), (USER, PASSWORD))
+    assert [one["dp_id"] for one in found] == ["SPECU4.first", "SPECU4.void", "SPECU4.last"]
+    assert [one["origfile"] for one in found][:2] == ["SPECU4.first.fits", ""]
+    assert len(eso.queries) == 1 and eso.logins == [USER]
+    found = tap.ask(service(eso), query_of(NIGHT, 4), None)
+    assert [one["dp_id"] for one in found] == ["SPECU4.first", "SPECU4.void"]
+    assert tap.ask(service(eso), query_of("20240101", 4), None) == []
+    assert eso.logins == [USER]
+
+
+TROUBLES = {
+    "slow": "no end after 0.5 s",
+    "drip": "no end after 0.5 s",
+    "broken": r"sorry, Bearer \*\*\*",
+    "error": r"no table dbo.raw for Bearer \*\*\*",
+    "cut": "truncated",
+    "page": "VOTABLE",
+    "mute token": "gives no token",
+    "moved": r"gives no token \(HTTP 302\)",
+    "echo": r"refuses SPECULOOS_ESO_USER or SPECULOOS_ESO_PASSWORD \(HTTP 401\)",
+    "closed": "Connection refused",
+}
+
+
+@pytest.mark.parametrize("mood", TROUBLES)
+def test_what_is_no_answer_is_told_without_secrets(eso, mood):
+    eso.mood = mood
+    eso.ingest(at_eso("SPECU4.one"), at_eso("SPECU4.two"))
+    asked = service(eso, 0.5)
+    if mood == "closed":
+        asked = asked._replace(token_address=f"http://127.0.0.1:{free_port()}/token")
+    begin = datetime.now(UTC)
+    with pytest.raises(TapError, match=TROUBLES[mood]) as caught:
+        tap.ask(asked, query_of(NIGHT, 4), (USER, PASSWORD))
+    assert datetime.now(UTC) - begin < timedelta(seconds=4)
+    assert caught.value.__cause__ is None and caught.value.__context__ is None
+    assert_no_secret(str(caught.value))
+
+
+def assert_no_secret(text: str) -> None:
+    from html import escape
+    from urllib.parse import quote, quote_plus
+
+    for secret in (PASSWORD, TOKEN):
+        for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret)):
+            assert form not in text and escape(form) not in text and repr(form)[1:-1] not in text
+    # Not even the beginning of either.
+    assert "nd <so>" not in text and "nd%20%3C" not in text and "eyJhbGciOi" not in text
+
+
+def test_a_wrong_login_is_no_anonymous_one(eso):
+    with pytest.raises(TapError, match="HTTP 401"):
+        tap.ask(service(eso), query_of(NIGHT, 4), (USER, "wrong"))
+    assert not eso.queries
+    with pytest.raises(TapError, match="only one of the two"):
+        tap.credentials({tap.USER: USER})
+    assert tap.credentials({tap.USER: "", tap.PASSWORD: ""}) is None
+
+
+# Judging
+
+
+def product(kind="science", hours=30, **values) -> Product:
+    start = datetime(2026, 3, 6, 0, 1, 23, 540_000, tzinfo=UTC)
+    delivered = NOW - timedelta(hours=hours)
+    made = Product("SPECU4.fits", "60.A-9009(D)", kind, start, delivered)
+    return made._replace(**values)
+
+
+def judged(one: Product, *found: dict, anonymous: bool = False) -> tuple[str, str]:
+    patience = timedelta(hours=24)
+    [row] = judge_all([one], list(found), EXPECTED, NOW, patience, anonymous)
+    return row["status"], row["differs"]
+
+
+def test_each_product_is_judged_by_its_own_row():
+    dp_id = "SPECU4.2026-03-06T00:01:23.540"
+    right = at_eso(dp_id, origfile="SPECU4.fits", dp_type="OBJECT", dp_cat="SCIENCE")
+    assert judged(product(), right, at_eso("SPECU4.other")) == ("confirmed", "")
+    assert judged(product(), right | {"dp_cat": "CALIB"}) == ("confirmed", "")
+    for changes, told in (
+        ({"prog_id": "60.A-9009(C)"}, "prog_id is 60.A-9009(C), not 60.A-9009(D)"),
+        ({"origfile": ""}, "origfile is empty, not SPECU4.fits"),
+        ({"dp_type": "DARK"}, "dp_type is DARK, not OBJECT"),
+        ({"dp_id": "SPECU4.x"}, f"dp_id is SPECU4.x, not {dp_id}"),
+    ):
+        assert judged(product(), right | changes) == ("different", told)
+    bias = right | {"dp_type": "BIAS", "dp_cat": "SCIENCE"}
+    assert judged(product("bias"), bias) == ("different", "dp_cat is SCIENCE, not CALIB")
+    assert judged(product("bias"), bias | {"dp_cat": "CALIB"}) == ("confirmed", "")
+
+
+def test_what_is_not_seen_waits_then_is_missing():
+    assert judged(product(hours=23.9)) == ("waiting", "")
+    assert judged(product(hours=24)) == ("missing", "")
+    assert judged(product("dark", hours=24), anonymous=True) == ("missing", "")
+    assert judged(product("dark", hours=23), anonymous=True) == ("waiting", "")
+    assert judged(product("science", hours=99), anonymous=True) == ("unknown", "")
+
+
+@pytest.mark.parametrize(
+    ("hours", "status", "told", "asked"),
+    [
+        (2, None, False, False),
+        (4, None, False, True),
+        (4, "waiting", False, True),
+        (4, "confirmed", False, False),
+        (100, "missing", True, True),
+        (100, "unknown", False, True),
+        (200, None, False, False),
+        (200, "waiting", False, True),
+        (200, "missing", False, True),
+        (200, "missing", True, False),
+        (200, "different", True, False),
+        (200, "unknown", False, False),
+        (200, "confirmed", False, False),
+    ],
+)
+def test_a_night_is_asked_for_until_it_is_judged_and_told(tmp_path, hours, status, told, asked):
+    one = product(hours=hours)
+    folder = tmp_path / NIGHT
+    (folder / "archived").mkdir(parents=True)
+    receipt = {"file": "a", "status": "ok", "product": one.name, "kind": "science"}
+    times = {"date_obs": iso(one.start), "delivered": iso(one.delivered)}
+    write_receipt(folder / "archived/a.csv", [receipt | times | {"programme": one.programme}])
+    rows = [confirmation.plain_row(one, EXPECTED) | {"status": status, "differs": ""}]
+    if status:
+        write_table(folder / "confirmed.csv", confirmation.COLUMNS, rows)
+    if told:
+        confirmation.write_told(folder, confirmation.marks_of(rows))
+    config = {"confirm": True, "redeliver": False, "confirm_until": 7, "workdir": str(tmp_path)}
+    config |= {"mail": {"to": ["a@b.example"]}}
+    stamp = one.delivered.timestamp()
+    os.utime(folder / "archived", (stamp, stamp))
+
+    def nights(named=(), **settings) -> list[str]:
+        return confirmation.nights_to_confirm(config | settings, list(named), NOW)
+
+    assert nights() == ([NIGHT] if asked else [])
+    assert nights(["20240101"]) == nights(confirm=False) == nights(redeliver=True) == []
+    # Nobody can be told of it without mail.
+    if hours == 200 and status == "missing":
+        assert nights(mail={}) == []
+    # Delivered again: what was known counts no more.
+    again = {"delivered": iso(NOW - timedelta(hours=5)), "programme": one.programme}
+    write_receipt(folder / "archived/a.csv", [receipt | times | again])
+    os.utime(folder / "archived", (NOW.timestamp(), NOW.timestamp()))
+    assert nights() == [NIGHT]
+    [kept] = confirmation.unasked(
+        confirmation.products_of(confirmation.read_receipts(folder / "archived")), rows, EXPECTED
+    )
+    assert kept["status"] == "waiting"
+
+
+def test_failures_in_a_row_are_counted_once_a_run(tmp_path):
+    record = tmp_path / "record"
+    for night, run, cause in (
+        ("20260301", "A", "x y"),
+        ("20260302", "A", ""),
+        ("20260303", "B", "z"),
+    ):
+        (tmp_path / night).mkdir()
+        confirmation.write_asked(tmp_path / night, run, cause)
+    nights = ["20260301", "20260302", "20260303", "20260304"]
+    assert confirmation.causes(tmp_path, nights, "A") == ["x y", ""]
+    assert confirmation.causes(tmp_path, nights, "C") == []
+    assert [patience.count_failure(record, cause) for cause in ("a", "b c", "", "d")] == [
+        1,
+        2,
+        0,
+        1,
+    ]
+    assert patience.last_failure(record) == (1, "d")
+    assert patience.last_failure(tmp_path / "none") == (0, "")
+
+
+# The workflow
+
+
+EARLIER = "20260304"
+
+
+def confirming(root: Path, eso: TapServer, mails: MailServer) -> Night:
+    """Return a Callisto that asks and mails."""
+    night = Night(root, "Callisto")
+    mail = {"from": "a@obs.example", "to": ["b@obs.example"], "host": "localhost"}
+    mail |= {"port": mails.port, "security": "none"}
+    config = yaml.safe_load(night.config.read_text()) | eso.settings()
+    config |= {"confirm": True, "confirm_timeout": 60, "mail": mail}
+    night.config.write_text(yaml.safe_dump(config))
+    return night
+
+
+def deliver_by_hand(night: Night, name: str) -> dict:
+    """Write the receipt of a night with one dark, and return ESO's row of it."""
+    moment = datetime(2026, 3, 5, 1, tzinfo=UTC)
+    product = names.cube_name(4, moment, "C_dark_10s")
+    archived = night.workdir / name / "archived"
+    archived.mkdir(parents=True)
+    row = {"file": "a.fits", "kind": "dark", "status": "ok", "product": product}
+    row |= {"date_obs": iso(moment), "sequence": "C_dark_10s", "programme": "60.A-9009(D)"}
+    row |= {"delivered": iso(datetime.now(UTC) - timedelta(hours=5))}
+    write_receipt(archived / f"{names.stem(product)}.csv", [row])
+    return at_eso(f"SPECU4.{iso(moment)}", origfile=product, dp_type="DARK", mjd_obs=61104.041)
+
+
+def ingested(path: Path) -> dict:
+    """Return the row that ESO's archive has of a file."""
+    header = fits.getheader(path)
+    return at_eso(
+        f"SPECU4.{header['DATE-OBS']}",
+        origfile=path.name,
+        prog_id=header["HIERARCH ESO OBS PROG ID"],
+        # It comes back as either.
+        dp_cat="CALIB",
+        dp_type=header["HIERARCH ESO DPR TYPE"],
+        mjd_obs=header["MJD-OBS"],
+        instrument=header["INSTRUME"],
+    )
+
+
+def age(night: Night, hours: float) -> None:
+    """Make the night's receipts as old as that."""
+    moment = iso(datetime.now(UTC) - timedelta(hours=hours))
+    for path in night.folder.glob("archived/*.csv"):
+        write_receipt(path, [row | {"delivered": moment} for row in read_csv(path)])
+
+
+def table(night: Night, name: str = NIGHT) -> dict[str, dict]:
+    return {row["product"]: row for row in read_csv(night.workdir / name / "confirmed.csv")}
+
+
+def statuses(night: Night, name: str = NIGHT) -> dict[str, str]:
+    return {product: row["status"] for product, row in table(night, name).items()}
+
+
+def status(night: Night) -> str:
+    """Return what `make status` says."""
+    config = checked(yaml.safe_load(night.config.read_text()), "test")
+    return health.summary(health.assess(config, datetime.now(UTC)), datetime.now(UTC))
+
+
+def command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def texts_of(night: Night) -> str:
+    """Return all that stands in files below the working directory, Snakemake's too."""
+    files = filter(Path.is_file, night.workdir.rglob("*"))
+    return "".join(path.read_bytes().decode(errors="replace") for path in files)
+
+
+def delivered_meanwhile(root: Path) -> Night:
+    """Return a night that was delivered while ESO was asked, in vain, for an earlier one.
+
+    What it delivered was collected.
+    """
+    with TapServer() as eso, MailServer(security="none") as mails, environment(LOGIN):
+        night = confirming(root, eso, mails)
+        night.simulate(frames=12)
+        deliver_by_hand(night, EARLIER)
+        eso.mood = "slow"
+        process = subprocess.Popen(
+            night.command(
+                f"{NIGHT}/night.html", f"{EARLIER}/confirmed.csv", nights=f"{EARLIER} {NIGHT}"
+            ),
+            cwd=night.repository,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        wait_for(lambda: process.poll() is not None or (eso.logins and night.page().exists()), 60)
+        night.answered = (night.workdir / EARLIER / "confirmed.csv").exists()
+        night.processes = "".join(map(command_line, Path("/proc").glob("[0-9]*")))
+        eso.ended.set()
+        night.output, _ = process.communicate(timeout=60)
+        night.status = process.returncode
+    night.at_eso = [ingested(path) for path in night.empty_archive()]
+    return night
+
+
+def assert_nothing_was_delayed(delivered: Night) -> None:
+    """Fail unless all was delivered while the archive hung, and nobody could see a password."""
+    assert delivered.status == 0, delivered.output
+    assert not delivered.answered, "it did not hang"
+    assert "--profile" in delivered.processes
+    assert_no_secret(delivered.processes + delivered.output + texts_of(delivered))
+    assert "ESO's archive could not be asked: 127.0.0.1" in delivered.output
+    assert list(statuses(delivered, EARLIER).values()) == ["waiting"]
+    assert len(delivered.at_eso) == len({row["product"] for row in delivered.receipts()}) > 5
+    assert not (delivered.folder / "confirmed.csv").exists(), "asked as soon as it was delivered"
+
+
+def test_a_night_is_delivered_while_eso_hangs_then_confirmed_or_told_of(
+    tmp_path, eso, mails, logged_in
+):
+    night = delivered_meanwhile(tmp_path / "site")
+    assert_nothing_was_delayed(night)
+    configured = yaml.safe_load(confirming(tmp_path / "new", eso, mails).config.read_text())
+    before = yaml.safe_load(night.config.read_text())
+    keys = ("mail", "confirm_service", "confirm_token_service")
+    night.config.write_text(yaml.safe_dump(before | {key: configured[key] for key in keys}))
+    eso.ingest(*night.at_eso)
+    gone, kept, wrong, *_ = sorted(night.at_eso, key=lambda one: one["dp_type"] != "OBJECT")
+    assert gone["dp_type"] == "OBJECT"
+    eso.forget(gone["dp_id"])
+    eso.forget(kept["dp_id"])
+    shutil.copy(night.root / "collected" / kept["origfile"], night.archive)
+    age(night, 20)
+
+    # Nothing is wrong yet.
+    night.run()
+    rows = table(night)
+    assert rows.keys() == {one["origfile"] for one in night.at_eso}
+    assert rows[gone["origfile"]]["status"] == rows[kept["origfile"]]["status"] == "waiting"
+    for one in night.at_eso:
+        row = rows[one["origfile"]]
+        assert (row["dp_id"], row["programme"]) == (one["dp_id"], one["prog_id"])
+        asked = datetime.fromisoformat(row["asked"]).replace(tzinfo=UTC)
+        assert timedelta() < datetime.now(UTC) - asked < timedelta(minutes=5)
+        if one not in (gone, kept):
+            assert row["status"] == "confirmed" and row["found_origfile"] == one["origfile"]
+    assert len(eso.queries) == 1 and eso.logins == [USER]
+    assert not mails.received and "not right" not in status(night)
+
+    # A day has passed.
+    eso.change(wrong["dp_id"], prog_id="60.A-9009(A)")
+    age(night, 30)
+    receipts = {path: path.stat().st_mtime_ns for path in night.folder.glob("archived/*.csv")}
+    night.run()
+    assert {product: s for product, s in statuses(night).items() if s != "confirmed"} == {
+        gone["origfile"]: "missing",
+        kept["origfile"]: "missing",
+        wrong["origfile"]: "different",
+    }
+    assert table(night)[wrong["origfile"]]["found_prog_id"] == "60.A-9009(A)"
+    [(_, message)] = mails.received
+    assert message["Subject"].endswith("3 products NOT RIGHT AT ESO")
+    text, page = (part.get_content().replace("\r\n", "\n") for part in message.iter_parts())
+    assert re.search(rf"1 x not collected\n    {re.escape(kept['origfile'])}: as SPECU4", text)
+    assert re.search(rf"1 x missing\n    {re.escape(gone['origfile'])}: as SPECU4", text)
+    assert f"{wrong['origfile']}: prog_id is 60.A-9009(A), not {wrong['prog_id']}" in text
+    assert all(one["origfile"] in page for one in (gone, kept, wrong))
+    assert f" ls -l {night.archive}\n" in text
+    again, grep = re.findall(r"^ +(cd .+redeliver=true.*|grep .+)$", text, re.M)
+    assert f"nights={NIGHT} redeliver=true" in again
+    assert wrong["dp_id"] in subprocess.check_output(grep, shell=True, text=True)
+    assert f"TROUBLE        {NIGHT}: 3 product(s) not right at ESO: " in status(night)
+    assert f"{gone['origfile']} (missing)" in status(night)
+
+    # Asked for again, told no more; what came late is there.
+    eso.change(wrong["dp_id"], prog_id=wrong["prog_id"])
+    eso.ingest(kept)
+    night.run()
+    assert len(mails.received) == 1 and len(eso.queries) == 3
+    assert [p for p, s in statuses(night).items() if s != "confirmed"] == [gone["origfile"]]
+    assert "1 product(s) not right at ESO" in status(night)
+    # The night that was asked for in vain still waits.
+    assert f"{len(rows) - 1} confirmed, 1 waiting, 1 missing" in status(night)
+    # Nothing was delivered meanwhile.
+    assert receipts == {path: path.stat().st_mtime_ns for path in receipts}
+    assert [path.name for path in night.products()] == [kept["origfile"]]
+    assert_no_secret(texts_of(night) + message.as_string())
+
+
+def test_an_archive_that_does_not_answer_fails_nothing_and_is_told_after_three_runs(
+    tmp_path, eso, mails, logged_in
+):
+    night = confirming(tmp_path, eso, mails)
+    eso.ingest(deliver_by_hand(night, EARLIER))
+    asked, other, outputs = f"{EARLIER}/confirmed.csv", "Tr0ub4dor &3", []
+    for mood, login in (("broken", {}), ("ok", {tap.PASSWORD: other}), ("echo", {})):
+        assert not mails.received
+        eso.mood = mood
+        with environment(login):
+            outputs.append(night.run(asked, nights=EARLIER))
+        assert "ESO's archive could not be asked: 127.0.0.1" in outputs[-1]
+        assert [(row["status"], row["asked"]) for row in table(night, EARLIER).values()] == [
+            ("waiting", "")
+        ]
+    [(_, message)] = mails.received
+    assert message["Subject"] == "Callisto: ESO's archive could not be asked, 3 runs in a row"
+    assert "refuses SPECULOOS_ESO_USER" in message.get_content()
+    assert "could not be asked, 3 runs in a row" in status(night)
+    log = night.workdir / EARLIER / "logs/confirm.log"
+    assert "not asked, the next run tries again: 127.0.0.1" in log.read_text()
+    assert other not in texts_of(night) + "".join(outputs) + message.as_string()
+    eso.mood = "ok"
+    outputs.append(night.run(asked, nights=EARLIER))
+    assert set(statuses(night, EARLIER).values()) == {"confirmed"}
+    config = checked(yaml.safe_load(night.config.read_text()), "test")
+    assert confirmation.nights_to_confirm(config, [EARLIER], datetime.now(UTC)) == []
+    assert "could not be asked" not in outputs[-1] + status(night)
+    assert len(mails.received) == 1
+    assert_no_secret(texts_of(night) + "".join(outputs) + message.as_string())
