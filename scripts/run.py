@@ -23,7 +23,7 @@ from scripts.lib.configuration import (
     read_unchecked,
 )
 from scripts.lib.env_file import read_environment
-from scripts.lib.health import LOCK, assess, is_held, lasting, late_nights, summary
+from scripts.lib.health import LOCK, assess, is_held, lasting, late_nights, summary, unended
 from scripts.lib.heartbeat import read_heartbeat, write_heartbeat
 from scripts.lib.lock import AlreadyRunning, Lock
 from scripts.lib.mail import alert, mailed_since, send_spooled, spool_of
@@ -81,6 +81,7 @@ def run_alone(config: dict, profile: Path, options: list[str]) -> int:
         if not stays and is_held(workdir / "run.lock"):
             note(log, "not run: a run that was started by hand is at work")
             return 0
+        tell_of_killed(config, log)
         beat(workdir, log, lambda last: last.began(datetime.now(UTC)))
         if stays:
             status = refuse(config, log, [f"processes {stays} of an earlier run cannot be ended"])
@@ -91,6 +92,14 @@ def run_alone(config: dict, profile: Path, options: list[str]) -> int:
         beat(workdir, log, lambda last: last.ended(datetime.now(UTC), status))
         look_back(config, log)
     return status
+
+
+def tell_of_killed(config: dict, log) -> None:
+    """Tell that the run before was killed, or its machine switched off: nobody else could."""
+    if problem := unended(read_heartbeat(Path(config["workdir"]))):
+        text = f"{problem} What it left undone is completed by the next run that can begin."
+        note(log, text)
+        tell(config, "the last run was killed", text, log)
 
 
 def take(lock: Lock) -> None:

@@ -42,6 +42,8 @@ def deliver(product: Path, archive: Path) -> bool:
         os.link(product, target)
     except FileExistsError:
         check_same(product, target)
+        # A job that was killed as soon as its copy had its name left the hidden one behind.
+        remove_parts(archive, f"{target.name}.*")
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
             raise

@@ -95,11 +95,18 @@ def heartbeat_problems(heartbeat: Heartbeat, at_work: bool, now: datetime) -> li
         problems.append("no run has succeeded yet")
     elif now - heartbeat.success > LONGEST_SILENCE:
         problems.append(f"no run has succeeded for {lasting(now - heartbeat.success)}")
-    if heartbeat.start and not heartbeat.end and not at_work:
-        problems.append(f"the run of {minute(heartbeat.start)} did not end by itself: killed?")
+    if not at_work and (problem := unended(heartbeat)):
+        problems.append(problem)
     if heartbeat.status:
         problems.append(f"the last run ended with exit status {heartbeat.status}")
     return problems
+
+
+def unended(heartbeat: Heartbeat) -> str:
+    """Return that the last run did not end, nothing if it did; it may be at work."""
+    if heartbeat.start and not heartbeat.end:
+        return f"the run of {minute(heartbeat.start)} did not end by itself: killed?"
+    return ""
 
 
 def night_problems(incomplete: list[str], last: str) -> list[str]:
