@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -324,3 +325,34 @@ class SlowLine:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+
+@contextmanager
+def mounted_share(share: Path, point: Path):
+    """Mount a folder through SSH; give the process that does it, the server and the mount."""
+    point.mkdir()
+    with Sshd(share) as server:
+        options = {
+            "IdentityFile": server.home / "id",
+            "UserKnownHostsFile": server.home / "known_hosts",
+            "StrictHostKeyChecking": "yes",
+            "dir_cache": "no",
+        }
+        process = subprocess.Popen(
+            ["sshfs", "-f", "-p", str(server.port), f"{USER}@127.0.0.1:{share}", point]  # noqa: S607
+            + [f"-o{key}={value}" for key, value in options.items()],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        end = time.monotonic() + 10
+        while not os.path.ismount(point):
+            assert process.poll() is None and time.monotonic() < end, "sshfs does not mount here"
+            time.sleep(0.05)
+        try:
+            yield process, server, point
+        finally:
+            server.thaw()
+            process.send_signal(signal.SIGCONT)
+            subprocess.run(["umount", "--lazy", point], stderr=subprocess.DEVNULL)  # noqa: S607
+            process.kill()
+            process.wait()

@@ -13,7 +13,7 @@ from scripts.ingest import STILL_WRITTEN, copy_night
 from scripts.lib import source as sources
 from scripts.lib.source import Folder, SourceError, open_source
 from tests.night import NIGHT, Night
-from tests.servers import PASSWORD, USER, SlowLine, Smbd, Sshd, free_port, needs
+from tests.servers import PASSWORD, USER, SlowLine, Smbd, Sshd, free_port, mounted_share, needs
 
 SERVERS = [
     pytest.param(Smbd, marks=needs("smbd", "smbpasswd"), id="smb"),
@@ -391,34 +391,11 @@ def test_the_next_run_completes_what_a_server_cut_off(kind, trouble, message, tm
 
 
 @pytest.fixture
-def mount(request, share, tmp_path):
+def mount(share, tmp_path):
     """A mount of a folder through SSH, as a process and its mount point."""
-    point = tmp_path / "mount"
-    point.mkdir()
-    with Sshd(share) as server:
-        options = {
-            "IdentityFile": server.home / "id",
-            "UserKnownHostsFile": server.home / "known_hosts",
-            "StrictHostKeyChecking": "yes",
-            "dir_cache": "no",
-        }
-        process = subprocess.Popen(
-            ["sshfs", "-f", "-p", str(server.port), f"{USER}@127.0.0.1:{share}", point]  # noqa: S607
-            + [f"-o{key}={value}" for key, value in options.items()],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        end = time.monotonic() + 10
-        while not os.path.ismount(point):
-            assert process.poll() is None and time.monotonic() < end, "sshfs does not mount here"
-            time.sleep(0.05)
+    with mounted_share(share, tmp_path / "mount") as (process, server, point):
         process.server = server
         yield process, point
-        server.thaw()
-        process.send_signal(signal.SIGCONT)
-        subprocess.run(["umount", "--lazy", point], stderr=subprocess.DEVNULL)  # noqa: S607
-        process.kill()
-        process.wait()
 
 
 @needs("sshd", "sshfs")
