@@ -43,6 +43,8 @@ class Night:
 
     def simulate(self, frames: int = 14, night: str = NIGHT, **options) -> list[dict]:
         """Write raw frames to the source and return their truth."""
+        # Flats have an exposure time each: every one is a sequence, with jobs of its own.
+        options.setdefault("flats", 1 if frames < 20 else None)
         return simulate(self.telescope, night, self.source, frames, self.size, **options)
 
     def settings(self) -> dict:

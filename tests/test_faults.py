@@ -38,7 +38,7 @@ CALLISTO = ("run", "callisto")
 
 # Further rows: which of the five things other modules show of them, and where.
 ELSEWHERE = {
-    "kill -9 of all processes at once, at four stages": (
+    "kill -9 of all processes at once": (
         "1 2 5",
         "test_runs.py::test_a_killed_run_is_completed_by_the_next",
     ),

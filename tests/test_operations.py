@@ -191,47 +191,6 @@ def test_a_failed_run_is_told_with_its_last_lines(site):
     assert code == 1 and "the last run ended with exit status 1" in text
 
 
-def test_killed_run(site):
-    with hanging(site) as (process, truth):
-        main = next(number for number in site.processes() if parent(number) == process.pid)
-        # What a second run does meanwhile: nothing, and silently.
-        assert site.start("run", "callisto").communicate(timeout=30) == ("", "")
-        assert "at work since" in site.status()[1] and site.heartbeat().end is None
-        site.set(max_age=0.0001)
-        other = site.start("run", "callisto")
-        assert "has been at work for" in other.communicate(timeout=30)[1]
-        assert other.returncode == 1
-        os.kill(main, signal.SIGKILL)
-        told = site.told(process, 128 + signal.SIGKILL)
-    assert "run ended with exit status 137" in told and "killed by signal SIGKILL" in told
-    assert_next_run_completes(site, truth)
-
-
-def test_killed_wrapper(site):
-    with hanging(site) as (process, truth):
-        process.kill()
-        process.wait()
-        orphans = site.processes()
-        assert len(orphans) > 1
-        code, text = site.status()
-        assert code == 1 and "did not end by itself: killed?" in text
-    locks = site.night.workdir / ".snakemake/locks"
-    locks.mkdir(exist_ok=True)
-    (locks / "0.output.lock").write_text(f"{NIGHT}/night.html\n")
-    assert_next_run_completes(site, truth, "Callisto: the last run was killed\nthe run of")
-    assert not set(orphans) & set(site.processes()) and not list(locks.iterdir())
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_signal_to_the_wrapper_ends_the_run(site, name):
-    with hanging(site) as (process, truth):
-        process.send_signal(getattr(signal, name))
-        told = site.told(process, 1)
-    assert f"ended by signal {name}" in told
-    assert f"ended by signal {name}" in site.log() and site.heartbeat().status == 1
-    assert_next_run_completes(site, truth)
-
-
 def test_time_limit(site):
     site.set(time_limit=6 / 3600)
     with hanging(site) as (process, truth):
@@ -451,6 +410,8 @@ def test_nights_that_stay_incomplete_are_told_once_a_day(site):
 
 
 def test_silence_is_trouble():
+    (problem,) = health.heartbeat_problems(Heartbeat(success=NOW).began(NOW), False, NOW)
+    assert "did not end by itself: killed?" in problem
     beat = Heartbeat().began(NOW).ended(NOW, 0).began(NOW).ended(NOW, 3)
     assert health.heartbeat_problems(beat, False, NOW) == ["the last run ended with exit status 3"]
     beat = Heartbeat().began(NOW).ended(NOW, 0)

@@ -269,7 +269,7 @@ def archive(folder: Path) -> Path:
     return folder / "archive"
 
 
-@pytest.mark.parametrize("stage", ["solving", "solved"])
+@pytest.mark.parametrize("stage", ["solving"])
 def test_a_run_killed_while_it_solves_is_completed_by_the_next(tmp_path, stage):
     night = Night(tmp_path, "Callisto", size=(512, 640))
     truth = night.simulate(frames=60)
