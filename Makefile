@@ -50,7 +50,8 @@ demo: $(READY) demo-clean ## simulated nights of Callisto and Io, from raw frame
 	    nights=$(DEMO_NIGHT) max_held=0.6 || exit 1; \
 	done
 	@for telescope in Callisto Io; do echo; cat $(DEMO)/$$telescope/$(DEMO_NIGHT)/summary.txt; done
-	@echo; echo "products     $(DEMO)/archive/"
+	@echo; echo "the gate     $$($(BIN)/python -m scripts.validate --night $(DEMO_NIGHT) $(DEMO)/archive/*.fits)"
+	@echo "products     $(DEMO)/archive/"
 	@for telescope in Callisto Io; do \
 	  echo "receipts     $(DEMO)/$$telescope/$(DEMO_NIGHT)/archived/"; \
 	  echo "night page   $(DEMO)/$$telescope/$(DEMO_NIGHT)/night.html"; done

@@ -23,7 +23,7 @@ from scripts.lib.ledger import (
 )
 from scripts.lib.log import logger, start_log
 from scripts.lib.night_frames import HELD, good_frames
-from scripts.lib.receipts import promise_of, write_receipt
+from scripts.lib.receipts import PASSED, promise_of, write_receipt
 from scripts.lib.sums import add_at
 from scripts.lib.tables import read_table
 from scripts.lib.times import iso
@@ -131,7 +131,7 @@ def line_of(subject: Subject) -> Line:
 
 def verdict(findings: list[Finding]) -> str:
     """Return what the gate says of a product that passed it."""
-    return "; ".join(["passed", *map(str, findings)])
+    return "; ".join([PASSED, *map(str, findings)])
 
 
 def frames_in(table: Path, made: Path) -> list[dict]:

@@ -25,6 +25,7 @@ def summary_text(facts: dict) -> str:
         "",
         *(f"{s['frames']:5d} frames  {s['name']}  {s['product']}" for s in facts["sequences"]),
         "",
+        *(f"warning: {name}: {text}" for name, text in facts["warned"].items()),
         *(f"held back: {row['file']}: {row['reason']}" for row in facts["held"]),
         *(f"unsolved: {frame.file}: {frame.reason}" for frame in facts["unsolved"]),
         *(f"NOT DELIVERED: {name}" for name in facts["missing"]),

@@ -184,6 +184,10 @@ def look_back(config: dict, log) -> None:
     now = datetime.now(UTC)
     if has_waiting_mail(config):
         send_quietly(lambda: send_spooled(config), log)
+    if has_waiting_mail(config):
+        # Nobody may have seen what stands in them; cron's own mail takes another way.
+        folder = spool_of(config)
+        print(f"{config['telescope']}: mails wait in {folder}; why: run.log", file=sys.stderr)
     try:
         health = assess(config, now)
         note(log, summary(health, now))

@@ -114,11 +114,15 @@ def expectations(configs: list[Path], night: str) -> Callable[[str], Expected]:
 
 
 def listing(found: dict[Path, list[Finding]]) -> str:
-    """Return what is wrong with each file, as text."""
+    """Return what is wrong with each file, as text; the last line counts."""
     lines = []
     for path, findings in found.items():
-        lines.append(f"{path}: {verdict(findings)}")
+        lines += [f"{path}: {verdict(findings)}"] if findings else []
         lines += [f"  {finding.level:8}{finding}" for finding in findings]
+    refused = sum(bool(errors(findings)) for findings in found.values())
+    noted = sum(bool(findings) for findings in found.values()) - refused
+    count = len(found) - refused
+    lines.append(f"{count} passed, {noted} of them with warnings; {refused} refused")
     return "\n".join(lines)
 
 
@@ -135,10 +139,8 @@ def survey(found: dict[Path, list[Finding]]) -> str:
 
 
 def verdict(findings: list[Finding]) -> str:
-    """Return a file's verdict in a word or two."""
-    if errors(findings):
-        return "refused"
-    return f"passed, {len(findings)} to note" if findings else "passed"
+    """Return a file's verdict in a word."""
+    return "refused" if errors(findings) else "passed"
 
 
 def as_json(found: dict[Path, list[Finding]]) -> str:
@@ -146,7 +148,7 @@ def as_json(found: dict[Path, list[Finding]]) -> str:
     content = [
         {
             "file": str(path),
-            "verdict": "refused" if errors(findings) else "passed",
+            "verdict": verdict(findings),
             "findings": [finding._asdict() for finding in findings],
         }
         for path, findings in found.items()

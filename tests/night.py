@@ -42,10 +42,18 @@ class Night:
         self.config.write_text(yaml.safe_dump(config))
 
     def simulate(self, frames: int = 14, night: str = NIGHT, **options) -> list[dict]:
-        """Write raw frames to the source and return their truth."""
-        # Flats have an exposure time each: every one is a sequence, with jobs of its own.
-        options.setdefault("flats", 1 if frames < 20 else None)
-        return simulate(self.telescope, night, self.source, frames, self.size, **options)
+        """Write raw frames to the source and return their truth.
+
+        Every sequence costs jobs: small nights have one of each calibration and two targets.
+        """
+        small = frames < 20 and not options.get("faults")
+        if small:
+            options.setdefault("flats", 1)
+        truth = simulate(self.telescope, night, self.source, frames, self.size, **options)
+        spare = [row for row in truth if small and is_spare(row)]
+        for row in spare:
+            (self.source / night / row["file"]).unlink()
+        return [row for row in truth if row not in spare]
 
     def settings(self) -> dict:
         """Return the telescope's configuration."""
@@ -112,6 +120,11 @@ class Night:
         collected = self.root / "collected"
         collected.mkdir(exist_ok=True)
         return [Path(shutil.move(path, collected / path.name)) for path in self.products()]
+
+
+def is_spare(row: dict) -> bool:
+    """Tell whether a frame's sequence shows nothing that another one does not."""
+    return row["kind"] == "dark" and row["exptime"] != 10 or row["object"].startswith("C/")
 
 
 def read_csv(path: Path) -> list[dict]:

@@ -42,7 +42,9 @@ def read_pixels(raw: Path, row: dict, buffer: bytearray) -> int:
     total = data_sum(buffer)
     if total != int(row["datasum"]):
         raise LostPixels(
-            f"{path} has the sum {total}, not {row['datasum']} as when it was ingested"
+            f"{path} has the sum {total}, not {row['datasum']} as when it was ingested: damaged on "
+            "our disk. To copy it anew: "
+            f"rm '{path.absolute()}' '{raw.absolute()}/complete' and run again"
         )
     return total
 

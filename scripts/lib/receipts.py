@@ -14,6 +14,8 @@ from scripts.lib.night_frames import COLUMNS
 from scripts.lib.tables import read_table, write_table
 
 PROMISED = "promised"
+# The verdict of the gate on a product without any finding.
+PASSED = "passed"
 DELIVERY = [
     "programme",
     "dp_id",
@@ -54,3 +56,14 @@ def withheld_rows(rows: list[dict]) -> list[dict]:
 def products_delivered(rows: list[dict]) -> list[str]:
     """Return the names of the products in receipts' rows, each once."""
     return list(dict.fromkeys(row["product"] for row in delivered_rows(rows)))
+
+
+def warned_products(rows: list[dict]) -> dict[str, str]:
+    """Return what the gate said of products that it passed with a warning."""
+    # Receipts from before there was a gate have no verdict.
+    said = {row["product"]: row.get("verdict") or PASSED for row in delivered_rows(rows)}
+    return {
+        product: verdict.removeprefix(f"{PASSED}; ")
+        for product, verdict in said.items()
+        if verdict != PASSED
+    }

@@ -5,7 +5,12 @@ from pathlib import Path
 from statistics import median
 
 from scripts.lib.night_frames import sequences
-from scripts.lib.receipts import delivered_rows, products_delivered, withheld_rows
+from scripts.lib.receipts import (
+    delivered_rows,
+    products_delivered,
+    warned_products,
+    withheld_rows,
+)
 from scripts.lib.solving.table import Solved, read_solved
 
 
@@ -44,6 +49,7 @@ def summarise(
         "products": products_delivered(receipts),
         "delivered": sum(row["file"] in here for row in good),
         "missing": [row["file"] for row in good if row["file"] not in here],
+        "warned": warned_products(receipts),
         "held": held,
         "reasons": Counter(row["reason"].partition(":")[0] for row in held).most_common(),
         "to_solve": len(frames),
