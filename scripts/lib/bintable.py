@@ -71,6 +71,11 @@ def read_rows(path: Path) -> list[dict]:
     ValueError
         If the file is cut short.
     """
+    return read_table_hdu(path)[1]
+
+
+def read_table_hdu(path: Path) -> tuple[Header, list[dict]]:
+    """Return the header and the rows of the first table of a file: see `read_rows`."""
     with open(path, "rb") as stream:
         primary = read_header(stream)
         stream.seek(padded(data_size(primary)), 1)
@@ -79,7 +84,7 @@ def read_rows(path: Path) -> list[dict]:
             columns = table_columns(header, stream.read(data_size(header)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-    return [
+    return header, [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
 
