@@ -11,8 +11,6 @@ SYSTEM_PYTHON ?= python3
 TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smbd:samba \
   sshd:openssh-server sshfs:sshfs rsync:rsync
 
-export PYTHONDONTWRITEBYTECODE := 1
-
 .PHONY: help setup demo demo-clean test test-full picture lint install uninstall status docs bench \
   packages
 
@@ -68,10 +66,10 @@ packages:
 	  else echo "LEFT OUT, not installed and you are not root: tests that need $$missing"; fi; fi
 
 test: $(TEST_READY) packages ## all tests; installs the Debian packages that they use, if it may
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-full: $(TEST_READY) packages ## the tests of products on nights of real size, 300 and 40 frames
-	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 --dist loadgroup tests/test_products.py
+	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_products.py
 
 lint: $(TEST_READY) ## formatters and linters, changing nothing
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ from scripts.lib.heartbeat import read_heartbeat, write_heartbeat
 from scripts.lib.lock import AlreadyRunning, Lock
 from scripts.lib.mail import alert, mailed_since, send_spooled, spool_of
 from scripts.lib.processes import Ended, end_marked, run_marked
-from scripts.lib.run_log import note, open_log, run_log_path, tail
+from scripts.lib.run_log import note, open_log, remove_snakemake_logs, run_log_path, tail
 from scripts.lib.source import open_source
 
 TIME_LIMIT = 20
@@ -144,6 +144,7 @@ def run(config: dict, profile: Path, options: list[str], log) -> int:
     workdir, began = Path(config["workdir"]), datetime.now(UTC)
     # We hold our own lock, nothing of an earlier run is left: this one can only be stale.
     shutil.rmtree(workdir / ".snakemake/locks", ignore_errors=True)
+    remove_snakemake_logs(workdir, began)
     # Connections to the source would be idle for as long as the run lasts.
     open_source.cache_clear()
     binaries = Path(sys.executable).parent

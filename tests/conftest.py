@@ -1,7 +1,10 @@
 """Fixtures: simulated nights, run once and looked at by many tests."""
 
+import fcntl
 import os
+import pickle
 import random
+from pathlib import Path
 
 import pytest
 
@@ -32,8 +35,24 @@ def io(tmp_path):
 
 @pytest.fixture(scope="session", params=["Callisto", "Io"])
 def faulty_night(request, tmp_path_factory):
-    """A delivered night with every fault, and its truth; keeps its raw copies for comparison."""
-    night = Night(tmp_path_factory.mktemp(request.param), request.param)
-    night.truth = night.simulate(frames=FRAMES[request.param], faults=True)
+    """A delivered night with every fault, and its truth; made once for all workers.
+
+    It keeps its raw copies for comparison. Nobody changes it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    kept = shared / f"{request.param}.pickle"
+    with open(f"{kept}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(delivered_with_faults(shared, request.param)))
+    return pickle.loads(kept.read_bytes())
+
+
+def delivered_with_faults(shared: Path, telescope: str) -> Night:
+    """Return a night after its run."""
+    night = Night(shared / telescope, telescope)
+    night.truth = night.simulate(frames=FRAMES[telescope], faults=True)
     night.output = night.run(keep_raw="true")
     return night

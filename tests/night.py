@@ -41,16 +41,19 @@ class Night:
         self.config = root / "config.yaml"
         self.config.write_text(yaml.safe_dump(config))
 
-    def simulate(self, frames: int = 14, night: str = NIGHT, **options) -> list[dict]:
+    def simulate(
+        self, frames: int = 14, night: str = NIGHT, every_kind: bool = False, **options
+    ) -> list[dict]:
         """Write raw frames to the source and return their truth.
 
-        Every sequence costs jobs: small nights have one of each calibration and two targets.
+        Every sequence costs jobs: unless ``every_kind`` is asked for, there is one of each
+        calibration and there are two targets.
         """
-        small = frames < 20 and not options.get("faults")
-        if small:
+        every_kind |= options.get("faults", False)
+        if not every_kind:
             options.setdefault("flats", 1)
         truth = simulate(self.telescope, night, self.source, frames, self.size, **options)
-        spare = [row for row in truth if small and is_spare(row)]
+        spare = [row for row in truth if not every_kind and is_spare(row)]
         for row in spare:
             (self.source / night / row["file"]).unlink()
         return [row for row in truth if row not in spare]
@@ -73,7 +76,6 @@ class Night:
         done = subprocess.run(
             self.command(*options, **config),
             cwd=self.repository,
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
         )
@@ -93,6 +95,10 @@ class Night:
 
     def products(self) -> list[Path]:
         return sorted(self.archive.iterdir())
+
+    def inodes(self) -> dict[str, tuple[int, int]]:
+        """Return what changes if a product is written again: inode and time."""
+        return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in self.products()}
 
     def delivered(self) -> dict[str, list[str]]:
         """Return, for each digest of pixels in the archive directory, the products that hold it."""

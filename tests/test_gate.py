@@ -23,7 +23,6 @@ from tests.night import NIGHT, REPOSITORY, Night
 CHECKS = read_checks(TABLES / "checks.csv")
 # Large enough for stars by which frames are solved.
 SIZES = {"Callisto": (512, 640), "Io": (700, 716)}
-pytestmark = pytest.mark.xdist_group("gate")
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ class Site:
         return subprocess.Popen(
             [sys.executable, "-m", f"scripts.{module}", *words],
             cwd=REPOSITORY,
-            env=environ | {"PYTHONDONTWRITEBYTECODE": "1"} | self.environ,
+            env=environ | self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -436,6 +436,16 @@ def test_run_log_is_put_aside_by_age_and_size_and_removed(tmp_path):
     assert len(list(path.parent.iterdir())) == 3
     run_log.open_log(path, NOW + timedelta(days=122.5)).close()
     assert len(list(path.parent.iterdir())) == 3  # one removed, one put aside
+
+
+def test_logs_of_snakemake_are_removed_by_age(tmp_path):
+    folder = tmp_path / ".snakemake/log"
+    folder.mkdir(parents=True)
+    for days in (89, 91):
+        (path := folder / f"{days}.snakemake.log").touch()
+        os.utime(path, 2 * ((NOW - timedelta(days=days)).timestamp(),))
+    run_log.remove_snakemake_logs(tmp_path, NOW)
+    assert [path.name for path in folder.iterdir()] == ["89.snakemake.log"]
 
 
 # Installation

@@ -14,11 +14,9 @@ import pytest
 from astropy.io import fits
 from astropy.time import Time
 from astropy.utils import iers
-from astropy.wcs import WCS
+from astropy.wcs import WCS, validate
 
 from tests.night import NIGHT, read_csv
-
-pytestmark = pytest.mark.xdist_group("faulty_night")
 
 of_callisto = pytest.mark.parametrize("faulty_night", ["Callisto"], indirect=True)
 
@@ -113,8 +111,8 @@ def test_fitscheck_and_wcslint_are_content(faulty_night):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for path in faulty_night.products():
-        found = subprocess.run([bin_folder / "wcslint", path], capture_output=True, text=True)
-        assert set(re.findall(r"^    (.*)$", found.stdout, re.M)) == {"No issues."}, found.stdout
+        found = str(validate(str(path)))  # This is wcslint.
+        assert set(re.findall(r"^    (.*)$", found, re.M)) == {"No issues."}, found
 
 
 @pytest.mark.filterwarnings("error")

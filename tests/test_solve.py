@@ -27,7 +27,7 @@ def solved_night(request, tmp_path_factory):
     """A delivered night whose frames were solved, and its truth."""
     telescope = request.param
     night = Night(tmp_path_factory.mktemp(telescope), telescope, size=SIZES[telescope])
-    night.truth = {row["file"]: row for row in night.simulate(frames=30)}
+    night.truth = {row["file"]: row for row in night.simulate(frames=30, every_kind=True)}
     night.output = night.run(catalogue=night.stars())
     return night
 
@@ -271,7 +271,7 @@ def archive(folder: Path) -> Path:
 
 def test_a_run_killed_while_it_solves_is_completed_by_the_next(tmp_path):
     night = Night(tmp_path, "Callisto", size=(512, 640))
-    truth = night.simulate(frames=60)
+    truth = night.simulate(frames=60, every_kind=True)
     command = night.command(catalogue=night.stars())
     with open(tmp_path / "killed.log", "w") as log:
         process = subprocess.Popen(

@@ -322,7 +322,7 @@ def run(night: Night, server, address: str, status: int = 0, **environment) -> s
     done = subprocess.run(
         night.command(source=address, keep_raw="true"),
         cwd=night.repository,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | server.environment() | environment,
+        env=os.environ | server.environment() | environment,
         capture_output=True,
         text=True,
         timeout=120,

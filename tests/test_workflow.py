@@ -16,7 +16,6 @@ from astropy.io import fits
 
 from tests.night import NIGHT, plane_digests
 
-pytestmark = pytest.mark.xdist_group("faulty_night")
 CONFIG = Path(__file__).parent.parent / "config"
 
 of_callisto = pytest.mark.parametrize("faulty_night", ["Callisto"], indirect=True)

@@ -45,6 +45,14 @@ def is_old(name: str, now: datetime) -> bool:
     return bool(match) and now - datetime.strptime(match[1], STAMP).replace(tzinfo=UTC) > KEPT
 
 
+def remove_snakemake_logs(workdir: Path, now: datetime) -> None:
+    """Remove Snakemake's own logs of runs that were long ago; it never does."""
+    for path in workdir.glob(".snakemake/log/*.log"):
+        with suppress(OSError):
+            if now - datetime.fromtimestamp(path.stat().st_mtime, UTC) > KEPT:
+                path.unlink()
+
+
 def note(log, text: str) -> None:
     """Write a line with the time; a full disk is told elsewhere."""
     with suppress(OSError):

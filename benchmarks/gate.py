@@ -1,0 +1,66 @@
+"""What the gate costs: CPU time for each product, its pixels left out.
+
+Small simulated nights of both cameras are taken through the workflow; then every product is read
+and held against the table of checks, as `archive` does it.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from scripts.lib.gate.checks import errors, judged, read_checks
+from scripts.lib.gate.expectations import TABLES, expected_of
+from scripts.lib.gate.subject import read_subject
+from scripts.lib.headered import read_headers
+from tests.night import NIGHT, Night
+
+ROUNDS = 5
+
+
+def main() -> None:
+    """Print the cost for products of both cameras."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
+    parser.add_argument("--frames", type=int, default=300, help="of each night")
+    given = parser.parse_args()
+    checks = read_checks(TABLES / "checks.csv")
+    print(f"{len(checks)} checks; CPU ms for each, the median of {ROUNDS} rounds")
+    print("| product | planes | ms | ms a plane |\n|---|---|---|---|")
+    for telescope in ("Io", "Callisto"):
+        with tempfile.TemporaryDirectory() as root:
+            for name, planes, cost in costs(Path(root), telescope, given.frames, checks):
+                print(f"| {name} | {planes} | {cost:.2f} | {cost / planes:.2f} |")
+
+
+def costs(root: Path, telescope: str, frames: int, checks: list) -> list[tuple[str, int, float]]:
+    """Return name, planes and CPU milliseconds: of the median frame, or of each cube."""
+    night = Night(root, telescope)
+    night.simulate(frames)
+    night.run()
+    found = []
+    for path in night.products():
+        headered = night.folder / "headered" / f"{path.stem.partition('_')[2]}.fits"
+        headers = read_headers(headered) if headered.exists() else {}
+        expected = expected_of(night.settings(), NIGHT, headers)
+        planes = read_subject(path, expected).value("NAXIS3") or 1
+        cost = median(cost_of(path, expected, checks) for _ in range(ROUNDS))
+        found.append((path.name, planes, cost))
+    if telescope == "Io":
+        name = f"{len(found)} frames of Io, the median"
+        return [(name, 1, median(cost for *_, cost in found))]
+    return found
+
+
+def cost_of(path: Path, expected, checks: list) -> float:
+    """Return the CPU milliseconds for one product, its sum known from writing."""
+    known = read_subject(path, expected).hdus[0].sum
+    begin = time.process_time()
+    findings = judged(read_subject(path, expected, known), checks)
+    cost = 1000 * (time.process_time() - begin)
+    assert not errors(findings), findings
+    return cost
+
+
+if __name__ == "__main__":
+    main()
