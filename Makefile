@@ -66,7 +66,7 @@ packages:
 	  else echo "LEFT OUT, not installed and you are not root: tests that need $$missing"; fi; fi
 
 test: $(TEST_READY) packages ## all tests; installs the Debian packages that they use, if it may
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-full: $(TEST_READY) packages ## the tests of products on nights of real size, 300 and 40 frames
 	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_products.py

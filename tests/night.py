@@ -46,12 +46,10 @@ class Night:
     ) -> list[dict]:
         """Write raw frames to the source and return their truth.
 
-        Every sequence costs jobs: unless ``every_kind`` is asked for, there is one of each
-        calibration and there are two targets.
+        Every sequence costs jobs: unless ``every_kind`` is asked for, there are biases, darks and
+        two targets.
         """
-        every_kind |= options.get("faults", False)
-        if not every_kind:
-            options.setdefault("flats", 1)
+        every_kind |= "flats" in options or options.get("faults", False)
         truth = simulate(self.telescope, night, self.source, frames, self.size, **options)
         spare = [row for row in truth if not every_kind and is_spare(row)]
         for row in spare:
@@ -130,7 +128,9 @@ class Night:
 
 def is_spare(row: dict) -> bool:
     """Tell whether a frame's sequence shows nothing that another one does not."""
-    return row["kind"] == "dark" and row["exptime"] != 10 or row["object"].startswith("C/")
+    if row["kind"] in ("dark", "flat"):
+        return (row["kind"], row["exptime"]) != ("dark", 10)
+    return row["object"].startswith("C/")
 
 
 def read_csv(path: Path) -> list[dict]:

@@ -31,7 +31,7 @@ def products(tmp_path_factory) -> dict:
     found = {}
     for telescope, size in SIZES.items():
         night = Night(tmp_path_factory.mktemp(telescope), telescope, size=size)
-        night.simulate(14)
+        night.simulate(14, every_kind=True)
         night.run(catalogue=night.stars())
         config = night.settings()
         for path in night.products():

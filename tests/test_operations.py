@@ -140,7 +140,9 @@ def hanging(site: Site):
     process = site.start("run", "callisto")
     try:
         copied = site.night.folder / "raw"
-        wait_for(lambda: process.poll() is not None or len(list(copied.glob("*.f*ts"))) > 8)
+        wait_for(
+            lambda: process.poll() is not None or len(list(copied.glob("*.f*ts"))) == len(truth)
+        )
         assert process.poll() is None and any(b"ingest" in command_line(n) for n in site.jobs())
         yield process, truth
     finally:

@@ -129,7 +129,7 @@ def utc(e: Exposure) -> float:
 
 
 def lst(e: Exposure) -> float:
-    """DATE-OBS and the site's longitude, with UT1 (astropy, IERS)."""
+    """DATE-OBS and the site's longitude, with UT1 (ERFA, IERS)."""
     return round(e.lst, 3) % 86400
 
 
