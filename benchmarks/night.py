@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,7 +91,10 @@ def measure_night(telescope: str, frames: int, flats: int, solve: bool, parent: 
     """
     with tempfile.TemporaryDirectory(prefix="night-", dir=parent) as name:
         folder = Path(name)
-        simulate(telescope, NIGHT, folder / "source", frames=frames, flats=flats or None)
+        # In a process of its own: the system counts a command's memory from its fork on.
+        with get_context("spawn").Pool(1) as pool:
+            made = {"frames": frames, "flats": flats or None}
+            pool.apply(simulate, (telescope, NIGHT, folder / "source"), made)
         if flats:
             keep_flats(folder / "source", flats)
         (folder / "source" / f"{NIGHT}.truth.csv").unlink()
