@@ -17,7 +17,8 @@ from scripts.lib.cards import header_size, padded
 from scripts.lib.checksum import data_sum
 from scripts.lib.durable import remove_parts, whole_file, write_text
 from scripts.lib.log import logger, start_log
-from scripts.lib.source import SourceError, State, open_source
+from scripts.lib.sources.opening import open_source
+from scripts.lib.sources.source import SourceError, State
 from scripts.lib.sums import add_at
 
 # Whole FITS blocks, so that no piece cuts a word of the sum; large enough for a whole frame.
@@ -40,7 +41,7 @@ def copy_night(
     Parameters
     ----------
     source : source
-        See `scripts.lib.source`.
+        See `scripts.lib.sources`.
     raw : Path
         The folder that gets the frames.
     known : list of dict

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from string import Template
 
-from scripts.lib.checks import FREE_GB
 from scripts.lib.configuration import (
     CHECKOUT,
     PROFILE_NAMES,
@@ -22,6 +21,7 @@ from scripts.lib.configuration import (
 )
 from scripts.lib.durable import write_text
 from scripts.lib.env_file import env_file
+from scripts.lib.preflight import FREE_GB
 from scripts.run import TIME_LIMIT
 
 TELESCOPES = ("io", "europa", "ganymede", "callisto")

@@ -15,7 +15,6 @@ from contextlib import redirect_stderr, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from scripts.lib.checks import problems_before
 from scripts.lib.configuration import (
     ConfigurationError,
     checked,
@@ -27,9 +26,10 @@ from scripts.lib.health import LOCK, assess, is_held, lasting, late_nights, summ
 from scripts.lib.heartbeat import read_heartbeat, write_heartbeat
 from scripts.lib.lock import AlreadyRunning, Lock
 from scripts.lib.mail import alert, mailed_since, send_spooled, spool_of
+from scripts.lib.preflight import problems_before
 from scripts.lib.processes import Ended, end_marked, run_marked
 from scripts.lib.run_log import note, open_log, remove_snakemake_logs, run_log_path, tail
-from scripts.lib.source import open_source
+from scripts.lib.sources.opening import open_source
 
 TIME_LIMIT = 20
 MAX_AGE = 24

@@ -24,7 +24,7 @@ from scripts.lib.gate.subject import read_subject
 from scripts.lib.headered import read_headers
 from scripts.lib.night_frames import COLUMNS, sequences
 from scripts.lib.observatory import open_observatory
-from scripts.lib.source import open_source
+from scripts.lib.sources.opening import open_source
 from scripts.lib.tables import read_table, write_table
 from scripts.simulate import simulate
 from tests.night import NIGHT, REPOSITORY, plane_digests

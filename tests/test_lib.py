@@ -43,7 +43,8 @@ from scripts.lib.settings import spelt_out
 from scripts.lib.sidereal import sidereal_seconds
 from scripts.lib.sizes import data_size
 from scripts.lib.sky_wcs import WrongWCS, distance, header_wcs
-from scripts.lib.source import Folder, SourceError, open_source
+from scripts.lib.sources.opening import Folder, open_source
+from scripts.lib.sources.source import SourceError
 from scripts.lib.sums import add_at
 from scripts.lib.tables import read_table
 from scripts.lib.values import degrees

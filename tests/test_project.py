@@ -61,7 +61,7 @@ def test_settings_are_described():
 
 
 def test_domain_modules_know_no_snakemake():
-    for path in (REPOSITORY / "scripts/lib").glob("*.py"):
+    for path in (REPOSITORY / "scripts/lib").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) snakemake|snakemake\.", path.read_text(), re.M)
 
 

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from scripts.ingest import STILL_WRITTEN, copy_night
-from scripts.lib import source as sources
-from scripts.lib.source import Folder, SourceError, open_source
+from scripts.lib.sources import source as sources
+from scripts.lib.sources.opening import Folder, open_source
+from scripts.lib.sources.source import SourceError
 from tests.night import NIGHT, Night
 from tests.servers import PASSWORD, USER, SlowLine, Smbd, Sshd, free_port, mounted_share, needs
 
@@ -187,8 +188,9 @@ def test_addresses_are_checked_and_a_password_in_one_is_not_shown():
 
 def test_libraries_are_imported_only_when_they_are_needed():
     code = (
-        "import sys; from scripts.lib.source import open_source; open_source('/'); import "
-        "scripts.ingest; print({'paramiko', 'smbprotocol', 'cryptography'} & set(sys.modules))"
+        "import sys; from scripts.lib.sources.opening import open_source; open_source('/')\n"
+        "import scripts.ingest\n"
+        "print({'paramiko', 'smbprotocol', 'cryptography'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
@@ -434,7 +436,7 @@ def test_a_mount_that_freezes_ends_the_run(mount, frozen, monkeypatch, tmp_path)
         source.list(NIGHT)
     # A process that asks must be able to end, too.
     code = (
-        "from scripts.lib.source import Folder\n"
+        "from scripts.lib.sources.opening import Folder\n"
         f"try: Folder({str(point)!r}, mounted=True).list('{NIGHT}')\n"
         "except OSError as error: print(error)"
     )

@@ -14,7 +14,7 @@ from scripts.lib.frame import Frame, open_header
 from scripts.lib.keywords import compose
 from scripts.lib.names import LONGEST, cube_name
 from scripts.lib.observatory import expose, open_observatory
-from scripts.lib.source import Folder
+from scripts.lib.sources.opening import Folder
 from scripts.simulate import simulate
 from tests.night import NIGHT
 from tests.raw import rewrite, split

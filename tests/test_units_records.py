@@ -20,7 +20,8 @@ from scripts.lib.keywords import read_keywords
 from scripts.lib.metadata import DEMANDED, metadata_hdu
 from scripts.lib.nights import NightError, parse_nights
 from scripts.lib.sidereal import sidereal_seconds
-from scripts.lib.source import Folder, digest
+from scripts.lib.sources.opening import Folder
+from scripts.lib.sources.source import digest
 from scripts.lib.tables import read_table, write_table
 
 KEYWORDS = read_keywords(Path(__file__).parent.parent / "config/keywords.csv")

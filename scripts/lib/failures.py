@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from scripts.lib.checks import free_gb
+from scripts.lib.preflight import free_gb
 
 # A message of the job's log (see `scripts.lib.log`); an error's last line is none.
 MESSAGE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ (DEBUG|INFO|WARNING) ")

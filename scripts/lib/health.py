@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.checks import FREE_GB, free_gb, source_problem, wanted_gb
 from scripts.lib.confirmation import FAILED, bad_rows, counts_of, recent_tables
 from scripts.lib.heartbeat import Heartbeat, read_heartbeat
 from scripts.lib.mail import spool_of
 from scripts.lib.nights import OBSERVING_ENDS, parse_night, recent_nights
 from scripts.lib.patience import PATIENCE, last_failure
 from scripts.lib.planning import is_complete
+from scripts.lib.preflight import FREE_GB, free_gb, source_problem, wanted_gb
 
 LOCK = "wrapper.lock"
 # One missed daily run is noticed before the second one is due.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scripts.lib.source import Listing, State
+from scripts.lib.sources.source import Listing, State
 from scripts.lib.tables import read_table, write_table
 
 COLUMNS = ["file", "bytes", "mtime_ns", "datasum", "status", "reason"]

@@ -11,7 +11,8 @@ from scripts.lib import ingested
 from scripts.lib.names import stem
 from scripts.lib.night_frames import sequences
 from scripts.lib.nights import parse_nights, recent_nights
-from scripts.lib.source import SourceError, digest, open_source
+from scripts.lib.sources.opening import open_source
+from scripts.lib.sources.source import SourceError, digest
 from scripts.lib.tables import read_table
 
 

@@ -8,7 +8,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from scripts.lib.source import SourceError, open_source
+from scripts.lib.sources.opening import open_source
+from scripts.lib.sources.source import SourceError
 
 GIGABYTE = 1e9
 FREE_GB = {"workdir": 20, "archive": 5}

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import paramiko
 
-from scripts.lib.source import (
+from scripts.lib.sources.address import Address
+from scripts.lib.sources.source import (
     FRAME_NAME,
     PASSWORD,
-    Address,
     Listing,
     Lost,
     SourceError,

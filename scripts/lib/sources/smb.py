@@ -29,10 +29,10 @@ from smbprotocol.open import (
 from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 
-from scripts.lib.source import (
+from scripts.lib.sources.address import Address
+from scripts.lib.sources.source import (
     FRAME_NAME,
     PASSWORD,
-    Address,
     Listing,
     Lost,
     SourceError,

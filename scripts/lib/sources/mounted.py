@@ -11,13 +11,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from socket import socketpair
 
-from scripts.lib.source import Listing, LocalFolder, Lost, State
+from scripts.lib.sources.local import LocalFolder
+from scripts.lib.sources.source import Listing, Lost, State
 
-REPOSITORY = Path(__file__).parent.parent.parent
+REPOSITORY = Path(__file__).parent.parent.parent.parent
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from scripts.lib.source_mounted import serve
+from scripts.lib.sources.mounted import serve
 serve(int(sys.argv[2]), *sys.argv[3:])
 """
 

@@ -1,13 +1,11 @@
-"""Where nights are read from: one folder per night, behind four functions.
+"""What all sources share: one folder per night, behind four functions.
 
 A source knows how to `check` that it can be reached, `list` a night's frames and `open` one,
 and to tell a frame's present `state`. Kinds of source differ only in their connection, which
 asks one question after the other and may take for ever; `Source` has a connection for each
 thread, ends every question after a time limit, and connects again after a connection was lost.
-Another kind of source is one more connection in `open_source`.
 """
 
-import functools
 import hashlib
 import os
 import queue
@@ -16,9 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 FRAME_NAME = re.compile(r"(?!\.).*\.(fits|fts)", re.IGNORECASE | re.DOTALL)
 # Seconds before each further attempt at a source whose connection was lost.
@@ -250,164 +246,6 @@ class Stream:
 
     def __exit__(self, *_):
         self.close()
-
-
-class Folder(Source):
-    """A source that is a local or mounted folder.
-
-    Parameters
-    ----------
-    root : str
-        The folder that holds one folder per night.
-    mounted : bool
-        Whether the folder must be on a file system that was mounted: the empty folder that an
-        unmounted share leaves looks like a source without nights. Frames are then read with a
-        time limit too.
-    """
-
-    def __init__(self, root: str, mounted: bool = False):
-        hint = "is the telescope's control PC on, and its share mounted?"
-        self.mounted, self.local = mounted, LocalFolder(Path(root), mounted, hint)
-        super().__init__(root, self.mount if mounted else lambda: self.local, hint)
-
-    def mount(self):
-        """Return a connection whose system calls may freeze."""
-        from scripts.lib.source_mounted import MountedFolder
-
-        return MountedFolder(self.name, self.hint)
-
-    def open(self, night: str, name: str):
-        """Return a frame opened for reading, unbuffered.
-
-        A local disk does not freeze: time limits would only make small frames slower by a third.
-        """
-        return super().open(night, name) if self.mounted else self.local.open(night, name)
-
-    def state(self, night: str, name: str) -> State:
-        """Return a frame's state now."""
-        return super().state(night, name) if self.mounted else self.local.state(night, name)
-
-
-class LocalFolder:
-    """The connection of a `Folder`: plain system calls."""
-
-    def __init__(self, root: Path, mounted: bool, hint: str):
-        self.root, self.mounted, self.hint = root, mounted, hint
-
-    def check(self) -> None:
-        """Raise `Unreachable` unless the folder can be reached."""
-        try:
-            with os.scandir(self.root):
-                pass
-            mounted = not self.mounted or is_mounted(self.root)
-        except OSError as error:
-            message = f"source {self.root} cannot be reached ({error.strerror}): {self.hint}"
-            raise Unreachable(message) from error
-        if not mounted:
-            raise Unreachable(f"source {self.root} is not a mount point: is the share mounted?")
-
-    def list(self, night: str) -> Listing:
-        """Return the frames of a night."""
-        self.check()
-        try:
-            with os.scandir(self.root / night) as entries:
-                return {
-                    entry.name: State(entry.stat().st_size, entry.stat().st_mtime_ns)
-                    for entry in sorted(entries, key=lambda entry: entry.name)
-                    if FRAME_NAME.fullmatch(entry.name) and entry.is_file()
-                }
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise SourceError(f"night {self.root / night} cannot be read: {error}") from error
-
-    def open(self, night: str, name: str):
-        """Return a frame opened for reading."""
-        return open(self.root / night / name, "rb", buffering=0)
-
-    def state(self, night: str, name: str) -> State:
-        """Return a frame's state now."""
-        stat = os.stat(self.root / night / name)
-        return State(stat.st_size, stat.st_mtime_ns)
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to hang up."""
-        pass
-
-
-def is_mounted(folder: Path) -> bool:
-    """Tell whether a folder, or one above it but the root of all, is a mount point."""
-    folder = folder.resolve()
-    return any(os.path.ismount(path) for path in (folder, *folder.parents) if path.name)
-
-
-class Address(NamedTuple):
-    """The parts of ``scheme://user@host[:port]/path``."""
-
-    text: str
-    user: str
-    host: str
-    port: int | None
-    path: str
-
-
-def parse_address(text: str) -> Address:
-    """Return the parts of an address.
-
-    Raises
-    ------
-    SourceError
-        If one is missing or wrong, or if there is a password among them: that is not shown.
-    """
-    scheme = text.partition("://")[0]
-    try:
-        parts = urlsplit(text)
-        user, host, port = parts.username, parts.hostname, parts.port
-    except ValueError:
-        parts = urlsplit("")
-        user = host = port = None
-    if parts.password is not None:
-        raise SourceError(f"a {scheme}:// source has a password in its address: use {PASSWORD}")
-    if not (user and host and parts.path.strip("/")) or parts.query or parts.fragment:
-        # What it is instead is not shown: a password may be in it.
-        form = f"{scheme}://user@host[:port]/{'share/' if scheme == 'smb' else ''}path"
-        raise SourceError(f"the address of a {scheme}:// source must have the form {form}")
-    return Address(text, unquote(user), host, port, unquote(parts.path))
-
-
-@functools.cache
-def open_source(address: str, mounted: bool = False) -> Source:
-    """Return the source behind an address; the same one each time, with its connections.
-
-    Parameters
-    ----------
-    address : str
-        A folder, ``smb://user@host[:port]/share/path`` or ``sftp://user@host[:port]/path``.
-    mounted : bool
-        See `Folder`.
-
-    Raises
-    ------
-    SourceError
-        If no source knows the scheme, or the address is wrong.
-    """
-    if "://" not in address:
-        return Folder(address, mounted)
-    scheme = address.partition("://")[0]
-    if scheme not in ("smb", "sftp"):
-        # Its address is not shown: it may hold a password.
-        raise SourceError(
-            f"source {scheme}://…: {scheme}:// is not known; mount it, name the folder"
-        )
-    parts = parse_address(address)
-    # Here and not above: their libraries take a tenth of a second to import.
-    if scheme == "smb":
-        from scripts.lib.source_smb import SmbFolder as Connection
-    else:
-        from scripts.lib.source_sftp import SftpFolder as Connection
-    port = parts.port or Connection.PORT
-    hint = f"is the control PC on, its name right, and its port {port} open?"
-    return Source(address, lambda: Connection(parts), hint)
 
 
 def digest(listing: Listing) -> str:
