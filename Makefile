@@ -69,7 +69,7 @@ test: $(TEST_READY) packages ## all tests; installs the Debian packages that the
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-full: $(TEST_READY) packages ## the tests of products on nights of real size, 300 and 40 frames
-	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_products.py
+	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 tests/test_products.py
 
 lint: $(TEST_READY) ## formatters and linters, changing nothing
 	$(BIN)/ruff check .

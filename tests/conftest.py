@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.night import FULL, Night
+
 # Set before the workers start, so that all have the same; FUZZ_SEED=… repeats a run.
 os.environ.setdefault("FUZZ_SEED", str(random.randrange(10**6)))
-
-from tests.night import FULL, Night  # noqa: E402
 
 FRAMES = {"Callisto": 300, "Io": 40} if FULL else {"Callisto": 24, "Io": 24}
 

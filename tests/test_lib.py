@@ -43,6 +43,7 @@ from scripts.lib.settings import spelt_out
 from scripts.lib.sidereal import sidereal_seconds
 from scripts.lib.sizes import data_size
 from scripts.lib.sky_wcs import WrongWCS, distance, header_wcs
+from scripts.lib.sources.local import states
 from scripts.lib.sources.opening import Folder, open_source
 from scripts.lib.sources.source import SourceError
 from scripts.lib.sums import add_at
@@ -381,6 +382,10 @@ def test_source_lists_frames_of_the_top_level_only(tmp_path):
         (night / name).write_bytes(b"x")
     assert list(Folder(str(tmp_path)).list("20260305")) == ["a.FTS", "b.fits"]
     assert Folder(str(tmp_path)).list("20260306") == {}
+    with os.scandir(tmp_path / "20260305") as entries:
+        entries = list(entries)
+    (tmp_path / "20260305" / "b.fits").unlink()
+    assert list(dict(states(entries))) == ["a.FTS"], "the night does not count as empty"
 
 
 def test_sources_that_cannot_be_read_are_named(tmp_path):

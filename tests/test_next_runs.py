@@ -34,9 +34,10 @@ def move_out(night: Night, names: list[str]) -> dict[str, bytes]:
     return contents
 
 
-def test_second_run_does_nothing_even_from_a_fresh_checkout(tmp_path):
+@pytest.mark.parametrize("telescope", ["Callisto", "Io"])
+def test_second_run_does_nothing_even_from_a_fresh_checkout(tmp_path, telescope):
     repository = copy_of_repository(tmp_path / "checkout")
-    night = Night(tmp_path / "night", "Callisto", repository)
+    night = Night(tmp_path / "night", telescope, repository)
     truth = night.simulate()
     night.run()
     before = night.inodes()

@@ -1,7 +1,7 @@
 """Local sidereal time, with the earth orientation data that come with the installation.
 
-ERFA is asked directly, as astropy asks it: astropy's own way takes a job 1.8 s more, for imports
-and for columns of the table that are not needed.
+ERFA is asked directly, as astropy asks it: astropy's own way would be most of a job's time, for
+imports and for columns of the table that are not needed.
 """
 
 from datetime import datetime

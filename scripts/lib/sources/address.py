@@ -3,7 +3,7 @@
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from scripts.lib.sources.source import PASSWORD, SourceError
+from scripts.lib.sources.source import PASSWORD, SourceError, Unreachable
 
 
 class Address(NamedTuple):
@@ -14,6 +14,10 @@ class Address(NamedTuple):
     host: str
     port: int | None
     path: str
+
+    def unreachable(self, message: str) -> Unreachable:
+        """Return an error that names the source."""
+        return Unreachable(f"source {self.text} {message}")
 
 
 def parse_address(text: str) -> Address:

@@ -1,9 +1,11 @@
 """A folder of this machine, read by plain system calls."""
 
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from scripts.lib.sources.source import FRAME_NAME, Listing, SourceError, State, Unreachable
+from scripts.lib.sources.source import FRAME_NAME, Listing, State, Unreachable
 
 
 class LocalFolder:
@@ -27,17 +29,8 @@ class LocalFolder:
     def list(self, night: str) -> Listing:
         """Return the frames of a night."""
         self.check()
-        try:
-            with os.scandir(self.root / night) as entries:
-                return {
-                    entry.name: State(entry.stat().st_size, entry.stat().st_mtime_ns)
-                    for entry in sorted(entries, key=lambda entry: entry.name)
-                    if FRAME_NAME.fullmatch(entry.name) and entry.is_file()
-                }
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise SourceError(f"night {self.root / night} cannot be read: {error}") from error
+        with os.scandir(self.root / night) as entries:
+            return dict(states(sorted(entries, key=lambda entry: entry.name)))
 
     def open(self, night: str, name: str):
         """Return a frame opened for reading."""
@@ -45,12 +38,24 @@ class LocalFolder:
 
     def state(self, night: str, name: str) -> State:
         """Return a frame's state now."""
-        stat = os.stat(self.root / night / name)
-        return State(stat.st_size, stat.st_mtime_ns)
+        return state_of(os.stat(self.root / night / name))
 
     def close(self) -> None:
         """Do nothing: there is nothing to hang up."""
         pass
+
+
+def states(entries: Iterable[os.DirEntry]) -> Iterator[tuple[str, State]]:
+    """Yield name and state of each frame; one that was removed this very moment is left out."""
+    for entry in entries:
+        with suppress(FileNotFoundError):
+            if FRAME_NAME.fullmatch(entry.name) and entry.is_file():
+                yield entry.name, state_of(entry.stat())
+
+
+def state_of(stat: os.stat_result) -> State:
+    """Return the state that the system tells."""
+    return State(stat.st_size, stat.st_mtime_ns)
 
 
 def is_mounted(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from socket import socketpair
 from scripts.lib.sources.local import LocalFolder
 from scripts.lib.sources.source import Listing, Lost, State
 
-REPOSITORY = Path(__file__).parent.parent.parent.parent
+CHECKOUT = Path(__file__).absolute().parents[3]
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -37,7 +37,7 @@ class MountedFolder:
     def __init__(self, root: str, hint: str):
         ours, theirs = socketpair()
         self.child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(REPOSITORY), str(theirs.fileno()), root, hint],
+            [sys.executable, "-c", CHILD, str(CHECKOUT), str(theirs.fileno()), root, hint],
             pass_fds=[theirs.fileno()],
             # Whoever waits for the end of our output must not wait for a child left behind.
             stdin=subprocess.DEVNULL,

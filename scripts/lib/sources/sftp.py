@@ -21,7 +21,6 @@ from scripts.lib.sources.source import (
     Lost,
     SourceError,
     State,
-    Unreachable,
     time_limit,
 )
 
@@ -73,13 +72,13 @@ class SftpFolder:
             self.client.load_host_keys(path)
         except OSError as error:
             message = f"has no list of known hosts: {path} ({error.strerror}); see {KNOWN_HOSTS}"
-            raise self.refusal(message) from error
+            raise self.address.unreachable(message) from error
         self.client.set_missing_host_key_policy(self)
         self.known_hosts = path
 
     def missing_host_key(self, client, hostname: str, key) -> None:
         """Refuse a host that is not known; paramiko asks this of its policy."""
-        raise self.refusal(
+        raise self.address.unreachable(
             f"is a host that is not known (its key is {key.get_name()} {key.fingerprint}): "
             f"compare with the server's, then add it to {self.known_hosts}"
         )
@@ -106,25 +105,22 @@ class SftpFolder:
                 auth_timeout=limit,
             )
         except paramiko.BadHostKeyException as error:
-            raise self.refusal(
+            raise self.address.unreachable(
                 f"has another host key than the known one (its key is {error.key.get_name()} "
                 f"{error.key.fingerprint}): another host in its place, or a new installation? "
                 f"Compare with the server's, then correct {self.known_hosts}"
             ) from error
         except paramiko.AuthenticationException as error:
-            raise self.refusal(f"refuses the login ({error}): {look}") from error
+            raise self.address.unreachable(f"refuses the login ({error}): {look}") from error
         except (FileNotFoundError, PermissionError) as error:
             message = f"cannot be logged in to: the key {key} cannot be read ({error.strerror})"
-            raise self.refusal(message) from error
+            raise self.address.unreachable(message) from error
         except (paramiko.SSHException, ValueError) as error:
             # Without anything to log in with the library does not even try.
             if not (key or password) or "key" in str(error):
-                raise self.refusal(f"cannot be logged in to ({error}): {look}") from error
+                message = f"cannot be logged in to ({error}): {look}"
+                raise self.address.unreachable(message) from error
             raise
-
-    def refusal(self, message: str) -> Unreachable:
-        """Return an error that names the source."""
-        return Unreachable(f"source {self.address.text} {message}")
 
     def check(self) -> None:
         """Raise `Unreachable` unless the folder of the nights is there and may be read."""
@@ -134,26 +130,18 @@ class SftpFolder:
                     raise FileNotFoundError(errno.ENOTDIR, "no folder")
         except FileNotFoundError as error:
             message = f"has no folder {self.address.path}: is its name right, and its disk mounted?"
-            raise self.refusal(message) from error
+            raise self.address.unreachable(message) from error
         except OSError as error:
             if isinstance(error, Lost):
                 raise
             message = f"cannot be read ({error.strerror}): may {self.address.user} read it?"
-            raise self.refusal(message) from error
+            raise self.address.unreachable(message) from error
 
     def list(self, night: str) -> Listing:
         """Return the frames of a night; size and time come with the names."""
         folder = self.path(night)
-        try:
-            with losses(folder):
-                entries = self.sftp.listdir_attr(folder)
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            if isinstance(error, Lost):
-                raise
-            message = f"night {night} of {self.address.text} cannot be read: {error.strerror}"
-            raise SourceError(message) from error
+        with losses(folder):
+            entries = self.sftp.listdir_attr(folder)
         entries = sorted(entries, key=lambda entry: entry.filename)
         frames = (entry for entry in entries if FRAME_NAME.fullmatch(entry.filename))
         return {

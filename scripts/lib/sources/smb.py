@@ -35,9 +35,7 @@ from scripts.lib.sources.source import (
     PASSWORD,
     Listing,
     Lost,
-    SourceError,
     State,
-    Unreachable,
     time_limit,
 )
 
@@ -109,7 +107,8 @@ class SmbFolder:
             if isinstance(error, Lost):
                 raise
             look = f"is {PASSWORD} right?" if password else f"{PASSWORD} is not set"
-            raise self.refusal(f"refuses the login ({reason(error)}): {look}") from error
+            message = f"refuses the login ({reason(error)}): {look}"
+            raise self.address.unreachable(message) from error
         return session
 
     def connect_tree(self, session: Session) -> TreeConnect:
@@ -120,17 +119,13 @@ class SmbFolder:
                 tree.connect()
         except smb.BadNetworkName as error:
             message = f"has no share {self.share}: is its name right, and is it shared?"
-            raise self.refusal(message) from error
+            raise self.address.unreachable(message) from error
         except (smb.SMBException, OSError) as error:
             if isinstance(error, Lost):
                 raise
             message = f"refuses the share ({reason(error)}): may {self.address.user} read it?"
-            raise self.refusal(message) from error
+            raise self.address.unreachable(message) from error
         return tree
-
-    def refusal(self, message: str) -> Unreachable:
-        """Return an error that names the source."""
-        return Unreachable(f"source {self.address.text} {message}")
 
     def check(self) -> None:
         """Raise `Unreachable` unless the folder of the nights is there and may be read."""
@@ -138,13 +133,12 @@ class SmbFolder:
             self.opened(self.root, READ, CreateOptions.FILE_DIRECTORY_FILE).close()
         except FileNotFoundError as error:
             message = f"has no folder {self.root} on the share {self.share}: is its name right?"
-            raise self.refusal(message) from error
+            raise self.address.unreachable(message) from error
         except OSError as error:
             if isinstance(error, Lost):
                 raise
-            raise self.refusal(
-                f"cannot be read ({error.strerror}): may {self.address.user} read the folder?"
-            ) from error
+            message = f"cannot be read ({error.strerror}): may {self.address.user} read the folder?"
+            raise self.address.unreachable(message) from error
 
     def list(self, night: str) -> Listing:
         """Return the frames of a night.
@@ -152,17 +146,9 @@ class SmbFolder:
         Size and time come with the names: a question for each file would take minutes. A file
         that is still open may be listed with the size of a moment ago; `state` is always true.
         """
-        try:
-            folder = self.opened(self.path(night), READ, CreateOptions.FILE_DIRECTORY_FILE)
-            with folder:
-                entries = folder.entries()
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            if isinstance(error, Lost):
-                raise
-            message = f"night {night} of {self.address.text} cannot be read: {error.strerror}"
-            raise SourceError(message) from error
+        path = self.path(night)
+        with self.opened(path, READ, CreateOptions.FILE_DIRECTORY_FILE) as folder:
+            entries = folder.entries()
         return {name: state for name, state in sorted(entries) if FRAME_NAME.fullmatch(name)}
 
     def open(self, night: str, name: str) -> "SmbFile":

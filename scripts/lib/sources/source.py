@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import NamedTuple
 
 FRAME_NAME = re.compile(r"(?!\.).*\.(fits|fts)", re.IGNORECASE | re.DOTALL)
@@ -118,11 +119,10 @@ def answer(questions: queue.SimpleQueue, connect: Callable) -> None:
 
 def close_quietly(connection) -> None:
     """Close what may be lost already."""
-    try:
+    # Nobody is there to be told, and nothing depends on it.
+    with suppress(Exception):
         if connection:
             connection.close()
-    except Exception:  # noqa: S110 - nobody is there to be told, and nothing depends on it
-        pass
 
 
 class Source:
@@ -135,7 +135,7 @@ class Source:
     connect : callable
         Returns a connection: an object with ``check()``, ``list(night)``, ``open(night, name)``,
         ``state(night, name)`` and ``close()``. It raises `Unreachable` for what no further
-        attempt can mend, `Lost` for what one can.
+        attempt can mend, `Lost` for what one can, another `OSError` for a night or frame alone.
     hint : str
         What to look at if the source cannot be reached.
     """
@@ -159,7 +159,7 @@ class Source:
         SourceError
             If the source cannot be reached, or the night's folder not be read.
         """
-        return self.ask(lambda connection: connection.list(night))
+        return self.ask(lambda connection: listing(connection, night, self.name))
 
     def open(self, night: str, name: str) -> "Stream":
         """Return a frame opened for reading, unbuffered; nobody else is kept from it.
@@ -217,6 +217,19 @@ class Source:
         """Answer at once for a while, to all threads, what was found out once."""
         self.failure = str(error), time.monotonic() + FORGIVE_AFTER
         return error
+
+
+def listing(connection, night: str, name: str) -> Listing:
+    """Return the frames of a night of the source of that name; none if the night has no folder."""
+    try:
+        return connection.list(night)
+    except FileNotFoundError:
+        return {}
+    except (SourceError, Lost):
+        raise
+    except OSError as error:
+        message = f"night {night} of {name} cannot be read: {error.strerror or error}"
+        raise SourceError(message) from error
 
 
 class Stream:
