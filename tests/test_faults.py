@@ -16,7 +16,6 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,25 +188,6 @@ def served(site: Site, kind: type):
 
 def remount(folder: Path, option: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{option}", folder], check=True)
-
-
-@contextmanager
-def grows(path: Path):
-    """Let a frame grow all the time."""
-    done = threading.Event()
-
-    def write() -> None:
-        with open(path, "ab", buffering=0) as frame:
-            while not done.wait(0.005):
-                frame.write(b"x")
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        yield
-    finally:
-        done.set()
-        writer.join()
 
 
 def make_disk(image: Path) -> None:
@@ -476,11 +456,14 @@ def test_frames_truncated_and_growing_while_they_are_copied(site):
     truth = site.simulate()
     cut, growing = (site.night.source / NIGHT / row["file"] for row in truth[:2])
     whole = {path: path.read_bytes() for path in (cut, growing)}
-    with grows(growing):
-        with stopped(site, f"ingest after builtins.open .{cut.name}.") as (process, jobs):
-            assert next(jobs)
-            os.truncate(cut, len(whole[cut]) - 2880)
-        told = assert_told(site, process, "2 held back", status=0)
+    points = (
+        f"ingest after builtins.open .{cut.name}.",
+        f"ingest grows builtins.open {growing}&'rb'",
+    )
+    with stopped(site, *points) as (process, jobs):
+        assert next(jobs)
+        os.truncate(cut, len(whole[cut]) - 2880)
+    told = assert_told(site, process, "2 held back", status=0)
     assert f"1 x truncated {cut.name}" in told and STILL_WRITTEN in told and growing.name in told
     for path, content in whole.items():
         path.write_bytes(content)
