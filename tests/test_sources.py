@@ -21,6 +21,10 @@ SERVERS = [
     pytest.param(Sshd, marks=needs("sshd"), id="sftp"),
 ]
 SMB, SFTP = SERVERS
+# paramiko asks for a file's parts in a thread of its own, which dies with the connection.
+loses_connection = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+)
 CONTENT = bytes(range(256)) * 45 * 250  # 2.9 MB, whole FITS blocks
 
 
@@ -283,6 +287,7 @@ def slowly(server):
         yield line
 
 
+@loses_connection
 @every()
 def test_a_server_that_goes_in_mid_file_and_comes_back_costs_one_attempt(server, slowly, tmp_path):
     source = open_source(server.address(port=slowly.port))
@@ -300,8 +305,7 @@ def test_a_server_that_goes_in_mid_file_and_comes_back_costs_one_attempt(server,
     assert (tmp_path / "raw" / "c d'é.fits").read_bytes() == CONTENT
 
 
-# paramiko asks for the file's parts in a thread of its own, which dies with the connection.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@loses_connection
 @every()
 def test_a_server_that_freezes_in_mid_file_ends_the_copy(server, slowly, tmp_path, monkeypatch):
     monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "3")
