@@ -287,6 +287,18 @@ def slowly(server):
         yield line
 
 
+def in_mid_file(raw, injure) -> None:
+    """Injure a server that is on a slow line, once nothing but its largest file is being copied."""
+
+    def wait():
+        while len(list(raw.glob("[ab].f*ts"))) < 2 or not list(raw.glob(".c d*")):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        injure()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 @loses_connection
 @every()
 def test_a_server_that_goes_in_mid_file_and_comes_back_costs_one_attempt(server, slowly, tmp_path):
@@ -294,12 +306,11 @@ def test_a_server_that_goes_in_mid_file_and_comes_back_costs_one_attempt(server,
     source.check()
 
     def restart():
-        time.sleep(0.4)
         server.kill()
         slowly.rate = 1e9
         server.start()
 
-    threading.Thread(target=restart).start()
+    in_mid_file(tmp_path / "raw", restart)
     rows = copy_night(source, NIGHT, tmp_path / "raw", [], 4, 0.5)
     assert {row["status"] for row in rows} == {"copied"}
     assert (tmp_path / "raw" / "c d'é.fits").read_bytes() == CONTENT
@@ -312,7 +323,7 @@ def test_a_server_that_freezes_in_mid_file_ends_the_copy(server, slowly, tmp_pat
     address = server.address(port=slowly.port)
     source = open_source(address)
     source.check()
-    threading.Timer(0.4, server.freeze).start()
+    in_mid_file(tmp_path / "raw", server.freeze)
     start = time.monotonic()
     with pytest.raises(SourceError, match="no answer within 3 s.*is the control PC on"):
         copy_night(source, NIGHT, tmp_path / "raw", [], 4, 0.1)
