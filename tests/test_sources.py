@@ -209,7 +209,7 @@ def test_a_source_out_of_reach_is_asked_once_and_not_for_each_night(server, monk
     for night in range(20260301, 20260316):
         with pytest.raises(SourceError, match="no answer within 0.5 s"):
             source.list(str(night))
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5, "15 times 0.5 s would be 7.5"
     server.thaw()
 
 
