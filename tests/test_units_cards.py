@@ -68,6 +68,15 @@ def test_numbers_that_the_standard_does_not_know_are_refused(text):
         Header([image]).value("KEY")
 
 
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63)])
+def test_integers_of_64_bits_are_read_and_longer_ones_refused(value):
+    longer = value + (1 if value > 0 else -1)
+    cards = [f"KEY     = {number}".ljust(CARD).encode() for number in (value, longer)]
+    assert Header(cards[:1]).value("KEY") == value
+    with pytest.raises(ValueError, match=f"KEY: {longer} is more than an integer of 64 bits"):
+        Header(cards[1:]).value("KEY")
+
+
 @pytest.mark.parametrize("value", [1e-300, 1.7976931348623157e308, 5e-324, 0.1 + 0.2, math.pi])
 def test_floats_are_written_in_full_precision(value):
     assert fits.Card.fromstring(card("KEY", literal(value))).value == value

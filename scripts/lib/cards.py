@@ -13,6 +13,8 @@ BLOCK = 2880
 CARD = 80
 LONGEST_STRING = 68
 COMMENTARY = ("COMMENT", "HISTORY", "")
+# FITS sets integers no limit; no table, and hardly a reader, holds more than 64 bits.
+INTEGERS = range(-(2**63), 2**63)
 
 _STRING = re.compile(rb"'((?:[^']|'')*)'")
 # Behind the digits of a whole number: a fraction, an exponent, or both.
@@ -118,11 +120,18 @@ def parse_value(image: bytes):
         return _WORDS[text]
     number = _NUMBER.fullmatch(text)
     if number and not number[1]:
-        return int(text)
+        return integer(int(text), keyword_of(image))
     if number and math.isfinite(value := float(text.upper().replace(b"D", b"E"))):
         return value
     readable = text.decode("ascii", "replace")
     raise HeaderError(f"{keyword_of(image)}: {readable!r} is no value of FITS")
+
+
+def integer(value: int, keyword: str) -> int:
+    """Return ``value``; raise `HeaderError` unless it fits into 64 bits."""
+    if value not in INTEGERS:
+        raise HeaderError(f"{keyword}: {value} is more than an integer of 64 bits holds")
+    return value
 
 
 def parse_comment(image: bytes) -> str:

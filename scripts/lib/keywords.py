@@ -11,6 +11,7 @@ from scripts.lib.cards import (
     COMMENTARY,
     HeaderError,
     card,
+    integer,
     keyword_of,
     literal,
     parse_value,
@@ -80,7 +81,7 @@ class Keywords:
             If keyword and value do not fit on a card.
         """
         rule = self.rule(keyword)
-        value, text = _formatted(value, rule.format)
+        value, text = _formatted(keyword, value, rule.format)
         return Entry(keyword, value, card(keyword, text, rule.comment))
 
 
@@ -177,10 +178,10 @@ def _unlisted(exposure: Exposure, table: Keywords):
             yield Entry(keyword, value, image)
 
 
-def _formatted(value, form: str) -> tuple[object, str]:
+def _formatted(keyword: str, value, form: str) -> tuple[object, str]:
     """Return a value as it is written, and the text of its card."""
     if form == "d":
-        value = int(value)
+        value = integer(int(value), keyword)
         return value, str(value)
     if form == "s":
         value = str(value).strip()
