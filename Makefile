@@ -9,7 +9,8 @@ DEMO_NIGHT := 20260305
 SYSTEM_PYTHON ?= python3
 # Command and the Debian package that has it.
 TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smbd:samba \
-  sshd:openssh-server sshfs:sshfs rsync:rsync
+  sshd:openssh-server sshfs:sshfs rsync:rsync chromium:chromium systemd-analyze:systemd \
+  mkfs.ext4:e2fsprogs
 
 .PHONY: help setup demo demo-clean test test-full picture lint install uninstall status docs bench \
   packages
@@ -58,7 +59,7 @@ demo-clean: ## remove what the demo made
 	@rm -rf $(DEMO)
 
 packages:
-	@missing=$$(PATH=$$PATH:/usr/sbin; for p in $(TEST_PACKAGES); do command -v $${p%:*} >/dev/null || echo $${p#*:}; done); \
+	@missing=$$(PATH=$$PATH:/usr/sbin:/sbin; for p in $(TEST_PACKAGES); do command -v $${p%:*} >/dev/null || echo $${p#*:}; done); \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive \

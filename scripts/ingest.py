@@ -7,6 +7,7 @@ the time of its frame, so what an earlier run copied is known and not copied aga
 
 import os
 import re
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,10 @@ ATTEMPTS = 3
 STILL_WRITTEN = "still being written at the source"
 WRONG_SUM = "the data do not have the DATASUM that the header states"
 DATASUM = re.compile(rb"DATASUM = ' *(\d+) *'")
+
+
+class NoSpace(RuntimeError):
+    """The night does not fit on the disk; the message says how much is missing."""
 
 
 class Unsettled(OSError):
@@ -55,15 +60,19 @@ def copy_night(
     ------
     SourceError
         If the source cannot be read.
+    NoSpace
+        If what is missing does not fit on the disk.
     """
     listing = source.list(night)
     raw.mkdir(parents=True, exist_ok=True)
     remove_parts(raw)
     rows = {row["file"]: row for row in known}
+    there = {name for name in listing if is_copied(raw / name, listing[name])}
+    check_space(raw, [state for name, state in listing.items() if name not in there])
 
     def ingest(name: str) -> dict:
         copy = raw / name
-        if copy.is_file() and state_of(copy) == listing[name]:
+        if name in there:
             row = rows.get(name)
             if row and ingested.state_of(row) == listing[name]:
                 return row
@@ -75,6 +84,24 @@ def copy_night(
     failed = sum(rows[name]["status"] == "failed" for name in listing)
     logger.info("%d frames at the source, %d of them could not be copied", len(listing), failed)
     return sorted(rows.values(), key=lambda row: row["file"])
+
+
+def is_copied(copy: Path, state: State) -> bool:
+    """Tell whether a frame in this state was copied before."""
+    return copy.is_file() and state_of(copy) == state
+
+
+def check_space(raw: Path, missing: list[State]) -> None:
+    """Raise `NoSpace` unless the missing frames fit on the disk, and products as large as they.
+
+    A disk that a copy has filled leaves no room for logs either, nor for other nights.
+    """
+    wanted, free = 2 * sum(state.bytes for state in missing), shutil.disk_usage(raw).free
+    if wanted > free:
+        raise NoSpace(
+            f"{raw} has {free / 1e9:.3g} GB of free space; {len(missing)} frames to copy and their "
+            f"products need {wanted / 1e9:.3g} GB. Make room; the next run continues"
+        )
 
 
 def state_of(path: Path) -> State:

@@ -269,6 +269,19 @@ def test_workdir_full(site):
         assert code == 1 and "no run has succeeded yet" in text
 
 
+def test_a_night_that_does_not_fit_fills_no_disk(site):
+    truth = site.night.simulate(frames=90)
+    size = sum(path.stat().st_size for path in (site.night.source / NIGHT).iterdir())
+    with mounted(site.night.workdir, f"size={size + 2**20}") as folder:
+        told = site.run(status=1)
+        needed = f"{len(truth)} frames to copy and their products need {2 * size / 1e9:.3g} GB"
+        assert "NoSpace" in told and needed in told, told
+        assert not list(site.night.folder.glob("raw/*.f*ts"))
+        subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
+        assert site.run() == ""
+        site.night.assert_delivered_once(truth)
+
+
 def test_workdir_missing(site):
     site.night.workdir.rmdir()
     assert_not_run(site, f"workdir: the directory {site.night.workdir} does not exist")
