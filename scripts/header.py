@@ -5,7 +5,6 @@ Each sequence gets one FITS file of headers without data: the cube's primary hea
 with the pixels, by the rules `cube` and `frames`.
 """
 
-from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from scripts.lib import names, values
 from scripts.lib.cards import Header
 from scripts.lib.durable import whole_file, whole_folder
 from scripts.lib.frame import BadFrame, open_header
-from scripts.lib.gate.checks import Check, errors, judged, read_checks, reason_of
+from scripts.lib.gate.checks import Check, Finding, errors, judged, read_checks, reason_of
 from scripts.lib.gate.subject import Expected, Subject
 from scripts.lib.hdu import empty_structure, image_structure, sealed
 from scripts.lib.keywords import Entry, Keywords, compose
@@ -50,6 +49,14 @@ class Night(NamedTuple):
     checks: list[Check]
     cubes: bool
     unsolved: str = "deliver"
+
+
+class Composed(NamedTuple):
+    """A frame whose header is finished: its row of ``frames.csv``, and what it was made of."""
+
+    row: dict
+    exposure: Exposure
+    header: list[Entry]
 
 
 def read_exposures(
@@ -127,11 +134,40 @@ def check_held(held: list[dict], rows: list[dict], max_held: float) -> None:
         )
 
 
-def refused(frames: list[dict], headers: list[list[Entry]], night: Night) -> list[dict]:
+def refused(composed: list[Composed], night: Night) -> list[dict]:
     """Return the rows of frames that the gate would refuse, with the reason.
 
     Better now than when a cube is made of them: here a frame costs nothing but itself.
     """
+    found = []
+    for frame in composed:
+        row = frame.row
+        structure = image_structure((int(row["naxis1"]), int(row["naxis2"])), extended=False)
+        if wrong := wrong_with(row["eso_name"], structure, frame.header, night):
+            found.append(row | {"status": "held", "reason": reason_of(wrong)})
+    return found
+
+
+def refused_as_first(composed: list[Composed], sequence: str, night: Night) -> list[dict]:
+    """Return the rows of frames that no cube can begin with, with the reason.
+
+    A cube's own header is that of its first frame but for the sky, so it may be refused for what
+    the frame's is not. Each of these frames would be the next one's predecessor.
+    """
+    found = []
+    for place, frame in enumerate(composed):
+        primary = primary_of(composed[place:], sequence, night.observatory.keywords)
+        wrong = wrong_with(frame.row["product"], empty_structure(), primary, night)
+        if not wrong:
+            break
+        found.append(frame.row | {"status": "held", "reason": reason_of(wrong)})
+    return found
+
+
+def wrong_with(
+    name: str, structure: list[bytes], header: list[Entry], night: Night
+) -> list[Finding]:
+    """Return the errors that the gate finds in a header, as that of a product of a name."""
     observatory = night.observatory
     expected = Expected(
         {observatory.telescope.name: observatory.telescope},
@@ -140,53 +176,48 @@ def refused(frames: list[dict], headers: list[list[Entry]], night: Night) -> lis
         observatory.camera,
         bounds=observatory.bounds,
     )
-    found = []
-    for row, header in zip(frames, headers, strict=True):
-        structure = image_structure((int(row["naxis1"]), int(row["naxis2"])), extended=False)
-        cards = Header(structure + [entry.image for entry in header])
-        subject = Subject(row["eso_name"], cards, expected)
-        if wrong := errors(judged(subject, night.checks)):
-            found.append(row | {"status": "held", "reason": reason_of(wrong)})
-    return found
+    cards = Header(structure + [entry.image for entry in header])
+    return errors(judged(Subject(name, cards, expected), night.checks))
 
 
 def without(frames: list[dict], others: list[dict]) -> list[dict]:
     """Return the rows of frames that are not among others."""
-    names = {row["file"] for row in others}
-    return [row for row in frames if row["file"] not in names]
+    files = {row["file"] for row in others}
+    return [row for row in frames if row["file"] not in files]
 
 
-def sequence_headers(
-    sequence: str,
-    frames: list[dict],
-    exposures: list[Exposure],
-    headers: list[list[Entry]],
-    table: Keywords,
-    cube: bool,
-) -> bytes:
+def remaining(composed: list[Composed], others: list[dict]) -> list[Composed]:
+    """Return the frames whose rows are not among others."""
+    files = {row["file"] for row in others}
+    return [frame for frame in composed if frame.row["file"] not in files]
+
+
+def primary_of(composed: list[Composed], sequence: str, table: Keywords) -> list[Entry]:
+    """Return the finished primary header of a cube of frames, in time order."""
+    first, last = composed[0].exposure, composed[-1].exposure
+    return compose(first._replace(wcs=pixel_wcs(3)), table, cube_values(last, sequence))
+
+
+def sequence_headers(sequence: str, composed: list[Composed], table: Keywords, cube: bool) -> bytes:
     """Return the headers of a sequence as a FITS file without data.
 
     Parameters
     ----------
-    frames : list of dict
-        Rows of ``frames.csv``, in time order, one for each exposure.
-    headers : list of list of Entry
-        The finished header of each.
+    composed : list of Composed
+        Its frames, in time order.
     cube : bool
         Whether to begin with a cube's header and its METADATA.
     """
     if cube:
-        first = exposures[0]._replace(wcs=pixel_wcs(3))
-        primary = compose(first, table, cube_values(exposures[-1], sequence))
-        records = [{entry.keyword: entry.value for entry in header} for header in headers]
+        records = [{entry.keyword: entry.value for entry in frame.header} for frame in composed]
         hdus = [
-            headers_only(primary),
-            metadata_hdu([row["eso_name"] for row in frames], records, table),
+            headers_only(primary_of(composed, sequence, table)),
+            metadata_hdu([frame.row["eso_name"] for frame in composed], records, table),
         ]
     else:
         hdus = [headers_only([])]
-    for row, header in zip(frames, headers, strict=True):
-        hdus.append(headers_only(header, names.stem(row["eso_name"])))
+    for frame in composed:
+        hdus.append(headers_only(frame.header, names.stem(frame.row["eso_name"])))
     return b"".join(hdus)
 
 
@@ -219,24 +250,22 @@ def write_headers(
             exposures = read_exposures(
                 raw, frames, night.observatory, night.longitude, solved.get(sequence)
             )
-            headers = [compose(exposure, night.observatory.keywords) for exposure in exposures]
+            composed = [
+                Composed(row, exposure, compose(exposure, night.observatory.keywords))
+                for row, exposure in zip(frames, exposures, strict=True)
+            ]
         except BadFrame as error:
             # Delivered before, and gone or judged otherwise since: of no concern to the rest.
             logger.warning("%s: no headers: %s", sequence, error)
             continue
-        wrong = refused(frames, headers, night)
+        wrong = refused(composed, night)
+        composed = remaining(composed, wrong)
+        if night.cubes:
+            unfit = refused_as_first(composed, sequence, night)
+            wrong, composed = wrong + unfit, remaining(composed, unfit)
         held += wrong
-        if finished := without(frames, wrong):
-            files = {row["file"] for row in finished}
-            kept = [row["file"] in files for row in frames]
-            content = sequence_headers(
-                sequence,
-                finished,
-                list(compress(exposures, kept)),
-                list(compress(headers, kept)),
-                night.observatory.keywords,
-                night.cubes,
-            )
+        if composed:
+            content = sequence_headers(sequence, composed, night.observatory.keywords, night.cubes)
             with whole_file(folder / f"{sequence}.fits") as stream:
                 stream.write(content)
     return held

@@ -204,3 +204,18 @@ def test_a_frame_that_is_still_growing_is_held_back_until_it_rests(callisto):
     path.write_bytes(content)
     callisto.run()
     callisto.assert_delivered_once(truth)
+
+
+def test_a_frame_that_no_cube_can_begin_with_is_held_back_alone(tmp_path):
+    checkout = copy_of_repository(tmp_path / "checkout")
+    night = Night(tmp_path, "Callisto", checkout)
+    truth = night.simulate(frames=12)
+    first = next(row for row in truth if row["object"] == "Sp0805+0417")
+    start = first["date_obs"][:19]
+    with open(checkout / "config/checks.csv", "a") as stream:
+        stream.write(f"X1,error,cube,DATE-OBS,like,(?!{start}).*,ours,another start\n")
+    night.run()
+    [receipt] = [row for row in night.receipts() if row["status"] == "held"]
+    assert receipt["file"] == first["file"]
+    assert receipt["reason"].startswith("refused by check X1: X1 DATE-OBS")
+    night.assert_delivered_once([row for row in truth if row != first])

@@ -76,6 +76,12 @@ def test_columns_hold_the_values_of_the_headers(column):
     assert list(data["SOMEKEY"]) == column
 
 
+@pytest.mark.parametrize("column", [[2**53 + 1, 0.5], [1, True], [1, "x"]], ids=str)
+def test_what_no_column_of_numbers_holds_is_text(column):
+    data = table_of([{"SOMEKEY": value} for value in column]).data
+    assert list(data["SOMEKEY"]) == [str(value) for value in column]
+
+
 def test_a_number_that_one_plane_lacks_is_not_a_number():
     data = table_of([{"DOMEAZ": 1.5}, {}]).data
     assert data["DOMEAZ"][0] == 1.5 and np.isnan(data["DOMEAZ"][1])

@@ -128,7 +128,10 @@ def _values(column: np.ndarray, form: str) -> list:
 
 
 def _stored(values: list) -> tuple[np.ndarray, str]:
-    """Return a column as FITS stores it, and its TFORM: logical, 64-bit integer, double or text."""
+    """Return a column as FITS stores it, and its TFORM: logical, 64-bit integer, double or text.
+
+    Text holds what no number does: values of several types, long integers beside decimal ones.
+    """
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
     complete = len(present) == len(values)
@@ -137,7 +140,7 @@ def _stored(values: list) -> tuple[np.ndarray, str]:
         return np.array([{True: b"T", False: b"F", None: b""}[v] for v in values], "S1"), "L"
     if kinds == {int} and complete:
         return np.array(values, ">i8"), "K"
-    if kinds and kinds <= {int, float}:
+    if kinds and kinds <= {int, float} and all(float(value) == value for value in present):
         return np.array([np.nan if value is None else value for value in values], ">f8"), "D"
     text = ["" if value is None else str(value) for value in values]
     width = max(1, *map(len, text))

@@ -61,9 +61,14 @@ def _columns(frames: list[dict], table: Keywords) -> dict[str, list]:
     for keyword in _keywords(frames):
         values = [frame.get(keyword) for frame in frames]
         fixed = keyword.startswith("HIERARCH") or keyword in NOT_TABULATED or keyword == "WCSAXES"
-        if keyword not in columns and not fixed and any(value != values[0] for value in values):
+        if keyword not in columns and not fixed and len({*map(_identity, values)}) > 1:
             columns[keyword] = values
     return columns
+
+
+def _identity(value) -> tuple[bool, object]:
+    """Return what tells values apart; Python takes True for 1."""
+    return isinstance(value, bool), value
 
 
 def _keywords(frames: list[dict]) -> list[str]:

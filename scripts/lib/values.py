@@ -145,9 +145,10 @@ def dec(e: Exposure) -> float:
 
 def radesys(e: Exposure) -> str:
     """ICRS with a sky WCS; otherwise the frame of the pointing, as Astra has it."""
-    if "CD1_1" in e.wcs:
-        return "ICRS"
-    return str(e.raw.value("RADESYS") or e.raw.value("RADECSYS") or "ICRS").strip()
+    pointing = str(e.raw.value("RADESYS") or e.raw.value("RADECSYS") or "ICRS").strip()
+    if pointing not in ("ICRS", "FK5"):
+        raise BadFrame(f"unknown RADESYS: {pointing!r} is neither ICRS nor FK5")
+    return "ICRS" if "CD1_1" in e.wcs else pointing
 
 
 def equinox(e: Exposure) -> float | None:
