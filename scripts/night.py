@@ -1,8 +1,10 @@
 """Report a night: page, summary, its line in the transfer log; then free the raw copies' space."""
 
 import shutil
+from itertools import chain
 from pathlib import Path
 
+from scripts.lib.charts import Charts, draw
 from scripts.lib.durable import write_text
 from scripts.lib.log import logger, start_log
 from scripts.lib.receipts import read_receipts
@@ -40,13 +42,13 @@ def solving_lines(facts: dict) -> list[str]:
     return [f"solved       {facts['to_solve'] - len(facts['unsolved'])} of {facts['to_solve']}"]
 
 
-def page(facts: dict, template: Path) -> str:
+def page(facts: dict, charts: Charts | None, template: Path) -> str:
     """Return a night's page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(template.parent)
     environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined)
-    return environment.get_template(template.name).render(facts)
+    return environment.get_template(template.name).render(facts | {"charts": charts})
 
 
 def free_raw(folder: Path, marker: Path) -> None:
@@ -62,13 +64,8 @@ if __name__ == "__main__":
     night = snakemake.wildcards.night
     rows = read_table(Path(snakemake.input.frames))
     receipts = read_receipts(output.parent / "archived")
-    facts = summarise(
-        snakemake.config["telescope"],
-        night,
-        rows,
-        receipts,
-        read_solutions(output.parent / "solved", rows),
-    )
+    solved = read_solutions(output.parent / "solved", rows)
+    facts = summarise(snakemake.config["telescope"], night, rows, receipts, solved)
     if facts["missing"]:
         raise RuntimeError(
             f"{len(facts['missing'])} good frames have no receipt: {facts['missing']}"
@@ -82,4 +79,5 @@ if __name__ == "__main__":
     raw = output.parent / "raw"
     if raw.exists() and not snakemake.config["keep_raw"]:
         free_raw(raw, raw / "complete")
-    write_text(output, page(facts, Path(snakemake.input.template)))
+    charts = draw(rows, chain.from_iterable(solved.values()))
+    write_text(output, page(facts, charts, Path(snakemake.input.template)))

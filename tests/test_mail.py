@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from html import escape
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,11 @@ from scripts.lib import mail, report
 from scripts.lib.mail import alert, mailed_since, send_spooled
 from scripts.lib.solving.table import Solved, solved_bytes
 from scripts.lib.tables import write_table
+from tests.browser import needs_browser, shown
 from tests.night import NIGHT, REPOSITORY, Night
 from tests.smtp import PASSWORD, USER, Authority, MailServer, Silent, free_port
 
 TEMPLATES = REPOSITORY / "templates"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ROBOT = '"SPECULOOS Röbot, Paranal" <robot@obs.example>'
 
 
@@ -582,35 +581,15 @@ def test_a_clean_run_sends_what_waits_and_a_lost_mail_is_not_remembered(
 
 # How it looks
 
-FRAME = """<!doctype html><body style="margin:0">
-<iframe style="border:0;width:{width}px;height:{height}px"
- srcdoc="{page}" onload="const r=this.contentDocument.documentElement;
- document.title='width '+r.scrollWidth+' height '+r.scrollHeight"></iframe>"""
 
-
-def browse(folder: Path, html: str, width: int, *options: str, height: int = 800) -> str:
-    """Show a page in a frame of the given width and return what Chromium prints."""
-    page = folder / f"frame{width}.html"
-    page.write_text(FRAME.format(width=width, height=height, page=escape(html)))
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    command += [f"--user-data-dir={folder}/chromium", *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=40).stdout
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="not installed: chromium")
+@needs_browser
 @pytest.mark.parametrize("width", [390, 1280])
 def test_html_fits_its_window(workdir, tmp_path, width):
     folder = made_night(workdir / ("long" * 20))
     jobs = failed_jobs(folder)
     config = configuration(folder.parent, 1)
     _, html = report.render(report.run_facts(config, run_of(workdir, jobs)), TEMPLATES)
-    dom = browse(tmp_path, html, width, "--dump-dom", "--virtual-time-budget=2000")
-    shown, height = map(int, re.search(r"<title>width (\d+) height (\d+)", dom).groups())
-    assert shown == width
-    picture = tmp_path / f"mail{width}.png"
-    size = f"--window-size={max(width, 500)},{height}"
-    browse(tmp_path, html, width, f"--screenshot={picture}", size, height=height)
-    assert picture.stat().st_size > 10_000
+    assert shown(html, width, tmp_path) == width
 
 
 # The workflow

@@ -116,7 +116,10 @@ def test_headers_say_how_they_were_solved(solved_night):
 def test_page_and_summary_count_the_solved(solved_night):
     count = len(science(solved_night))
     assert f"solved       {count} of {count}" in (solved_night.folder / "summary.txt").read_text()
-    assert f"{count} of {count} science frames solved" in solved_night.page().read_text()
+    page = solved_night.page().read_text()
+    assert f"{count} of {count} science frames solved" in page
+    # One dot in each of four charts.
+    assert page.count("h0") == 4 * count
 
 
 def test_products_keep_the_raw_pixels(solved_night):

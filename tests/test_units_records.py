@@ -1,6 +1,7 @@
 """Tables, METADATA, corrections, delivery, times: units whose mistakes nobody would see."""
 
 import io
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,8 +83,9 @@ def test_what_no_column_of_numbers_holds_is_text(column):
     assert list(data["SOMEKEY"]) == [str(value) for value in column]
 
 
-def test_a_number_that_one_plane_lacks_is_not_a_number():
-    data = table_of([{"DOMEAZ": 1.5}, {}]).data
+@pytest.mark.parametrize("other", [{}, {"DOMEAZ": math.nan}], ids=["absent", "NaN"])
+def test_a_number_that_one_plane_lacks_is_not_a_number(other):
+    data = table_of([{"DOMEAZ": 1.5}, other]).data
     assert data["DOMEAZ"][0] == 1.5 and np.isnan(data["DOMEAZ"][1])
 
 

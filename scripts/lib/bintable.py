@@ -140,7 +140,8 @@ def _stored(values: list) -> tuple[np.ndarray, str]:
         return np.array([{True: b"T", False: b"F", None: b""}[v] for v in values], "S1"), "L"
     if kinds == {int} and complete:
         return np.array(values, ">i8"), "K"
-    if kinds and kinds <= {int, float} and all(float(value) == value for value in present):
+    exact = all(float(value) == value for value in present if isinstance(value, int))
+    if kinds and kinds <= {int, float} and exact:
         return np.array([np.nan if value is None else value for value in values], ">f8"), "D"
     text = ["" if value is None else str(value) for value in values]
     width = max(1, *map(len, text))
