@@ -6,21 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.cards import HeaderError
-from scripts.lib.delivery import deliver
+from scripts.lib.delivery import DamagedCopy, NameTaken, deliver
 from scripts.lib.gate.checks import Check, Finding, errors, judged, read_checks, reason_of
 from scripts.lib.gate.expectations import expected_of
 from scripts.lib.gate.subject import Expected, Subject, read_subject
 from scripts.lib.headered import read_headers
-from scripts.lib.ledger import (
-    Clash,
-    Line,
-    check_free,
-    dp_id,
-    enter,
-    ledger_path,
-    read_ledger,
-    sync,
-)
+from scripts.lib.ledger import Clash, Line, check_free, dp_id, enter, ledger_path, read_ledger
 from scripts.lib.log import logger, start_log
 from scripts.lib.night_frames import HELD, good_frames
 from scripts.lib.receipts import PASSED, promise_of, write_receipt
@@ -35,6 +26,10 @@ class NotWhole(RuntimeError):
 
 class Refused(RuntimeError):
     """A product that ESO or the survey's reader would refuse; the message says why."""
+
+
+class Undelivered(RuntimeError):
+    """Frames of a sequence that could not be delivered; the message counts them and says why."""
 
 
 class Gate(NamedTuple):
@@ -86,14 +81,15 @@ def archive_product(product: Path, frames: list[dict], archive: Path, gate: Gate
     subject = check_whole(product, frames, gate.expected)
     findings = judged(subject, gate.checks)
     if wrong := errors(findings):
-        raise Refused(f"{product.name}: {reason_of(wrong)}")
+        raise Refused(reason_of(wrong))
     line = line_of(subject)
     earlier = None if gate.again else check_free(gate.delivered, line)
     if earlier and not (archive / product.name).exists():
         if not gate.interrupted:
             raise Clash(
-                f"T24 {product.name} was delivered on {earlier.delivered} as {earlier.dp_id}, and "
-                "collected. If ESO is to get it again: --config redeliver=true"
+                f"refused by check T24: {product.name} was delivered on {earlier.delivered} as "
+                f"{earlier.dp_id}, and collected. If ESO is to get it again: "
+                "--config redeliver=true"
             )
         logger.info("%s: was delivered on %s, and collected", product.name, earlier.delivered)
         line = earlier
@@ -168,15 +164,29 @@ def check_whole(product: Path, frames: list[dict], expected: Expected) -> Subjec
 def archive_frames(folder: Path, frames: list[dict], archive: Path, gate: Gate) -> list[dict]:
     """Deliver the frames of a sequence and return the rows of its receipt.
 
-    One that is refused is held back alone.
+    One that is refused is held back alone. One that stumbles over its file, or over another in
+    the archive directory, does so alone too: the others are delivered first.
+
+    Raises
+    ------
+    Undelivered
+        If frames could not be delivered that are not refused.
     """
-    record = []
+    record, failed = [], []
     for row in frames:
         try:
             record += archive_product(folder / row["product"], [row], archive, gate)
         except (Refused, Clash) as error:
             logger.error("%s: held back: %s", row["file"], error)
-            record.append(row | {"status": "held", "reason": f"refused: {error}"})
+            record.append(row | {"status": "held", "reason": str(error)})
+        except (NotWhole, NameTaken, DamagedCopy, FileNotFoundError) as error:
+            logger.error("%s: not delivered: %s", row["file"], error)
+            failed.append(str(error))
+    if failed:
+        raise Undelivered(
+            f"{len(failed)} of {len(frames)} frames could not be delivered, the others were: "
+            f"{failed[0]}"
+        )
     return record
 
 
@@ -209,6 +219,5 @@ if __name__ == "__main__":
         record = archive_product(made, rows, archive, gate) if rows else []
     else:
         record = archive_frames(made, rows, archive, gate)
-    sync(ledger)
     write_receipt(receipt, record + [held[row["file"]] for row in every if row["file"] in held])
     promise.unlink()

@@ -17,7 +17,7 @@ from scripts.lib.gate.subject import Expected, Subject
 from scripts.lib.hdu import empty_structure, image_structure, sealed
 from scripts.lib.keywords import Entry, Keywords, compose
 from scripts.lib.log import logger, start_log
-from scripts.lib.metadata import cube_values, metadata_hdu
+from scripts.lib.metadata import cube_values, metadata_hdu, partial_keywords
 from scripts.lib.night_frames import COLUMNS, HELD, sequences
 from scripts.lib.observatory import Observatory, expose, open_observatory
 from scripts.lib.pixel_wcs import pixel_wcs
@@ -57,6 +57,11 @@ class Composed(NamedTuple):
     row: dict
     exposure: Exposure
     header: list[Entry]
+
+    @property
+    def values(self) -> dict[str, object]:
+        """Keyword and value of each card."""
+        return {entry.keyword: entry.value for entry in self.header}
 
 
 def read_exposures(
@@ -193,9 +198,15 @@ def remaining(composed: list[Composed], others: list[dict]) -> list[Composed]:
 
 
 def primary_of(composed: list[Composed], sequence: str, table: Keywords) -> list[Entry]:
-    """Return the finished primary header of a cube of frames, in time order."""
-    first, last = composed[0].exposure, composed[-1].exposure
-    return compose(first._replace(wcs=pixel_wcs(3)), table, cube_values(last, sequence))
+    """Return the finished primary header of a cube of frames, in time order.
+
+    It is that of the first frame, in pixel coordinates, but for what not all frames have.
+    """
+    first, last = composed[0], composed[-1]
+    special = cube_values(first.values, last.exposure, sequence)
+    header = compose(first.exposure._replace(wcs=pixel_wcs(3)), table, special)
+    partial = partial_keywords([frame.values for frame in composed], table)
+    return [entry for entry in header if entry.keyword not in partial]
 
 
 def sequence_headers(sequence: str, composed: list[Composed], table: Keywords, cube: bool) -> bytes:
@@ -209,10 +220,10 @@ def sequence_headers(sequence: str, composed: list[Composed], table: Keywords, c
         Whether to begin with a cube's header and its METADATA.
     """
     if cube:
-        records = [{entry.keyword: entry.value for entry in frame.header} for frame in composed]
+        eso_names = [frame.row["eso_name"] for frame in composed]
         hdus = [
             headers_only(primary_of(composed, sequence, table)),
-            metadata_hdu([frame.row["eso_name"] for frame in composed], records, table),
+            metadata_hdu(eso_names, [frame.values for frame in composed], table),
         ]
     else:
         hdus = [headers_only([])]

@@ -27,6 +27,7 @@ from scripts.lib.gate.checks import (
 from scripts.lib.gate.expectations import TABLES, expected_of
 from scripts.lib.gate.subject import Expected, read_subject
 from scripts.lib.ledger import dp_id
+from scripts.lib.nights import NightError
 
 # Columns are named as keywords, hyphens included: the reader wants it so.
 HYPHEN = "contains character '-'"
@@ -43,13 +44,13 @@ def validate(path: Path, checks: list[Check], expect: Callable) -> tuple[list[Fi
     """
     try:
         subject = read_subject(path, expect(""))
-    except (HeaderError, OSError, TypeError, ValueError) as error:
+    except (ArithmeticError, HeaderError, OSError, TypeError, ValueError) as error:
         return [Finding("F1", ERROR, "", str(error), "a FITS file", "FITS")], ""
     name = subject.telescope.name if subject.telescope else ""
     subject.expected = expect(name)
     try:
         identity = dp_id(subject)
-    except (HeaderError, TypeError, ValueError):
+    except (ArithmeticError, HeaderError, TypeError, ValueError):
         identity = ""  # a check of its own says why
     return judged(subject, checks), identity
 
@@ -72,10 +73,10 @@ def asked_of_others(path: Path) -> Iterator[Finding]:
     )
     for line in done.stdout.splitlines():
         text = line.strip().strip("* ")
-        if line.startswith("*** Error"):
+        if line.startswith("*** Warning") and HYPHEN not in line:
+            yield Finding("F2d", ERROR, "", text, "no warning of fitsverify", "FITS")
+        elif line.startswith(("*** Error", "**** Abort")):
             yield Finding("F2c", ERROR, "", text, "no error of fitsverify", "FITS")
-        elif line.startswith("*** Warning") and HYPHEN not in line:
-            yield Finding("F2d", WARNING, "", text, "no warning of fitsverify", "FITS")
     yield from asked_of_astropy(path)
 
 
@@ -104,12 +105,18 @@ def expectations(configs: list[Path], night: str) -> Callable[[str], Expected]:
     Raises
     ------
     ConfigurationError
-        If a configuration cannot be read.
+        If a configuration cannot be read, or is none.
+    NightError
+        If the night is none.
     """
     paths = configs or [path for path in TABLES.glob("*.yaml") if path.name != "schema.yaml"]
     by_name = {}
-    for config in map(read_mapping, paths):
-        by_name[config["telescope"]] = expected_of(config, night)
+    for path in paths:
+        config = read_mapping(path)
+        try:
+            by_name[config["telescope"]] = expected_of(config, night)
+        except (KeyError, TypeError) as error:
+            raise ConfigurationError(f"{path} is no telescope's configuration: {error}") from error
     return lambda name: by_name.get(name) or expected_of(None, night)
 
 
@@ -178,7 +185,7 @@ def main(words: list[str] | None = None) -> int:
         parser.error("--tools needs Debian's package fitsverify")
     try:
         expect = expectations(given.config, given.night)
-    except ConfigurationError as error:
+    except (ConfigurationError, NightError) as error:
         parser.error(str(error))
     checks = read_checks(TABLES / "checks.csv")
     found, identities = {}, {}

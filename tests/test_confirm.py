@@ -163,12 +163,18 @@ def test_each_product_is_judged_by_its_own_row():
         ({"prog_id": "60.A-9009(C)"}, "prog_id is 60.A-9009(C), not 60.A-9009(D)"),
         ({"origfile": ""}, "origfile is empty, not SPECU4.fits"),
         ({"dp_type": "DARK"}, "dp_type is DARK, not OBJECT"),
-        ({"dp_id": "SPECU4.x"}, f"dp_id is SPECU4.x, not {dp_id}"),
     ):
         assert judged(product(), right | changes) == ("different", told)
     bias = right | {"dp_type": "BIAS", "dp_cat": "SCIENCE"}
     assert judged(product("bias"), bias) == ("different", "dp_cat is SCIENCE, not CALIB")
     assert judged(product("bias"), bias | {"dp_cat": "CALIB"}) == ("confirmed", "")
+
+
+def test_a_product_of_the_same_name_counts_once_no_other_is_to_come():
+    dp_id = "SPECU4.2026-03-06T00:01:23.540"
+    earlier = at_eso("SPECU4.x", origfile="SPECU4.fits", dp_type="OBJECT", dp_cat="SCIENCE")
+    assert judged(product(hours=23), earlier) == ("waiting", "")
+    assert judged(product(hours=24), earlier) == ("different", f"dp_id is SPECU4.x, not {dp_id}")
 
 
 def test_what_is_not_seen_waits_then_is_missing():

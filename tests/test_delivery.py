@@ -22,7 +22,7 @@ def test_a_refused_frame_is_held_back_alone_with_its_reason(callisto):
     callisto.run()
     refused = [row for row in callisto.receipts() if row["status"] == "held"]
     assert [row["file"] for row in refused] == [victim["file"]]
-    assert "refused by check I15a: I15a OBSERVER 'Nobody'" in refused[0]["reason"]
+    assert "refused by check I15a: OBSERVER 'Nobody'" in refused[0]["reason"]
     victim["fault"] = "refused"
     callisto.assert_delivered_once(truth)
     assert refused[0]["reason"] in (callisto.folder / "summary.txt").read_text()
@@ -41,7 +41,7 @@ def test_a_product_that_is_changed_before_delivery_is_refused(callisto):
     content = made[0].read_bytes()
     made[0].write_bytes(content.replace(b"'UTC     '", b"'TAI     '", 1))
     output = callisto.run(status=1)
-    assert f"{made[0].name}: refused by check" in output
+    assert f"archive {NIGHT} {made[0].stem}\n    Refused: refused by check F3b" in output
     assert made[0].name not in [path.name for path in callisto.products()]
     assert len(callisto.products()) == len(made) - 1
     made[0].write_bytes(content)
@@ -94,6 +94,10 @@ def test_the_ledger_survives_what_a_power_cut_leaves(tmp_path):
     enter(path, line._replace(dp_id="SPECU4.2026-03-06T00:00:12.000"))
     assert len(read_ledger(path)) == 2
     assert check_free(read_ledger(path), line) == line
+    with open(path, "ab") as stream:
+        stream.write(b'"\xff\xfe torn')
+    enter(path, line._replace(dp_id="SPECU4.2026-03-06T00:00:13.000"))
+    assert len(read_ledger(path)) == 3
     with pytest.raises(Clash, match=r"SPECU4.2026-03-06T00:00:10.999, as a.fits, which was"):
         check_free(read_ledger(path), line._replace(product="b.fits"))
 
@@ -135,3 +139,20 @@ def test_all_products_pass_and_their_pixels_have_one_digest(faulty_night, capsys
     assert capsys.readouterr().out == f"{len(names)} passed, 0 of them with warnings; 0 refused\n"
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in faulty_night.products()]
     assert len(set(digests)) == len(digests)
+
+
+def test_a_foreign_file_in_the_archive_directory_stops_its_own_frame_only(io):
+    truth = io.simulate()
+    io.run(f"{NIGHT}/frames.csv")
+    good = [row for row in io.frames() if row["kind"] == "science"]
+    foreign = io.archive / good[0]["product"]
+    foreign.write_bytes(b"not ours")
+    output = io.run(status=1)
+    assert f"could not be delivered, the others were: {foreign} is another file" in output
+    assert len(io.products()) == len(truth) and foreign.read_bytes() == b"not ours"
+    foreign.unlink()
+    # Collected meanwhile; not to be delivered again.
+    collected = io.empty_archive()
+    io.run()
+    assert [path.name for path in io.products()] == [foreign.name]
+    assert len(collected) + 1 == len(truth) == len(io.receipts())

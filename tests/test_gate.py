@@ -1,9 +1,11 @@
 """The gate: every check catches its fault, good products pass, all tools agree."""
 
+import gzip
 import json
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from scripts.lib.gate.subject import read_subject
 from scripts.lib.hdu import sealed
 from scripts.lib.headered import read_headers
 from scripts.lib.sizes import data_size
+from scripts.lib.times import parse_date
 from scripts.validate import main, validate
 from tests.night import NIGHT, REPOSITORY, Night
 
@@ -138,6 +141,8 @@ HDU0 = [
     ("F2a", FRAME, raw(b"HIERARCH ESO OBS NAME = 60.A-9009(A)")),
     ("F2b", FRAME, moved("NAXIS1", "BZERO")),
     ("F2b", CUBE, put(EXTEND="F")),
+    ("F2b", FRAME, put(SIMPLE="F")),
+    ("F2b", CUBE, put(EXTEND="5")),
     ("F5a", FRAME, raw(b"OBJECT  = 'twice'")),
     ("F5b", FRAME, raw(b"CONTINUE  'more'")),
     ("F5c", FRAME, put(FILTER="''")),
@@ -161,6 +166,7 @@ HDU0 = [
     ("F10c", FRAME, put(ORIGFILE=text("x.fits"))),
     ("F10d", FRAME, put(EPOCH="2000.0")),
     ("F10e", FRAME, put(RADECSYS=text("ICRS"))),
+    ("F10f", FRAME, put(BLOCKED="T")),
     ("I11a", FRAME, put(TELESCOP=text("Io"))),
     ("I11b", FRAME, put(INSTRUME=text("SPECULOOS2"))),
     ("I11b", FRAME, put(TELESCOP=text("SPECULOOS-EUROPA"))),
@@ -171,6 +177,7 @@ HDU0 = [
     ("I13a", FRAME, put(HIERARCH__ESO__DPR__CATG=text("CALIB"))),
     ("I13a", FRAME, put(HIERARCH__ESO__DPR__TECH=None)),
     ("I13a", FRAME, put(IMAGETYP=text("Unknown Frame"))),
+    ("I13a", FRAME, put(IMAGETYP=text("object"))),
     ("I13b", FRAME, put(ASTRATYP=text("autofocus"))),
     ("I14a", FRAME, put(OBJECT=None)),
     ("I14b", DARKS, put(OBJECT=text("Sp0805+0417"))),
@@ -191,9 +198,13 @@ HDU0 = [
     ("T17b", FRAME, put(DATE_OBS=text("2026-02-30T00:00:00.000"))),
     ("T17c", FRAME, put(DATE_END=None)),
     ("T17d", FRAME, put(TIMESYS=text("TAI"))),
+    ("T17e", FRAME, put(DATE_AVG=text("05/03/26"))),
     ("T18a", FRAME, value("MJD-OBS", lambda found: f"{round(found, 6):.10f}")),
     ("T18b", FRAME, value("MJD-OBS", lambda found: f"{found:.7f}")),
     ("T18b", FRAME, value("MJD-OBS", lambda found: f"{found:.12E}")),
+    ("T18c", FRAME, value("JD-OBS", lambda found: f"{found + 1:.10f}")),
+    ("T18d", FRAME, value("HJD-OBS", lambda found: f"{found + 0.01:.10f}")),
+    ("T18d", FRAME, put(HJD_OBS=None)),
     ("T19", FRAME, value("UTC", lambda found: f"{found + 1:.3f}")),
     ("T20a", FRAME, put(LST="86400.5")),
     ("T20b", FRAME, value("LST", lambda found: f"{found / 60:.3f}")),
@@ -216,13 +227,22 @@ HDU0 = [
     ("W28a", CUBE, put(CTYPE3=text("FREQ"))),
     ("W28b", FLAT, put(CDELT1=None)),
     ("W28b", FLAT, put(CDELT1="2.0")),
+    ("W28a", FRAME, put(CTYPE1=text("RA---TAN-SIP"), CTYPE2=text("DEC--TAN-SIP"))),
     ("W28b", FLAT, put(CRVAL2=None)),
+    ("W28b", FLAT, put(CUNIT1=text("deg"))),
     ("W28c", CUBE, put(CRPIX3=None)),
     ("W30b", FRAME, put(RA="361.0")),
     ("W30b", FRAME, put(RA=text("08 05 12"))),
     ("W30c", FRAME, put(DEC=None)),
     ("W30d", FLAT, put(RA=text("08 05 12"))),
     ("W30e", FLAT, put(DEC="-91.0")),
+    ("W30f", CUBE, put(RA=None)),
+    ("W30g", DARKS, put(DEC=None)),
+    ("W33a", FRAME, put(LAT_OBS=None)),
+    ("W33b", FRAME, put(LONG_OBS=text("70 W"))),
+    ("W33c", FRAME, put(ALT_OBS=None)),
+    ("W33d", CUBE, put(XPIXSZ="0.0")),
+    ("W33e", FRAME, put(FOCALLEN=None)),
     ("W31a", FRAME, put(CUNIT1=text("arcsec"))),
     ("W31b", FRAME, put(CUNIT2=None)),
     ("W31c", FRAME, put(RADESYS=None)),
@@ -264,6 +284,8 @@ HDU0 += [
     ("W27b", FRAME, pc),
     ("W27c", FRAME, with_cdelt),
     ("W29a", FRAME, cd(lambda m: dict.fromkeys(m, 0.0))),
+    ("W29a", FRAME, cd(lambda m: m | {"CD1_2": m["CD1_1"], "CD2_2": 1.05 * m["CD2_1"]})),
+    ("W29a", FRAME, lambda images: [i for i in images if keyword_of(i) != "CD1_2"]),
     ("W29b", FRAME, cd(lambda m: {k: 1.1 * v for k, v in m.items()})),
     ("W29c", FRAME, cd(lambda m: m | {"CD1_1": 1.03 * m["CD1_1"], "CD2_1": 1.03 * m["CD2_1"]})),
     ("W30a", FRAME, value("CRVAL2", lambda found: repr(found + 0.6))),
@@ -355,10 +377,13 @@ def test_a_wrong_name_is_caught(products, tmp_path, check, product, name):
     assert check in found_by(tmp_path / name, expected)
 
 
-def test_another_night_is_caught(products):
+def test_another_night_and_the_edge_of_a_night_are_caught(products):
     path, expected = products[FRAME]
     later = expected_of(None, "20260306").bounds
     assert "T23" in found_by(path, expected._replace(bounds=later))
+    start = parse_date(read_subject(path, expected).value("DATE-OBS"))
+    edge = (start - timedelta(minutes=10), start + timedelta(days=1))
+    assert found_by(path, expected._replace(bounds=edge)) == {"T23b"}
 
 
 # Faults of cubes
@@ -384,11 +409,18 @@ TABLES_OF_CUBES = [
     ("C34a", column("DATE-OBS", lambda v: [d + "456" for d in v])),
     ("C34b", column("DATE-OBS", lambda v: [v[0][:-3] + "000", *v[1:]])),
     ("C34b", column("MJD-OBS", lambda v: [v[0] + 1e-6, *v[1:]])),
+    ("C34c", column("MJD-OBS", lambda v: [*v[:-1], v[-1] + 1])),
+    ("C34c", column("JD-OBS", lambda v: [*v[:-1], v[-1] + 1e-6])),
     ("C35", column("FILTER", lambda v: ["I+z", *v[1:]])),
     ("C35", column("EXPTIME", lambda v: [v[0], v[1] + 1, *v[2:]])),
     ("C35", lambda columns: columns | {"XBINNING": [1, 2, *[1] * (len(columns["EXPTIME"]) - 2)]}),
     ("C37", lambda columns: columns | {"DATASUM": list(range(len(columns["EXPTIME"])))}),
+    ("C37", lambda columns: columns | {"WCSAXES": [2 + i for i in range(len(columns["EXPTIME"]))]}),
     ("C38", column("FILENAME", lambda v: [v[0], v[0], *v[2:]])),
+    ("C38", column("FILENAME", lambda v: v[::-1])),
+    ("C38", column("FILENAME", lambda v: [n.replace("SPECULOOS4", "SPECULOOS1") for n in v])),
+    ("C39b", column("CRVAL1", lambda v: [*v[:-1], v[-1] + 10])),
+    ("C39b", column("CD1_1", lambda v: [*v[:-1], 0.0])),
     ("C38", column("FILENAME", lambda v: ["x.fits", *v[1:]])),
     ("C40", column("AIRMASS", lambda v: [v[0] + 0.1, *v[1:]])),
     ("C40", renamed("HJD-OBS", "HJD")),
@@ -451,7 +483,7 @@ def test_two_products_of_one_millisecond_clash(products, tmp_path, capsys):
 
 def test_every_check_has_a_fault_that_it_catches():
     tried = {row[0] for row in [*HDU0, *FILES, *NAMES, *TABLES_OF_CUBES]}
-    tried |= {"T23", "C36a", "C39"}
+    tried |= {"T23", "T23b", "C36a", "C39"}
     assert {check.id for check in CHECKS} == tried
 
 
@@ -490,3 +522,58 @@ def test_errors_are_told_apart_from_warnings(products, tmp_path):
     broken.write_bytes(sealed([*images, card("ARCFILE", text("x"))], data_sum(data)) + data)
     findings = judged(read_subject(broken, expected), CHECKS)
     assert [finding.id for finding in findings] == ["F10b"] and not errors(findings)
+
+
+ODD = {
+    "empty": lambda c: b"",
+    "text": lambda c: b"a night report",
+    "compressed": lambda c: gzip.compress(c),
+    "a header cut off": lambda c: c[:2000],
+    "many axes": lambda c: c.replace(
+        b"NAXIS   =                    2", b"NAXIS   =           9999999999"
+    ),
+    "an axis of negative length": lambda c: c.replace(b"NAXIS1  =      ", b"NAXIS1  =     -", 1),
+    "bits of no kind": lambda c: c.replace(
+        b"BITPIX  =                   16", b"BITPIX  =                    7"
+    ),
+    "a date beyond all calendars": lambda c: re.sub(
+        rb"(MJD-OBS = ).{20}", rb"\1            1.0E+300", c
+    ),
+    "a date before them": lambda c: re.sub(rb"(MJD-OBS = ).{20}", rb"\1 -99999999.123456789", c),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_files_are_refused_and_the_others_judged(products, tmp_path, capsys, kind):
+    path, _ = products[FRAME]
+    odd = tmp_path / path.name
+    odd.write_bytes(ODD[kind](path.read_bytes()))
+    assert odd.read_bytes() != path.read_bytes()
+    assert main([str(odd), str(tmp_path), str(tmp_path / "gone.fits"), str(path)]) == 1
+    said = capsys.readouterr().out
+    assert f"{odd}: refused" in said and f"{tmp_path / 'gone.fits'}: refused" in said
+    assert f"{path}: refused" not in said and said.endswith("; 3 refused\n")
+
+
+@pytest.mark.parametrize("words", [["--night", "2026"], ["--config", "Makefile"]])
+def test_wrong_words_are_told(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "x.fits"])
+    assert words[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("row", ["X1,fatal,frame,", "X1,error,frames,", "X1,error,science Frame,"])
+def test_a_table_with_an_unknown_word_is_refused(tmp_path, row):
+    table = tmp_path / "checks.csv"
+    table.write_text(f"id,level,on,keyword,rule,value,source,right\n{row}RA,absent,,x,y\n")
+    with pytest.raises(ValueError, match="check X1: .* known are error, warning; bias, "):
+        read_checks(table)
+
+
+def test_what_fitsverify_says_is_an_error(products, tmp_path, capsys):
+    path, _ = products[FRAME]
+    broken = tmp_path / path.name
+    broken.write_bytes(path.read_bytes().replace(b"conforms", b"CONFORMS", 1))
+    assert main(["--tools", str(path)]) == 0
+    assert main(["--tools", str(broken)]) == 1
+    assert "F2d Warning: Invalid CHECKSUM" in capsys.readouterr().out

@@ -49,7 +49,8 @@ def delivered_headers(night) -> dict[str, fits.Header]:
             for record in hdus["METADATA"].data:
                 header = hdus[0].header.copy(strip=True)
                 for name in hdus["METADATA"].columns.names:
-                    header[name] = record[name]
+                    if record[name] == record[name]:  # NaN is no value
+                        header[name] = record[name]
                 found[record["FILENAME"].removesuffix(".fits")] = header
     return {name: header for name, header in found.items() if name in science(night)}
 
@@ -128,9 +129,9 @@ def test_products_keep_the_raw_pixels(solved_night):
 
 @pytest.fixture
 def overcast(tmp_path):
-    """A Callisto night of one bright sky and some frames with the dome's inside."""
+    """A Callisto night whose frames Astra did not solve, some with the dome's inside."""
     night = Night(tmp_path, "Callisto", size=(512, 640))
-    truth = night.simulate(frames=16)
+    truth = night.simulate(frames=16, wcs="none")
     blank = [row for row in truth if row["kind"] == "science"][-3:]
     for row in blank:
         path = night.source / NIGHT / row["file"]
@@ -154,6 +155,17 @@ def test_frames_without_stars_are_delivered_with_pixel_coordinates(overcast):
         assert header["CTYPE1"].strip() == "PIXEL" and header["CRVAL1"] == 1
     page = overcast.page().read_text()
     assert all(name in page for name in overcast.blank)
+
+
+def test_each_plane_has_its_own_frame_of_reference(overcast):
+    overcast.run(catalogue=overcast.stars())
+    rows, headers = science(overcast), delivered_headers(overcast)
+    for name, header in headers.items():
+        raw = fits.getheader(overcast.source / NIGHT / rows[name]["file"])
+        assert raw["RADESYS"] == "FK5"
+        solved = rows[name]["file"] not in overcast.blank
+        assert header["RADESYS"] == ("ICRS" if solved else "FK5")
+        assert ("EQUINOX" in header) == (not solved)
 
 
 def test_unsolved_frames_are_held_back_on_demand_until_they_are_released(overcast):

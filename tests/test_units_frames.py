@@ -131,6 +131,9 @@ def test_what_no_product_can_hold_is_left_out_and_the_rest_kept(judged):
         "lower": "lower   =                    1",
         "HIERARCH": "HIERARCH OTHER OBS TEXT = 'foreign'",
         "EXTNAME": "EXTNAME = 'CHIP1   '",
+        "FILENAME": "FILENAME= 'x.fits  '",
+        "DATE-AVG": "DATE-AVG= '05/03/26'",
+        "TTYPE1": "TTYPE1  = 'column  '",
         "KEPT": "KEPT    =                 1.50 / a comment of its own",
         "HISTORY": "HISTORY written by hand",
     }
@@ -145,8 +148,15 @@ def test_what_no_product_can_hold_is_left_out_and_the_rest_kept(judged):
     assert sum(entry.keyword == "TWICE" for entry in entries) == 1
     assert found["KEPT"].image.decode().rstrip() == odd["KEPT"]
     assert found["HISTORY"].image.decode().rstrip() == odd["HISTORY"]
-    assert not {"lower", "LOWER", "EXTNAME", "CONTINUE"} & found.keys()
+    gone = {"lower", "LOWER", "EXTNAME", "CONTINUE", "FILENAME", "DATE-AVG", "TTYPE1"}
+    assert not gone & found.keys()
     assert not any("OTHER" in keyword for keyword in found)
+
+
+def test_a_header_of_too_many_cards_is_held_back(judged):
+    many = {f"K{number}": f"K{number:<7}=                    1" for number in range(400)}
+    rewrite(judged.raw / judged.science, many)
+    assert "cards, more than 400" in judged.reason(judged.science)
 
 
 def test_a_bias_is_not_exposed(judged):

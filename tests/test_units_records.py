@@ -18,7 +18,7 @@ from scripts.lib import delivery, values
 from scripts.lib.cards import Header, card, quoted
 from scripts.lib.corrections import corrected, read_corrections
 from scripts.lib.keywords import read_keywords
-from scripts.lib.metadata import DEMANDED, metadata_hdu
+from scripts.lib.metadata import DEMANDED, metadata_hdu, partial_keywords
 from scripts.lib.nights import NightError, parse_nights
 from scripts.lib.sidereal import sidereal_seconds
 from scripts.lib.sources.opening import Folder
@@ -62,7 +62,6 @@ def table_of(frames: list[dict]) -> fits.BinTableHDU:
 @pytest.mark.parametrize(
     "column",
     [
-        [True, False],
         [1, 2],
         [-(2**40), 2**40],
         [0.1, 2.5e-300],
@@ -77,7 +76,7 @@ def test_columns_hold_the_values_of_the_headers(column):
     assert list(data["SOMEKEY"]) == column
 
 
-@pytest.mark.parametrize("column", [[2**53 + 1, 0.5], [1, True], [1, "x"]], ids=str)
+@pytest.mark.parametrize("column", [[2**53 + 1, 0.5], [1, "x"]], ids=str)
 def test_what_no_column_of_numbers_holds_is_text(column):
     data = table_of([{"SOMEKEY": value} for value in column]).data
     assert list(data["SOMEKEY"]) == [str(value) for value in column]
@@ -87,6 +86,16 @@ def test_what_no_column_of_numbers_holds_is_text(column):
 def test_a_number_that_one_plane_lacks_is_not_a_number(other):
     data = table_of([{"DOMEAZ": 1.5}, other]).data
     assert data["DOMEAZ"][0] == 1.5 and np.isnan(data["DOMEAZ"][1])
+
+
+def test_logicals_are_numbers_because_the_reader_makes_texts_of_them():
+    data = table_of([{"CLOUDY": True}, {"CLOUDY": False}]).data
+    assert list(data["CLOUDY"]) == [1, 0]
+
+
+def test_what_some_planes_lack_is_partial_but_for_their_coordinates():
+    frames = [{"FILTER": "x", "CD1_1": 1.0, "CCD-TEMP": -60.0}, {"FILTER": "y", "CDELT1": 1.0}]
+    assert partial_keywords(frames, KEYWORDS) == {"CCD-TEMP"}
 
 
 def test_what_does_not_vary_has_no_column_unless_demanded():

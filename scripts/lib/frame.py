@@ -15,6 +15,8 @@ COMPLETED = ("JD-OBS", "HJD-OBS", "MJD-OBS", "RA", "DEC", "AIRMASS")
 # Exposures that set up the telescope; they are Light Frames, but nobody's science.
 ENGINEERING = ("pointing", "autofocus", "calibrate_guiding")
 LONGEST_EXPOSURE = 86400
+# A header of Astra has some 110 cards; a cube has room for 999 columns of what planes differ in.
+MOST_CARDS = 400
 STORED_AS = {"BITPIX": 16, "BZERO": 32768, "BSCALE": 1, "NAXIS": 2}
 
 
@@ -105,6 +107,8 @@ def check_bytes(header: Header, data_start: int, size: int, datasum: int | None)
     datasum : int or None
         Sum of the data as ingested.
     """
+    if len(header.images) > MOST_CARDS:
+        raise BadFrame(f"a header of {len(header.images)} cards, more than {MOST_CARDS}")
     for image in header.images:
         if not image.isascii() or not image.decode("ascii").isprintable():
             text = image.decode("ascii", "backslashreplace").strip()

@@ -5,13 +5,13 @@ The ledger lies outside the night's folder, so that a night that was removed to 
 delivered twice by accident.
 """
 
-import csv
 import fcntl
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.cards import HeaderError
+from scripts.lib.durable import sync_folder
 from scripts.lib.gate.subject import Subject
 from scripts.lib.times import iso, moment_of_mjd
 
@@ -53,9 +53,10 @@ def read_ledger(path: Path) -> dict[str, Line]:
     """Return the last delivery under each name; a line that a power cut tore does not count."""
     if not path.exists():
         return {}
-    with open(path, newline="", encoding="utf-8") as stream:
-        rows = [Line(*row) for row in csv.reader(stream) if len(row) == len(Line._fields)]
-    return {line.dp_id: line for line in rows}
+    # No field holds a comma, and a stray quote must not swallow the lines behind it.
+    text = path.read_text(encoding="ascii", errors="replace")
+    rows = [line.split(",") for line in text.splitlines()]
+    return {row[0]: Line(*row) for row in rows if len(row) == len(Line._fields)}
 
 
 def check_free(ledger: dict[str, Line], line: Line) -> Line | None:
@@ -69,27 +70,27 @@ def check_free(ledger: dict[str, Line], line: Line) -> Line | None:
     earlier = ledger.get(line.dp_id)
     if earlier and (earlier.product, earlier.datasum) != (line.product, line.datasum):
         raise Clash(
-            f"T24 {line.product}: ESO would name it {line.dp_id}, as {earlier.product}, which was "
-            f"delivered on {earlier.delivered}. Find out which is right; redeliver=true delivers it"
+            f"refused by check T24: ESO would name {line.product} {line.dp_id}, as "
+            f"{earlier.product}, which was delivered on {earlier.delivered}. Find out which is "
+            "right; redeliver=true delivers it"
         )
     return earlier
 
 
 def enter(path: Path, line: Line) -> None:
-    """Append a delivery."""
+    """Append a delivery; it is on disk when this returns."""
+    new = not path.exists()
     path.parent.mkdir(exist_ok=True)
     with open(path, "ab") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         # What a power cut left of the line before must not spoil this one.
         torn = stream.tell() and not _ends_line(path)
         stream.write((b"\n" if torn else b"") + ",".join(line).encode() + b"\n")
-
-
-def sync(path: Path) -> None:
-    """Bring a ledger to the disk."""
-    if path.exists():
-        with open(path, "rb") as stream:
-            os.fsync(stream.fileno())
+        stream.flush()
+        os.fsync(stream.fileno())
+    if new:
+        sync_folder(path.parent)
+        sync_folder(path.parent.parent)
 
 
 def _ends_line(path: Path) -> bool:

@@ -1,7 +1,9 @@
 """A cube's own headers: the finished primary one, and the table METADATA with a row per plane.
 
 The survey's reader makes each plane a frame again. It takes every column of METADATA as a keyword
-of the frame's header, so columns are named exactly as keywords, hyphens included.
+of the frame's header, so columns are named exactly as keywords, hyphens included. It cannot write
+NaN into a header and then leaves what the cube's own header says; a logical it makes a text. So
+logicals are numbers here, and what a plane lacks is not in the cube's header either.
 """
 
 from scripts.lib.bintable import Column, table_hdu
@@ -16,15 +18,36 @@ DEMANDED = "DATE-OBS EXPTIME FILTER OBJECT AIRMASS JD-OBS MJD-OBS HJD-OBS".split
 NOT_TABULATED = ("DATE", "COMMENT", "HISTORY")
 
 
-def cube_values(last: Exposure, sequence: str) -> dict:
-    """Return what a cube's header says unlike its first plane's: how it ends, what it is."""
-    return {
+def cube_values(first: dict, last: Exposure, sequence: str) -> dict:
+    """Return what a cube's header says that does not follow from its first exposure in pixels.
+
+    Parameters
+    ----------
+    first : dict
+        Keyword and value of the first plane's finished header: RA and DEC are in its frame,
+        whatever the coordinates of the pixels.
+    last : Exposure
+        That ends the cube.
+    """
+    return {keyword: first.get(keyword) for keyword in ("RADESYS", "EQUINOX")} | {
         "CUBETYPE": last.frame.kind.name,
         "CUBEKEY": sequence,
         "DATE-END": date_end(last),
         "MJD-END": mjd_end(last),
         "JD-END": jd_end(last),
     }
+
+
+def partial_keywords(frames: list[dict], table: Keywords) -> set[str]:
+    """Return the keywords, but for those of world coordinates, that some planes have and some lack.
+
+    Parameters
+    ----------
+    frames : list of dict
+        Keyword and value of each plane's finished header.
+    """
+    everywhere = set.intersection(*map(set, frames))
+    return {k for k in _keywords(frames) if k not in everywhere and not _is_wcs(k, table)}
 
 
 def metadata_hdu(names: list[str], frames: list[dict], table: Keywords) -> bytes:
@@ -41,7 +64,10 @@ def metadata_hdu(names: list[str], frames: list[dict], table: Keywords) -> bytes
     return table_hdu(
         EXTNAME,
         "keywords of each plane, in their order",
-        [Column(keyword, values, table.unit(keyword)) for keyword, values in columns.items()],
+        [
+            Column(keyword, list(map(_plain, values)), table.unit(keyword))
+            for keyword, values in columns.items()
+        ],
     )
 
 
@@ -64,6 +90,11 @@ def _columns(frames: list[dict], table: Keywords) -> dict[str, list]:
         if keyword not in columns and not fixed and len({*map(_identity, values)}) > 1:
             columns[keyword] = values
     return columns
+
+
+def _plain(value):
+    """Return a value as the table has it: 1 and 0 for a logical."""
+    return int(value) if isinstance(value, bool) else value
 
 
 def _identity(value) -> tuple[bool, object]:

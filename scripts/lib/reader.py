@@ -83,7 +83,12 @@ def frame_values(header: Header, columns: dict[str, list], row: int) -> dict[str
         for keyword, _ in header
         if keyword not in STRUCTURE and keyword not in COMMENTARY
     }
-    values |= {keyword: column[row] for keyword, column in columns.items()}
+    values |= {
+        keyword: str(column[row]) if isinstance(column[row], bool) else column[row]
+        for keyword, column in columns.items()
+        # No header holds NaN: the reader goes on without it.
+        if column[row] == column[row]
+    }
     return {keyword: value for keyword, value in values.items() if keyword not in OF_THE_CUBE}
 
 
@@ -91,6 +96,7 @@ def differences(values: dict[str, object], original: Header) -> str:
     """Return the first keyword of a frame that did not come back as it was; nothing if all did.
 
     World coordinates count if the frame has a sky: the others have pixels, in two axes or three.
+    An empty text is as good as none.
     """
     sky = str(original.value("CTYPE1")).startswith("RA--")
     for keyword, _ in original:
@@ -100,15 +106,22 @@ def differences(values: dict[str, object], original: Header) -> str:
         went_in, came_back = original.value(keyword), values.get(keyword)
         if not same(went_in, came_back):
             return f"{keyword} {went_in!r} came back as {came_back!r}"
-    return ""
+    added = [
+        keyword
+        for keyword, value in values.items()
+        if keyword not in original
+        and value not in ("", None)
+        and not (keyword.startswith(WCS_KEYS) or keyword == "PA")
+    ]
+    return f"{added[0]} came back, which did not go in" if added else ""
 
 
 def same(one, other) -> bool:
     """Tell whether a value came back.
 
-    A whole number may come back as a decimal one, and what is a number in one frame and a text in
-    another as the text: a column has one type.
+    A logical may come back as 1 or 0, a whole number as a decimal one, and what is a number in one
+    frame and a text in another as the text: a column has one type.
     """
-    if isinstance(one, bool) == isinstance(other, bool) and one == other:
+    if not (isinstance(other, bool) and not isinstance(one, bool)) and one == other:
         return True
     return isinstance(other, str) and str(one) == other

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from scripts.lib.cards import HeaderError
 from scripts.lib.gate import coordinates, cube, fits, identity, moments
-from scripts.lib.gate.subject import Subject
+from scripts.lib.gate.subject import TRAITS, Subject
 from scripts.lib.tables import read_table
 
 ERROR, WARNING = "error", "warning"
+KNOWN = f"{ERROR}, {WARNING}; {', '.join(sorted(TRAITS))}"
 MODULES = (fits, identity, moments, coordinates, cube)
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}")
 DECIMALS = re.compile(rb"= +[+-]?\d+\.(\d*)(?![EeDd\d])")
@@ -39,9 +40,14 @@ class Finding(NamedTuple):
     right: str
     source: str
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """What was found and what is right, without the check's id."""
         what = f"{self.keyword} " if self.keyword else ""
-        return f"{self.id} {what}{self.found}; right is {self.right} ({self.source})"
+        return f"{what}{self.found}; right is {self.right} ({self.source})"
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.text}"
 
 
 def read_checks(path: Path) -> list[Check]:
@@ -50,20 +56,20 @@ def read_checks(path: Path) -> list[Check]:
     Raises
     ------
     ValueError
-        If a row names no rule and no function.
+        If a row has an unknown level or word in ``on``, or names no rule and no function.
     """
-    return [
-        Check(
-            row["id"],
-            row["level"],
-            frozenset(row["on"].split()),
-            row["keyword"],
-            row["source"],
-            row["right"],
-            rule_of(row),
-        )
-        for row in read_table(path)
-    ]
+    return [check_of(row) for row in read_table(path)]
+
+
+def check_of(row: dict) -> Check:
+    """Return the check of a row; raise `ValueError` for a word that nobody knows."""
+    on = frozenset(row["on"].split())
+    if row["level"] not in (ERROR, WARNING) or not on <= TRAITS:
+        words = ", ".join([row["level"], *sorted(on)])
+        raise ValueError(f"check {row['id']}: level and on are {words}; known are {KNOWN}")
+    return Check(
+        row["id"], row["level"], on, row["keyword"], row["source"], row["right"], rule_of(row)
+    )
 
 
 def judged(subject: Subject, checks: Iterable[Check]) -> list[Finding]:
@@ -99,7 +105,7 @@ def warnings(findings: Iterable[Finding]) -> list[Finding]:
 def reason_of(findings: list[Finding]) -> str:
     """Return why a product is refused, in one line: the first finding, and how many more."""
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return f"refused by check {findings[0].id}: {findings[0]}{more}"
+    return f"refused by check {findings[0].id}: {findings[0].text}{more}"
 
 
 # Rules of the table

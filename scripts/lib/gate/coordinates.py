@@ -11,6 +11,7 @@ from scripts.lib.sky_wcs import FARTHEST, SCALE_TOLERANCE, SKY_TYPES, tangent_wc
 from scripts.lib.solving.tangent import distance, to_sky
 
 ARCSEC = 206264.806  # in a radian
+LEAST_SINE = 0.1  # of the angle between the axes of an image
 PC, CD = re.compile(r"PC\d_\d"), re.compile(r"CD\d_\d")
 CDELT, CROTA = re.compile(r"CDELT\d"), re.compile(r"CROTA\d")
 
@@ -58,7 +59,10 @@ def axis_types(s: Subject) -> str:
     found = [s.value(f"CTYPE{i}") for i in (1, 2, 3) if f"CTYPE{i}" in s.header]
     plain = tuple(str(name).removesuffix("-SIP") for name in found[:2])
     third = found[2:] in ([], ["LINEAR"], ["PIXEL"])
-    return "" if plain in (SKY_TYPES, ("PIXEL", "PIXEL")) and third else f"CTYPE {found}"
+    bent = any(str(name).endswith("-SIP") for name in found)
+    if not third or plain not in (SKY_TYPES, ("PIXEL", "PIXEL")):
+        return f"CTYPE {found}"
+    return f"CTYPE {found} without A_ORDER" if bent and "A_ORDER" not in s.header else ""
 
 
 def pixel_system(s: Subject) -> str:
@@ -80,13 +84,15 @@ def steps(s: Subject, axes: int) -> str:
                 return f"{keyword} {found!r}"
         if s.value(f"CDELT{i}") != 1:
             return f"CDELT{i} {s.value(f'CDELT{i}')}"
+        if s.value(f"CUNIT{i}") not in (None, "pixel", "pix"):
+            return f"CUNIT{i} {s.value(f'CUNIT{i}')!r}"
     return ""
 
 
 def cd_matrix(s: Subject) -> np.ndarray:
     """Return the linear transformation in degrees a pixel, (2, 2), from CD, or PC and CDELT."""
-    if "CD1_1" in s.header:
-        return np.array([[s.value(f"CD{i}_{j}") or 0 for j in (1, 2)] for i in (1, 2)], float)
+    if has(s, CD):
+        return np.array([[s.required(f"CD{i}_{j}") for j in (1, 2)] for i in (1, 2)], float)
     pc = [[s.header.value(f"PC{i}_{j}") for j in (1, 2)] for i in (1, 2)]
     filled = [[float(i == j) if pc[i][j] is None else pc[i][j] for j in (0, 1)] for i in (0, 1)]
     steps_ = [[s.value(f"CDELT{i}") or 1.0] for i in (1, 2)]
@@ -104,13 +110,18 @@ def matrix(s: Subject) -> str:
     point = [s.value(k) for k in ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2")]
     if not (np.isfinite(cd).all() and np.isfinite(np.array(point, float)).all()):
         return "not finite"
-    return "" if abs(np.linalg.det(cd)) > 1e-14 else f"singular, {cd.tolist()}"
+    return "" if bool(independent(cd)) else f"singular, {cd.tolist()}"
+
+
+def independent(cd: np.ndarray) -> np.ndarray:
+    """Tell of matrices (…, 2, 2) whether the two axes point in different directions."""
+    lengths = np.prod(np.linalg.norm(cd, axis=-2), axis=-1)
+    return np.abs(np.linalg.det(cd)) > LEAST_SINE * lengths
 
 
 def scale(s: Subject) -> str:
     """The scale against pixel size and focal length: XPIXSZ (um, binned), FOCALLEN (m)."""
-    pixel, focal = s.value("XPIXSZ"), s.value("FOCALLEN")
-    right = ARCSEC * pixel * 1e-6 / focal
+    right = ARCSEC * s.required("XPIXSZ") * 1e-6 / s.required("FOCALLEN")
     found = scales(s)
     wrong = any(abs(one / right - 1) > SCALE_TOLERANCE for one in found)
     return f"{found[0]:.4f}, {found[1]:.4f} arcsec/px, not {right:.4f}" if wrong else ""
@@ -124,12 +135,12 @@ def square_pixels(s: Subject) -> str:
 
 def centre(s: Subject) -> str:
     """The middle of the image against RA and DEC."""
-    wcs = {key: s.value(key) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")}
+    wcs = {key: s.required(key) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")}
     cd = cd_matrix(s)
     wcs |= {f"CD{i}_{j}": cd[i - 1, j - 1] for i in (1, 2) for j in (1, 2)}
     size = [s.value(f"NAXIS{i}") for i in (1, 2)]
     # A header without its pixels: the reference pixel is in the middle, see `scripts.lib.solving`.
     pixel = [(n + 1) / 2 if n else s.value(f"CRPIX{i}") for i, n in enumerate(size, 1)]
     (ra,), (dec,) = to_sky(tangent_wcs(wcs), tuple(pixel))
-    off = distance(ra, dec, s.value("RA"), s.value("DEC"))
+    off = distance(ra, dec, s.required("RA"), s.required("DEC"))
     return "" if off <= FARTHEST else f"centre {off:.2f} degrees from RA, DEC"

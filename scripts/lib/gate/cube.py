@@ -1,13 +1,24 @@
 """Checks of cubes: the table METADATA, and what the survey's reader makes of it."""
 
+import re
+
+import numpy as np
+
+from scripts.lib.gate.coordinates import independent
 from scripts.lib.gate.identity import FRAME
 from scripts.lib.gate.moments import ms_off, start
 from scripts.lib.gate.subject import Subject
 from scripts.lib.hdu import STRUCTURE
 from scripts.lib.metadata import DEMANDED
 from scripts.lib.reader import differences, frame_values
-from scripts.lib.times import parse_date
+from scripts.lib.sky_wcs import FARTHEST
+from scripts.lib.solving.tangent import distance
+from scripts.lib.times import JD_OF_MJD, parse_date
 
+# Beside the structure of an image: that of tables, and what a writer states of its own file.
+OF_THE_FILE = re.compile(
+    r"BLANK|EXTVER|EXTLEVEL|WCSAXES|TFIELDS|THEAP|T(TYPE|FORM|UNIT|NULL|SCAL|ZERO|DISP|DIM)\d+"
+)
 ALIKE = ("EXPTIME", "FILTER", "OBJECT")
 # What cannot differ between planes; a column of METADATA is something that does.
 NEVER_COLUMNS = (
@@ -19,6 +30,8 @@ def metadata(s: Subject) -> str:
     """The extension, and its rows."""
     if s.metadata is None:
         return "none"
+    if len(s.hdus) != 2:
+        return f"a file of {len(s.hdus)} HDUs"
     rows, planes = s.metadata.header.value("NAXIS2"), s.value("NAXIS3")
     return "" if rows == planes else f"{rows} rows for {planes} planes"
 
@@ -72,17 +85,54 @@ def constant_planes(s: Subject) -> str:
 
 def forbidden_columns(s: Subject) -> str:
     """Columns that the reader would write over the structure of its frames."""
-    found = [name for name in s.columns if name in STRUCTURE]
+    found = [name for name in s.columns if name in STRUCTURE or OF_THE_FILE.fullmatch(name)]
     return f"column {found[0]}" if found else ""
 
 
 def filenames(s: Subject) -> str:
     """Names of the planes as frames."""
-    names = s.columns["FILENAME"]
-    wrong = [name for name in names if not FRAME.fullmatch(name)]
-    if wrong:
-        return repr(wrong[0])
-    return "a name twice" if len(set(names)) < len(names) else ""
+    number = s.telescope.number if s.telescope else 0
+    rows = zip(s.columns["FILENAME"], s.columns["DATE-OBS"], strict=True)
+    for row, (name, date) in enumerate(rows, 1):
+        match = FRAME.fullmatch(name)
+        if not match or int(match[1]) != number or match[2] != date.replace(":", "_"):
+            return f"{name!r} in row {row}, DATE-OBS {date}"
+    return ""
+
+
+def row_times(s: Subject) -> str:
+    """MJD-OBS and JD-OBS of the rows against DATE-OBS."""
+    rows = zip(*(s.columns[name] for name in ("DATE-OBS", "MJD-OBS", "JD-OBS")), strict=True)
+    for row, (date, mjd, jd) in enumerate(rows, 1):
+        moment = parse_date(date)
+        for name, found in (("MJD-OBS", mjd), ("JD-OBS", jd - JD_OF_MJD)):
+            off = ms_off(found, moment)
+            if not abs(off) <= 1:
+                return f"{name} {off:+.1f} ms from DATE-OBS in row {row}"
+    return ""
+
+
+def row_coordinates(s: Subject) -> str:
+    """World coordinates of the rows on the sky: matrices, and where the telescope pointed."""
+    types = s.columns.get("CTYPE1", [])
+    sky = [row for row, name in enumerate(types) if name.startswith("RA--")]
+    if not sky:
+        return ""
+    elements = [s.columns[f"CD{i}_{j}"] for i in (1, 2) for j in (1, 2)]
+    whole = independent(np.array(elements, float).T.reshape(-1, 2, 2))
+    for row in sky:
+        if not whole[row]:
+            return f"a singular matrix in row {row + 1}"
+        off = distance(*(in_row(s, name, row) for name in ("RA", "DEC", "CRVAL1", "CRVAL2")))
+        # The reference pixel is within the frame, which is smaller than what is allowed.
+        if not off <= 2 * FARTHEST:
+            return f"CRVAL {off:.2f} degrees from RA, DEC in row {row + 1}"
+    return ""
+
+
+def in_row(s: Subject, keyword: str, row: int):
+    """Return a plane's value of a keyword: its row's, otherwise the header's."""
+    return s.columns[keyword][row] if keyword in s.columns else s.required(keyword)
 
 
 def cube_has_sky(s: Subject) -> str:

@@ -22,6 +22,7 @@ ESO_ORDER = ("DPR", "OBS", "TPL", "GEN", "TEL", "ADA", "INS", "DET")
 WCS = re.compile(
     r"WCSAXES|C(TYPE|UNIT|RPIX|RVAL|DELT|ROTA)\d|(CD|PC)\d_\d|LONPOLE|LATPOLE|[AB]P?_.*"
 )
+ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?)?")
 PRIMARY = ("ORIGIN", "TELESCOP", "INSTRUME", "OBJECT", "EXPTIME", "DATE-OBS", "MJD-OBS")
 
 
@@ -62,6 +63,10 @@ def structure(s: Subject) -> str:
         wanted = wanted_structure(hdu, number)
         if found[: len(wanted)] != wanted:
             return f"HDU {number} begins with {', '.join(found[: len(wanted)])}"
+    if s.value("SIMPLE") is not True:
+        return f"SIMPLE {s.value('SIMPLE')!r}"
+    if "EXTEND" in s.header and not isinstance(s.value("EXTEND"), bool):
+        return f"EXTEND {s.value('EXTEND')!r}"
     if len(s.hdus) > 1 and s.value("EXTEND") is not True:
         return f"EXTEND {s.value('EXTEND')!r} before extensions"
     return ""
@@ -111,6 +116,14 @@ def empty_values(s: Subject) -> str:
     for keyword, image in s.header:
         if EMPTY.match(image, image.find(b"=")) and keyword not in COMMENTARY:
             return f"none for {keyword}"
+    return ""
+
+
+def other_dates(s: Subject) -> str:
+    """Dates beside those that have a check of their own."""
+    for keyword in s.header.keywords:
+        if keyword.startswith("DATE") and not ISO_DATE.fullmatch(str(s.value(keyword))):
+            return f"{keyword} {s.value(keyword)!r}"
     return ""
 
 

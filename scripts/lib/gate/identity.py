@@ -42,6 +42,8 @@ def kind(s: Subject) -> str:
     """IMAGETYP and the three DPR keywords."""
     if s.kind is None:
         return f"unknown IMAGETYP {s.value('IMAGETYP')!r}"
+    if s.value("IMAGETYP") != s.kind.imagetyp:
+        return f"IMAGETYP {s.value('IMAGETYP')!r} for {s.kind.imagetyp!r}"
     right = {"CATG": s.kind.catg, "TYPE": s.kind.type, "TECH": s.kind.tech}
     wrong = [f"{k} {s.value(DPR.format(k))!r}" for k in right if s.value(DPR.format(k)) != right[k]]
     return f"IMAGETYP {s.value('IMAGETYP')!r} with DPR {', '.join(wrong)}" if wrong else ""
@@ -55,7 +57,7 @@ def purpose(s: Subject) -> str:
 
 def object_is_type(s: Subject) -> str:
     """OBJECT of calibrations."""
-    found = s.value("OBJECT")
+    found = s.required("OBJECT")
     return "" if found == s.kind.type else f"OBJECT {found!r} on a {s.kind.name}"
 
 

@@ -4,22 +4,25 @@ from datetime import datetime, timedelta
 
 from scripts.lib.gate.identity import name_match
 from scripts.lib.gate.subject import Subject
-from scripts.lib.times import DAY_MS, after, mjd_ms, parse_date, seconds_of_day
+from scripts.lib.times import DAY_MS, JD_OF_MJD, after, iso, mjd_ms, parse_date, seconds_of_day
 
 MS = timedelta(milliseconds=1)
 SIDEREAL_TOLERANCE = 5.0  # s
+# s: light from the sun takes 508 at most, and Astra's BJD-OBS is in TDB, 69 ahead of UTC.
+FARTHEST_LIGHT = 600.0
+EDGE = timedelta(hours=1)
 # DATE may be that of a header that is finished within this time; clocks differ.
 CLOCK = timedelta(minutes=5)
 
 
 def start(s: Subject) -> datetime:
     """Return DATE-OBS."""
-    return parse_date(s.value("DATE-OBS"))
+    return parse_date(s.required("DATE-OBS"))
 
 
 def end(s: Subject) -> datetime:
     """Return DATE-END."""
-    return parse_date(s.value("DATE-END"))
+    return parse_date(s.required("DATE-END"))
 
 
 def ms_off(mjd: float, moment: datetime) -> float:
@@ -30,19 +33,34 @@ def ms_off(mjd: float, moment: datetime) -> float:
 
 def mjd_obs(s: Subject) -> str:
     """MJD-OBS against DATE-OBS."""
-    off = ms_off(s.value("MJD-OBS"), start(s))
+    off = ms_off(s.required("MJD-OBS"), start(s))
     return "" if abs(off) <= 0.5 else f"MJD-OBS {off:+.1f} ms from DATE-OBS"
 
 
 def mjd_end(s: Subject) -> str:
     """MJD-END against DATE-END."""
-    off = ms_off(s.value("MJD-END"), end(s))
+    off = ms_off(s.required("MJD-END"), end(s))
     return "" if abs(off) <= 1 else f"MJD-END {off:+.1f} ms from DATE-END"
+
+
+def jd_obs(s: Subject) -> str:
+    """JD-OBS against DATE-OBS; a double holds 40 microseconds of it."""
+    off = ms_off(s.required("JD-OBS") - JD_OF_MJD, start(s))
+    return "" if abs(off) <= 1 else f"JD-OBS {off:+.1f} ms from DATE-OBS"
+
+
+def light_travel(s: Subject) -> str:
+    """HJD-OBS and BJD-OBS against JD-OBS: light takes eight minutes from the sun."""
+    for keyword in ("HJD-OBS", "BJD-OBS"):
+        off = 86400 * ((s.value(keyword) or s.required("HJD-OBS")) - s.required("JD-OBS"))
+        if abs(off) > FARTHEST_LIGHT:
+            return f"{keyword} {off:+.0f} s from JD-OBS"
+    return ""
 
 
 def utc(s: Subject) -> str:
     """UTC against DATE-OBS."""
-    off = s.value("UTC") - seconds_of_day(start(s))
+    off = s.required("UTC") - seconds_of_day(start(s))
     return "" if abs(off) <= 0.001 else f"UTC {off:+.3f} s from DATE-OBS"
 
 
@@ -52,20 +70,22 @@ def sidereal(s: Subject) -> str:
     UT1 and nutation are left out: together they are below 2.2 s.
     """
     days = mjd_ms(start(s))[0] - 51544.5 + seconds_of_day(start(s)) / 86400
-    angle = 280.46061837 + 360.98564736629 * days + s.value("LONG-OBS")
-    off = (s.value("LST") - angle * 240 + 43200) % 86400 - 43200
-    return "" if abs(off) <= SIDEREAL_TOLERANCE else f"LST {off:+.1f} s off"
+    longitude = s.required("LONG-OBS")
+    angle = 280.46061837 + 360.98564736629 * days + longitude
+    off = (s.required("LST") - angle * 240 + 43200) % 86400 - 43200
+    return "" if abs(off) <= SIDEREAL_TOLERANCE else f"LST {off:+.1f} s off at LONG-OBS {longitude}"
 
 
 def date_end(s: Subject) -> str:
     """DATE-END of a frame."""
-    return apart(end(s), after(start(s), s.value("EXPTIME")))
+    return apart(end(s), after(start(s), s.required("EXPTIME")))
 
 
 def date_end_of_cube(s: Subject) -> str:
     """DATE-END of a cube: that of its last plane; without its planes, not before the first's."""
     if not s.columns:
-        return "" if end(s) >= after(start(s), s.value("EXPTIME")) else "before the first plane's"
+        first = after(start(s), s.required("EXPTIME"))
+        return "" if end(s) >= first else "before the first plane's"
     last = parse_date(s.columns["DATE-OBS"][-1])
     return apart(end(s), after(last, s.columns["EXPTIME"][-1]))
 
@@ -77,12 +97,13 @@ def apart(found: datetime, right: datetime) -> str:
 
 def written_after_end(s: Subject) -> str:
     """DATE against DATE-END."""
-    return "" if parse_date(s.value("DATE")) >= end(s) else f"DATE {s.value('DATE')} before the end"
+    date, last = s.required("DATE"), end(s)
+    return "" if parse_date(date) >= last else f"DATE {date} before DATE-END {iso(last)}"
 
 
 def written_before_now(s: Subject) -> str:
     """DATE against the clock."""
-    late = parse_date(s.value("DATE")) > s.now + CLOCK
+    late = parse_date(s.required("DATE")) > s.now + CLOCK
     return f"DATE {s.value('DATE')} is to come" if late else ""
 
 
@@ -99,6 +120,15 @@ def in_night(s: Subject) -> str:
     first, behind = s.expected.bounds
     inside = first <= start(s) < behind
     return "" if inside else f"{s.value('DATE-OBS')}, not in {first:%F %H:%M} to {behind:%F %H:%M}"
+
+
+def edge_of_night(s: Subject) -> str:
+    """DATE-OBS in the first or last hour of a night, when the sun is high."""
+    if s.expected.bounds is None:
+        return ""
+    first, behind = s.expected.bounds
+    dark = first + EDGE <= start(s) < behind - EDGE
+    return "" if dark or in_night(s) else s.value("DATE-OBS")
 
 
 def name_is_start(s: Subject) -> str:

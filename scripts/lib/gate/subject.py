@@ -18,6 +18,8 @@ from scripts.lib.sizes import data_size
 from scripts.lib.sums import add_at, fold
 
 METADATA = "METADATA"
+# Words of the column ``on`` of the table of checks.
+TRAITS = set("frame cube file science bias dark flat calibration sky pixel icrs".split())
 # How names of products begin.
 FRAMES, CUBES = "SPECULOOS", "SPECU"
 # Bytes read at a time.
@@ -116,6 +118,13 @@ class Subject:
         if keyword not in self._values:
             self._values[keyword] = self.header.value(keyword)
         return self._values[keyword]
+
+    def required(self, keyword: str):
+        """Return a value of the primary header; raise `HeaderError` if there is none."""
+        value = self.value(keyword)
+        if value is None:
+            raise HeaderError(f"no {keyword}")
+        return value
 
     @cached_property
     def is_cube(self) -> bool:
