@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 TEST_READY := $(VENV)/test-ready
-DEMO := $(CURDIR)/demo
+# Never with its whole path: blanks in that would make several names of it.
+DEMO := demo
 DEMO_NIGHT := 20260305
 SYSTEM_PYTHON ?= python3
 # Command and the Debian package that has it.
@@ -13,12 +14,18 @@ TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smb
   mkfs.ext4:e2fsprogs
 
 .PHONY: help setup demo demo-clean test test-full picture lint install uninstall status docs bench \
-  packages
+  packages place
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(READY) ## the virtual environment in .venv
+
+# Snakemake does not quote the path of its Python.
+place:
+	@case "$(VENV)$$PWD" in [!/]*[[:space:]]*) \
+	  echo "$$PWD has blanks in its path, with which Snakemake runs no scripts:" \
+	    "move it, or keep Python elsewhere: make VENV=/path/to/venv"; exit 1;; esac
 
 $(BIN)/python:
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -28,7 +35,7 @@ $(BIN)/python:
 	  { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
 	$(SYSTEM_PYTHON) -m venv $(VENV)
 
-$(READY): requirements.txt constraints.txt | $(BIN)/python
+$(READY): requirements.txt constraints.txt | place $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
@@ -38,22 +45,22 @@ $(TEST_READY): requirements-test.txt requirements-solving.txt $(READY)
 
 demo: $(READY) demo-clean ## simulated nights of Callisto and Io, from raw frames to the archive directory
 	@mkdir -p $(DEMO)/archive
-	@for telescope in Callisto Io; do \
+	@demo="$$PWD/$(DEMO)"; for telescope in Callisto Io; do \
 	  lower=$$(echo $$telescope | tr A-Z a-z); \
 	  frames=$$([ $$telescope = Callisto ] && echo 60 || echo 24); \
 	  $(BIN)/python -m scripts.simulate --telescope $$telescope --night $(DEMO_NIGHT) \
 	    --frames $$frames --faults --output $(DEMO)/source/$$telescope && \
 	  $(BIN)/snakemake --profile profiles/demo --configfile config/$$lower.yaml --config \
-	    source=$(DEMO)/source/$$telescope workdir=$(DEMO)/$$telescope archive=$(DEMO)/archive \
-	    catalogue=$(DEMO)/source/$$telescope/$(DEMO_NIGHT).stars.csv \
+	    source="$$demo/source/$$telescope" workdir="$$demo/$$telescope" archive="$$demo/archive" \
+	    catalogue="$$demo/source/$$telescope/$(DEMO_NIGHT).stars.csv" \
 	    nights=$(DEMO_NIGHT) max_held=0.6 || exit 1; \
 	done
 	@for telescope in Callisto Io; do echo; cat $(DEMO)/$$telescope/$(DEMO_NIGHT)/summary.txt; done
 	@echo; echo "the gate     $$($(BIN)/python -m scripts.validate --night $(DEMO_NIGHT) $(DEMO)/archive/*.fits)"
-	@echo "products     $(DEMO)/archive/"
+	@echo "products     $$PWD/$(DEMO)/archive/"
 	@for telescope in Callisto Io; do \
-	  echo "receipts     $(DEMO)/$$telescope/$(DEMO_NIGHT)/archived/"; \
-	  echo "night page   $(DEMO)/$$telescope/$(DEMO_NIGHT)/night.html"; done
+	  echo "receipts     $$PWD/$(DEMO)/$$telescope/$(DEMO_NIGHT)/archived/"; \
+	  echo "night page   $$PWD/$(DEMO)/$$telescope/$(DEMO_NIGHT)/night.html"; done
 
 demo-clean: ## remove what the demo made
 	@rm -rf $(DEMO)
@@ -76,7 +83,7 @@ lint: $(TEST_READY) ## formatters and linters, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir=$$(mktemp -d)
+	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir="$$(mktemp -d)"
 
 docs: $(READY) ## docs/eso.md, from the tables
 	@$(BIN)/python -m scripts.describe > docs/eso.md
@@ -90,8 +97,9 @@ picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (nee
 	@$(BIN)/python -m scripts.simulate --telescope Callisto --night $(DEMO_NIGHT) --frames 12 \
 	  --output $(DEMO)/source
 	@run="$(BIN)/snakemake --profile profiles/demo --configfile config/callisto.yaml"; \
-	  set -- --config source=$(DEMO)/source workdir=$(DEMO)/work archive=$(DEMO)/archive \
-	    catalogue=$(DEMO)/source/$(DEMO_NIGHT).stars.csv nights=$(DEMO_NIGHT); \
+	  demo="$$PWD/$(DEMO)"; \
+	  set -- --config source="$$demo/source" workdir="$$demo/work" archive="$$demo/archive" \
+	    catalogue="$$demo/source/$(DEMO_NIGHT).stars.csv" nights=$(DEMO_NIGHT); \
 	  $$run --until inventory "$$@" && $$run --rulegraph "$$@" | dot -Tsvg > docs/dag.svg
 
 uninstall: $(READY) ## removes the profiles that make install wrote

@@ -1,6 +1,8 @@
 """The project itself: pins that agree, names that match, paths that stay at home."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -92,3 +94,16 @@ def test_operations_page_quotes_what_is_really_said():
 
 def test_the_page_of_what_eso_gets_is_that_of_the_tables():
     assert (REPOSITORY / "docs/eso.md").read_text() == description(), "run make docs"
+
+
+def test_make_in_a_path_with_blanks_removes_its_own_folder_only(tmp_path):
+    checkout, other = tmp_path / "a b", tmp_path / "a"
+    for folder in (checkout / "demo", other, checkout / "b/demo"):
+        folder.mkdir(parents=True)
+    for name in ("Makefile", "requirements.txt", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, checkout)
+    done = subprocess.run(["make", "demo"], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 2 and "has blanks in its path" in done.stdout
+    assert (checkout / "demo").is_dir() and not (checkout / ".venv").exists()
+    subprocess.run(["make", "demo-clean"], cwd=checkout, check=True)
+    assert other.is_dir() and (checkout / "b/demo").is_dir() and not (checkout / "demo").exists()
