@@ -4,15 +4,18 @@ One configuration file per telescope; profiles/ holds one profile for each. What
 README.md.
 """
 
-from snakemake.utils import min_version, validate
+from snakemake.utils import min_version
 
-from scripts.lib.settings import spelt_out
+from scripts.lib.configuration import ConfigurationError, checked
 
 min_version("9.27.1")
 
 
-config |= spelt_out(config)
-validate(config, "config/schema.yaml")
+# And not Snakemake's own check, which shows passwords that stand in an address.
+try:
+    config |= checked(config, "the configuration")
+except ConfigurationError as error:
+    raise WorkflowError(str(error))
 
 
 workdir: config["workdir"]

@@ -39,7 +39,6 @@ from scripts.lib.keywords import function_for, read_keywords
 from scripts.lib.nights import NightError, last_night, night_bounds, parse_nights, recent_nights
 from scripts.lib.pixel_wcs import pixel_wcs
 from scripts.lib.planning import is_complete, listing_digest
-from scripts.lib.settings import spelt_out
 from scripts.lib.sidereal import sidereal_seconds
 from scripts.lib.sizes import data_size
 from scripts.lib.sky_wcs import WrongWCS, distance, header_wcs
@@ -477,11 +476,6 @@ def test_failures_name_rule_wildcards_and_log(tmp_path):
     text = failures([Job])
     assert "1 job(s) failed" in text and "cube 20260305 C_bias" in text
     assert "LostPixels: a.fits ends early" in text and str(Job.log[0]) in text
-
-
-def test_words_of_the_command_line_are_truth_values():
-    settings = {"redeliver": "true", "keep_raw": "False", "nights": "20240101"}
-    assert spelt_out(settings) == {"redeliver": True, "keep_raw": False}
 
 
 def test_every_computed_keyword_has_its_function_and_every_unit_is_one_of_fits():

@@ -12,10 +12,17 @@ from pathlib import Path
 from shutil import disk_usage, which
 
 import pytest
+import snakemake.cli
+import snakemake.utils
 import yaml
 
 from scripts.lib import health, run_log
-from scripts.lib.configuration import CHECKOUT, ConfigurationError
+from scripts.lib.configuration import (
+    CHECKOUT,
+    ConfigurationError,
+    read_configuration,
+    read_unchecked,
+)
 from scripts.lib.env_file import read_env_file
 from scripts.lib.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from scripts.lib.nights import recent_nights
@@ -317,6 +324,76 @@ def test_bad_configuration(site):
     assert "is not of this checkout" in site.run(status=1)
     site.profile.unlink()
     assert "no profile callisto" in site.run(status=1)
+
+
+SETTINGS = [
+    "mail={to: [c@obs.example], port: 26}",
+    "mail={when: never}",
+    "free_gb={archive: 3}",
+    "redeliver=true",
+    "keep_raw=False",
+    "camera={parity: -1, pixel_scale: 0.3}",
+    "programmes=[{nights: 20260317, programme: 60.A-9099(A), targets: [1]}]",
+    "nights=20260317-20260319",
+    "time_limit=1e1",
+    "settle='3'",
+    "index=",
+    "solve={never: [",
+    "programme=60.A-9099(A): x: y",
+]
+
+
+def test_settings_of_the_command_line_are_those_of_the_workflow(site):
+    site.set(mail={"from": "a@obs.example", "to": ["b@obs.example"], "host": "mail.example"})
+    ours = read_unchecked(site.profile, ["--config", *SETTINGS, "--cores", "2"])
+    theirs = yaml.safe_load(site.night.config.read_text())
+    snakemake.utils.update_config(theirs, snakemake.cli.parse_config(SETTINGS))
+    assert ours == theirs
+
+
+def test_settings_within_braces_have_their_meaning(site):
+    site.set(mail={"from": "a@obs.example", "to": ["b@obs.example"], "host": "mail.example"})
+    config = read_configuration(site.profile, ["--config", *SETTINGS[:-3]])
+    assert config["mail"]["to"] == ["c@obs.example"] and config["mail"]["host"] == "mail.example"
+    assert config["mail"]["port"] == 26 and config["free_gb"] == {"archive": 3, "workdir": 0}
+    assert config["redeliver"] is True and config["keep_raw"] is False
+    assert config["programmes"][0]["targets"] == ["1"] and config["camera"]["parity"] == -1
+    with pytest.raises(ConfigurationError, match="solve: '{never: \\[' is not one of"):
+        read_configuration(site.profile, ["--config", "solve={never: ["])
+
+
+@pytest.mark.parametrize(
+    ("key", "address", "message"),
+    [
+        ("transfer_log_remote", f"ssh://obs:{SECRET}@h/logs", "ssh://user@host"),
+        ("source", f"smb://obs:{SECRET}@pc/raw", "never with a password"),
+        ("source", f"SMB://obs:{SECRET}@pc/raw", "smb://user@host"),
+        ("mail", f"smtp://obs:{SECRET}@pc", "is not of type 'object'"),
+    ],
+)
+def test_a_password_in_an_address_is_not_shown(site, key, address, message):
+    site.set(**{key: address})
+    with pytest.raises(ConfigurationError) as raised:
+        read_configuration(site.profile)
+    assert f"{key}: '{address[:4]}" in str(raised.value) and message in str(raised.value)
+    assert SECRET not in str(raised.value)
+    site.night.config.write_text(f"{key}: '{address}\n")
+    with pytest.raises(ConfigurationError, match="is no YAML") as raised:
+        read_configuration(site.profile)
+    assert SECRET not in str(raised.value)
+
+
+def test_the_workflow_itself_shows_no_password_in_an_address(site):
+    output = site.night.run("-n", status=1, transfer_log_remote=f"ssh://obs:{SECRET}@h/logs")
+    assert "transfer_log_remote: 'ssh://…@h/logs' is not what" in output and SECRET not in output
+
+
+@pytest.mark.parametrize(
+    "address", ["smb://u@pc:445/a@b", "sftp://u@[2001:db8::1]/a", "/data/a:b@c"]
+)
+def test_addresses_without_a_password_are_right(site, address):
+    site.set(source=address, transfer_log_remote="ssh://u@[2001:db8::1]:22/a")
+    assert read_configuration(site.profile)["source"] == address
 
 
 def test_options_that_run_nothing_are_refused(site):

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from scripts.lib.transfer_log import FAILED, RemoteError, copy_logs, copy_or_count
+from scripts.lib.transfer_log import FAILED, RemoteError, copy_logs, copy_or_count, rsync_target
 from tests.night import NIGHT
 from tests.servers import Sshd, needs
 
@@ -36,6 +36,14 @@ def workdir(tmp_path):
     (folder / "transfer_log.txt").write_text(f"{NIGHT} 17\n")
     (folder / "transfer_log_60.A-9099_A.txt").write_text(f"{NIGHT} 2\n")
     return folder
+
+
+def test_addresses_as_rsync_wants_them():
+    assert rsync_target("ssh://u@host:2222/a%20b/") == ("u@host:/a b/", 2222)
+    assert rsync_target("ssh://u@[2001:db8::1]/logs") == ("u@[2001:db8::1]:/logs/", None)
+    for address in ("ssh://u@[2001:db8::1/logs", "ssh://u@host:port/logs"):
+        with pytest.raises(RemoteError, match="must have the form"):
+            rsync_target(address)
 
 
 def test_all_logs_arrive(server, workdir):

@@ -5,15 +5,18 @@ What runs the workflow must know its folders before it starts, and say what is w
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 import yaml
 
-from scripts.lib.settings import spelt_out
+from scripts.lib.settings import assigned, merged, spelt_out
 
 CHECKOUT = Path(__file__).absolute().parents[2]
 SCHEMA = CHECKOUT / "config/schema.yaml"
 PROFILE_NAMES = ("profile.yaml", "config.yaml")
+# Of an address; a password may be in it, and hold anything.
+USER_PART = re.compile("://.*@", re.DOTALL)
 
 
 class ConfigurationError(Exception):
@@ -70,10 +73,18 @@ def read_mapping(path: Path) -> dict:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is no YAML: {error}") from error
+        raise ConfigurationError(f"{path} is no YAML: {yaml_problem(error)}") from None
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} does not hold lines key: value")
     return content
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """Return what is wrong and where, without the line itself: a password may be in it."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(error)
+    parts = [(error.context, error.context_mark), (error.problem, error.problem_mark)]
+    return ", ".join(f"{words} (line {mark.line + 1})" for words, mark in parts if words and mark)
 
 
 def read_configuration(profile: Path, options: list[str] = ()) -> dict:
@@ -118,9 +129,11 @@ def read_unchecked(profile: Path, options: list[str] = ()) -> dict:
         )
     config = {}
     for file in files:
-        config |= read_mapping(Path(file))
-    config |= (settings.get("config") or {}) if overrides is None else overrides
-    return config | spelt_out(config)
+        config = merged(config, read_mapping(Path(file)))
+    if overrides is None:
+        given = settings.get("config") or {}
+        overrides = assigned(given) if isinstance(given, list) else given
+    return merged(config, overrides)
 
 
 def overrides_of(options: list[str]) -> tuple[list[str], dict | None]:
@@ -132,14 +145,11 @@ def overrides_of(options: list[str]) -> tuple[list[str], dict | None]:
         known, _ = parser.parse_known_args(options)
     except argparse.ArgumentError as error:
         raise ConfigurationError(str(error)) from None
-    if known.config is None:
-        return known.configfile, None
-    pairs = (setting.partition("=") for setting in known.config)
-    return known.configfile, {key: yaml.safe_load(value) for key, _, value in pairs}
+    return known.configfile, None if known.config is None else assigned(known.config)
 
 
 def checked(config: dict, name: str) -> dict:
-    """Return a configuration with its defaults.
+    """Return a configuration with its defaults, and all settings as what they mean.
 
     Raises
     ------
@@ -150,15 +160,25 @@ def checked(config: dict, name: str) -> dict:
     import jsonschema
 
     schema = yaml.safe_load(SCHEMA.read_text())
-    config = with_defaults(config, schema)
+    config = with_defaults(spelt_out(config, schema), schema)
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=str)
     if errors:
-        said = "; ".join(
-            f"{'.'.join(map(str, error.absolute_path)) or 'keys'}: {error.message}"
-            for error in errors
-        )
-        raise ConfigurationError(f"{name} is not valid: {said}")
+        raise ConfigurationError(f"{name} is not valid: {'; '.join(map(complaint, errors))}")
     return config
+
+
+def complaint(error) -> str:
+    """Return what the schema says against a key, in words rather than as a pattern."""
+    key = ".".join(map(str, error.absolute_path)) or "keys"
+    if error.validator == "pattern" and "description" in error.schema:
+        shown = without_user(repr(error.instance))
+        return f"{key}: {shown} is not what it must be: {error.schema['description']}"
+    return f"{key}: {without_user(error.message)}"
+
+
+def without_user(text: str) -> str:
+    """Return text without what stands before the host of an address."""
+    return USER_PART.sub("://…@", text)
 
 
 def with_defaults(config: dict, schema: dict) -> dict:

@@ -70,9 +70,8 @@ def copy_logs(workdir: Path, remote: str, environ: Mapping = os.environ) -> None
     logs = sorted(str(path) for path in workdir.glob("transfer_log*.txt"))
     if not logs:
         return
-    place = urlsplit(remote)
-    target = f"{place.username}@{place.hostname}:{unquote(place.path).rstrip('/')}/"
-    shell = shlex.join(ssh_words(place.port, environ))
+    target, port = rsync_target(remote)
+    shell = shlex.join(ssh_words(port, environ))
     words = ["rsync", "-t", f"--timeout={SILENCE}", "-e", shell, *logs, target]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=WHOLE)
@@ -82,6 +81,25 @@ def copy_logs(workdir: Path, remote: str, environ: Mapping = os.environ) -> None
         cause = done.stderr.strip().splitlines()
         told = cause[0] if cause else f"rsync ended with {done.returncode}"
         raise RemoteError(f"transfer log not copied to {remote}: {told}")
+
+
+def rsync_target(remote: str) -> tuple[str, int | None]:
+    """Return a folder of a server as rsync wants it, and the port if it is not the usual.
+
+    Raises
+    ------
+    RemoteError
+        If the address cannot be understood.
+    """
+    try:
+        place = urlsplit(remote)
+        host, port = place.hostname or "", place.port
+    except ValueError:
+        raise RemoteError(
+            f"transfer_log_remote: {remote} must have the form ssh://user@host[:port]/folder"
+        ) from None
+    host = f"[{host}]" if ":" in host else host
+    return f"{place.username}@{host}:{unquote(place.path).rstrip('/')}/", port
 
 
 def ssh_words(port: int | None, environ: Mapping) -> list[str]:
