@@ -3,11 +3,12 @@
 Only one run of a telescope is at work. What is left of a killed run is ended first; folders and
 source are checked; the run has a time limit; who is on duty is told of what goes wrong, by mail
 or, where that is not possible, on standard error, which cron mails. The exit status is that of
-snakemake, 1 if it was not started, 0 if another run is at work.
+snakemake, 1 if it was not started, 0 if another run is at work that does not last too long.
 """
 
 import io
 import os
+import re
 import shutil
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from scripts.lib.configuration import (
     ConfigurationError,
+    bare_configuration,
     checked,
     find_profile,
     read_unchecked,
@@ -24,7 +26,7 @@ from scripts.lib.configuration import (
 from scripts.lib.env_file import read_environment
 from scripts.lib.health import LOCK, assess, is_held, lasting, late_nights, summary, unended
 from scripts.lib.heartbeat import read_heartbeat, write_heartbeat
-from scripts.lib.lock import AlreadyRunning, Lock
+from scripts.lib.lock import AlreadyRunning, Lock, taken
 from scripts.lib.mail import alert, mailed_since, send_spooled, spool_of
 from scripts.lib.preflight import problems_before
 from scripts.lib.processes import Ended, end_marked, run_marked
@@ -33,7 +35,8 @@ from scripts.lib.sources.opening import open_source
 
 TIME_LIMIT = 20
 MAX_AGE = 24
-DRY = {"-n", "--dry-run", "--dryrun"}
+# Also `-np`, and abbreviations of `--dry-run`.
+DRY = re.compile(r"--dry.*|-[afklptvDFS]*n.*")
 USAGE = "usage: python -m scripts.run TELESCOPE [options of snakemake]"
 # Seconds between attempts to take the lock: `scripts.status` has it for a moment when it looks.
 PAUSES = (0.2, 0.5, 0)
@@ -47,16 +50,17 @@ def main(words: list[str] | None = None) -> int:
     if not words or words[0].startswith("-"):
         print(f"{USAGE}\n\n{__doc__}", file=sys.stderr)
         return 2
-    telescope, *options = words
-    if DRY & set(options):
-        print(f"nothing is run by {DRY & set(options)}: use snakemake itself", file=sys.stderr)
+    telescope, *options = words[0].lower(), *words[1:]
+    if dry := [word for word in options if DRY.fullmatch(word)]:
+        print(f"nothing is run by {' '.join(dry)}: use snakemake itself", file=sys.stderr)
         return 2
-    config = {"telescope": telescope.capitalize()}
+    config = bare_configuration(telescope)
     try:
         profile = find_profile(telescope)
         config |= read_unchecked(profile, options)
-        config = checked(config, f"the configuration of {profile}")
+        # Before the rest is looked at: the mail that says what is wrong with it may need a login.
         os.environ.update(read_environment(config))
+        config = checked(config, f"the configuration of {profile}")
     except ConfigurationError as error:
         # Its settings for mail may be right all the same.
         tell(config, "not run", str(error))
@@ -72,7 +76,7 @@ def run_alone(config: dict, profile: Path, options: list[str]) -> int:
         take(lock)
         log = open_log(run_log_path(workdir), datetime.now(UTC))
     except AlreadyRunning:
-        return overlap(config)
+        return overlap(config, lock.path)
     except OSError as error:
         tell(config, "not run", "\n".join(problems_before(config)) or str(error))
         return 1
@@ -80,7 +84,9 @@ def run_alone(config: dict, profile: Path, options: list[str]) -> int:
         stays = end_marked(str(workdir))
         if not stays and is_held(workdir / "run.lock"):
             note(log, "not run: a run that was started by hand is at work")
-            return 0
+            status = overlap(config, workdir / "run.lock", log)
+            look_back(config, status, log)
+            return status
         tell_of_killed(config, log)
         beat(workdir, log, lambda last: last.began(datetime.now(UTC)))
         if stays:
@@ -90,7 +96,7 @@ def run_alone(config: dict, profile: Path, options: list[str]) -> int:
         else:
             status = run(config, profile, options, log)
         beat(workdir, log, lambda last: last.ended(datetime.now(UTC), status))
-        look_back(config, log)
+        look_back(config, status, log)
     return status
 
 
@@ -113,13 +119,13 @@ def take(lock: Lock) -> None:
         time.sleep(pause)
 
 
-def overlap(config: dict) -> int:
-    """Return the exit status while another run is at work; tell if it has lasted too long."""
-    start = read_heartbeat(Path(config["workdir"])).start
-    age = datetime.now(UTC) - start if start else timedelta()
+def overlap(config: dict, path: Path, log=None) -> int:
+    """Return the exit status while another run holds a lock; tell if it has for too long."""
+    age = datetime.now(UTC) - taken(path)
     if age <= timedelta(hours=config.get("max_age", MAX_AGE)):
         return 0
-    tell(config, "run does not end", f"A run has been at work for {lasting(age)}: look at it.")
+    text = f"A run has been at work for {lasting(age)}: look at it. It holds {path}."
+    tell(config, "run does not end", text, log)
     return 1
 
 
@@ -180,8 +186,11 @@ def has_waiting_mail(config: dict) -> bool:
     return any(spool_of(config).glob("[!.]*.letter"))
 
 
-def look_back(config: dict, log) -> None:
-    """Look at all nights once a run has ended: to the log, and tell if one stays incomplete."""
+def look_back(config: dict, status: int, log) -> None:
+    """Look at all nights once a run has ended: to the log, and tell if one stays incomplete.
+
+    Of a run that failed somebody was told already, and one mail a run is enough.
+    """
     now = datetime.now(UTC)
     if has_waiting_mail(config):
         send_quietly(lambda: send_spooled(config), log)
@@ -193,7 +202,11 @@ def look_back(config: dict, log) -> None:
         health = assess(config, now)
         note(log, summary(health, now))
         late = late_nights(health, now)
-        if late and not told_lately(run_log_path(Path(config["workdir"])).parent, now):
+        if (
+            late
+            and not status
+            and not told_lately(run_log_path(Path(config["workdir"])).parent, now)
+        ):
             tell(config, "nights that stay incomplete", summary(health, now), log)
     except Exception as error:  # The run is over; its exit status stands.
         tell(config, "nights cannot be looked at", f"{type(error).__name__}: {error}", log)

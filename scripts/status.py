@@ -3,40 +3,49 @@
 import argparse
 import json
 import sys
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 
 from scripts.lib.configuration import (
     ConfigurationError,
+    bare_configuration,
+    checked,
     find_profile,
     installed_telescopes,
-    read_configuration,
+    read_unchecked,
 )
 from scripts.lib.env_file import environment, read_environment
 from scripts.lib.health import as_json, assess, summary
 from scripts.lib.mail import alert, mailed_since
 
+# A run that cannot begin leaves no time of its start; systemd asks for the mail right after it.
+LATELY = timedelta(hours=1)
+
 
 def status_of(telescope: str, now: datetime, mail: bool) -> tuple[dict, str]:
     """Return how a telescope stands, for programs and for people."""
-    try:
-        profile = find_profile(telescope)
-        config = read_configuration(profile)
-        # Each telescope's passwords are its own.
-        with environment(read_environment(config)):
+    config = bare_configuration(telescope)
+    with ExitStack() as stack:
+        try:
+            profile = find_profile(telescope)
+            config |= read_unchecked(profile)
+            # Each telescope's passwords are its own.
+            stack.enter_context(environment(read_environment(config)))
+            config = checked(config, f"the configuration of {profile}")
             health = assess(config, now)
-            text = summary(health, now)
-            if mail and health.problems and not told(config, health.heartbeat.start):
-                alert(config, "trouble", text)
-    except (ConfigurationError, OSError) as error:
-        problem = str(error)
-        content = {"telescope": telescope, "ok": False, "problems": [problem]}
-        return content, f"{telescope}: trouble\n  TROUBLE        {problem}"
-    return as_json(health), text
+            content, text, begin = as_json(health), summary(health, now), health.heartbeat.start
+        except (ConfigurationError, OSError) as error:
+            (content, text), begin = trouble(telescope, str(error)), now - LATELY
+        # What is wrong with the configuration need not be what it says of mail.
+        if mail and not content["ok"] and not (begin and mailed_since(config, begin)):
+            alert(config, "trouble", text)
+    return content, text
 
 
-def told(config: dict, start: datetime | None) -> bool:
-    """Tell whether a mail was written since the last run began."""
-    return start is not None and mailed_since(config, start)
+def trouble(telescope: str, problem: str) -> tuple[dict, str]:
+    """Return that a telescope cannot be looked at."""
+    content = {"telescope": telescope, "ok": False, "problems": [problem]}
+    return content, f"{telescope}: trouble\n  TROUBLE        {problem}"
 
 
 def main(words: list[str] | None = None) -> int:
@@ -48,7 +57,7 @@ def main(words: list[str] | None = None) -> int:
         "--mail", action="store_true", help="mail what is wrong, unless the last run mailed"
     )
     given = parser.parse_args(words)
-    telescopes = given.telescopes or installed_telescopes()
+    telescopes = [name.lower() for name in given.telescopes] or installed_telescopes()
     if not telescopes:
         print("no telescope has a profile: run make install", file=sys.stderr)
         return 1

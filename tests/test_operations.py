@@ -25,10 +25,12 @@ from scripts.lib.configuration import (
 )
 from scripts.lib.env_file import read_env_file
 from scripts.lib.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
+from scripts.lib.lock import AlreadyRunning, Lock, taken
 from scripts.lib.nights import recent_nights
 from scripts.lib.processes import end_marked, marked, run_marked
+from scripts.run import DRY
 from tests.night import NIGHT, REPOSITORY, Night
-from tests.smtp import MailServer
+from tests.smtp import PASSWORD, USER, Authority, MailServer
 
 SECRET = "correct-horse=battery"
 NOW = datetime.now(UTC)
@@ -211,7 +213,20 @@ def test_a_run_by_hand_is_left_alone(site):
     with open(site.night.workdir / "run.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert site.run() == ""
-    assert "started by hand is at work" in site.log() and site.heartbeat() == Heartbeat()
+        assert "started by hand is at work" in site.log() and "Callisto: trouble" in site.log()
+        # Not even the one that cannot have the lock makes it younger.
+        with pytest.raises(AlreadyRunning):
+            Lock(Path(lock.name)).take()
+        os.utime(lock.name, 2 * ((NOW - timedelta(hours=25)).timestamp(),))
+        told = site.run(status=1)
+        assert (
+            told.startswith("Callisto: run does not end")
+            and f"25 h: look at it. It holds {lock.name}" in told
+        )
+    assert site.heartbeat() == Heartbeat()
+    assert NOW - taken(Path(lock.name)) > timedelta(hours=24)
+    Lock(Path(lock.name)).take()
+    assert taken(Path(lock.name)) > NOW
 
 
 def test_what_ignores_being_asked_to_end_is_killed(tmp_path):
@@ -397,7 +412,10 @@ def test_addresses_without_a_password_are_right(site, address):
 
 
 def test_options_that_run_nothing_are_refused(site):
-    assert "use snakemake itself" in site.run("-n", status=2)
+    for options in (["-n"], ["-np"], ["-kn"], ["--dryrun", "--quiet"], ["--dry-r"]):
+        assert "use snakemake itself" in site.run(*options, status=2)
+    for option in ("--notemp", "-Rcube", "-j2", "--config=nights=", "-qn"):
+        assert not DRY.fullmatch(option)
     assert "usage" in site.told(site.start("run"), 2)
 
 
@@ -435,6 +453,30 @@ def test_who_is_on_duty_gets_one_mail_and_cron_none(site):
         site.set(lookbakc=3)
         assert site.run(status=1) == ""
         assert len(server.subjects()) == 3
+
+
+def test_of_a_wrong_configuration_a_server_that_wants_a_login_is_told_once(site):
+    env = site.night.root / "callisto.env"
+    env.touch(0o600)
+    authority = Authority(site.night.root)
+    with MailServer(authority.context("localhost")) as server:
+        env.write_text(
+            # As some editors begin a file.
+            f"\ufeffSPECULOOS_SMTP_USER={USER}\nSPECULOOS_SMTP_PASSWORD={PASSWORD}\n"
+            f"SPECULOOS_SMTP_CA={authority.path}\n"
+        )
+        mail = {"from": "a@obs.example", "to": ["b@obs.example"], "host": "localhost"}
+        site.set(passwords=str(env), mail=mail | {"port": server.port}, lookbakc=3)
+        assert site.told(site.start("run", "Callisto"), 1) == ""
+        assert server.subjects() == ["Callisto: not run"] and server.logins == [USER]
+        code, text = site.status("--mail")
+        assert code == 1 and "'lookbakc' was unexpected" in text and len(server.received) == 1
+        # As if it had crashed; and nothing says where mails could wait.
+        (site.night.workdir / "mail/last").unlink()
+        site.set(workdir=None)
+        process = site.start("status", "Callisto", "--mail")
+        assert "workdir: None" in process.communicate()[0] and process.returncode == 1
+        assert server.subjects()[1:] == ["Callisto: trouble"]
 
 
 # Passwords

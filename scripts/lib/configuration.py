@@ -105,6 +105,11 @@ def read_configuration(profile: Path, options: list[str] = ()) -> dict:
     return checked(read_unchecked(profile, options), f"the configuration of {profile}")
 
 
+def bare_configuration(telescope: str) -> dict:
+    """Return what a mail about a configuration needs, to be completed by what can be read of it."""
+    return {"telescope": telescope.capitalize(), "workdir": "/nowhere"}
+
+
 def read_unchecked(profile: Path, options: list[str] = ()) -> dict:
     """Return the configuration that a run with a profile has, as it is written.
 

@@ -17,13 +17,15 @@ LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 
 def env_file(config: dict) -> Path:
     """Return where a telescope's passwords are, if it needs some."""
-    return Path(config["passwords"] or CHECKOUT / f"config/{config['telescope'].lower()}.env")
+    name = f"{config['telescope']}.env".lower()
+    return Path(str(config.get("passwords") or CHECKOUT / "config" / name))
 
 
 def read_environment(config: dict) -> dict[str, str]:
     """Return the variables of a telescope's file; none if it has no file.
 
     What is in the environment already wins, and what is left empty is as if it were not there.
+    The configuration need not be valid: the mail that says so may need a login.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def read_environment(config: dict) -> dict[str, str]:
     """
     path = env_file(config)
     if not path.exists():
-        if config["passwords"]:
+        if config.get("passwords"):
             raise ConfigurationError(f"passwords: there is no file {path}")
         return {}
     variables = read_env_file(path)
@@ -53,7 +55,8 @@ def read_env_file(path: Path) -> dict[str, str]:
                 f"{path} holds passwords and others can read it: chmod 600 {path}, "
                 "and change the passwords if strangers could have read them"
             )
-        lines = path.read_text().splitlines()
+        # Editors of other systems begin a file with a mark that is no part of its first line.
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         # A decoding error would quote bytes of the file.
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"

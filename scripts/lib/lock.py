@@ -5,6 +5,8 @@ none behind.
 """
 
 import fcntl
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -12,8 +14,13 @@ class AlreadyRunning(RuntimeError):
     """Another run is at work in this directory."""
 
 
+def taken(path: Path) -> datetime:
+    """Return when the lock of a file was taken last."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
 class Lock:
-    """A lock that is held from `take` until the process ends.
+    """A lock that is held from `take` until the process ends; its file's time says since when.
 
     Parameters
     ----------
@@ -33,7 +40,8 @@ class Lock:
         AlreadyRunning
             If another process holds it.
         """
-        stream = open(self.path, "w")
+        # To append, because writing anew would set the time even if another process holds it.
+        stream = open(self.path, "a")
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -41,4 +49,5 @@ class Lock:
             raise AlreadyRunning(
                 f"another run is at work in {self.path.parent}: wait until it has ended"
             ) from None
+        os.utime(stream.fileno())
         self._stream = stream

@@ -275,7 +275,8 @@ def letter_of(settings: Settings, message: EmailMessage, now: datetime) -> Lette
 
 def spool_of(config: dict) -> Path:
     """Return the folder of mails that wait."""
-    return Path(config["workdir"]) / "mail"
+    # That the working directory is no path is then what the mail must tell.
+    return Path(str(config["workdir"])) / "mail"
 
 
 def store(folder: Path, letter: Letter) -> Letter:
