@@ -62,6 +62,6 @@ onsuccess:
 onerror:
     print(failures(workflow.scheduler.failed), file=sys.stderr)
     list_transfers()
-    mail_run(MAILED, ended_run(workflow.scheduler.failed, False, log), MAIL_TEMPLATES)
+    mail_failure(log)
     copy_transfer_logs()
     count_unanswered()

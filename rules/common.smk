@@ -21,6 +21,7 @@ from scripts.lib.lock import Lock
 from scripts.lib.mail import alert
 from scripts.lib.nights import parse_nights
 from scripts.lib.patience import PATIENCE, count_failure
+from scripts.lib.processes import MARKER
 from scripts.lib.programmes import programmes_of
 from scripts.lib.report import Run, mail_run
 from scripts.lib.times import iso
@@ -65,6 +66,13 @@ def ended_run(failed, ended, logs):
     command = [str(Path(sys.executable).with_name("snakemake")), *sys.argv[1:]]
     path = next((str(Path(path).absolute()) for path in logs), "")
     return Run(NIGHTS, failed, ended, command, workflow.workdir_init, path, TO_CONFIRM)
+
+
+def mail_failure(logs):
+    """Mail that the run failed, unless the wrapper does: why a run was stopped it alone knows."""
+    stopped = workflow.scheduler._user_kill
+    if not (stopped and MARKER in os.environ):
+        mail_run(MAILED, ended_run(workflow.scheduler.failed, False, logs), MAIL_TEMPLATES)
 
 
 def copy_transfer_logs():

@@ -336,6 +336,7 @@ def test_sigterm_then_sighup(site):
             assert next(jobs)
             process.send_signal(getattr(signal, name))
             assert_told(site, process, f"run ended with exit status 1 ended by signal {name}")
+    assert site.server.subjects() == 2 * ["Callisto: run ended with exit status 1"]
     assert_next_run_completes(site, truth)
 
 

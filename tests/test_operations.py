@@ -533,6 +533,10 @@ def test_nights_that_stay_incomplete_are_told_once_a_day(site):
     (site.night.source / MISSED).mkdir()
     (site.night.source / MISSED / "frame.fits").touch()
     site.set(nights="20260301")
+    # Who was told of a failure is not told twice.
+    away = site.night.archive.rename(site.night.root / "away")
+    assert "stay incomplete" not in site.run(status=1)
+    away.rename(site.night.archive)
     assert "Callisto: nights that stay incomplete\nCallisto: trouble" in site.run()
     assert site.run() == ""
     code, text = site.status()
