@@ -312,14 +312,26 @@ def test_old_and_damaged_letters(workdir, authority, environ, capsys):
     past = datetime.now(UTC) - timedelta(days=31)
     old.rename(old.with_name(f"{past:%Y%m%dT%H%M%S.%f}-1.letter"))
     (workdir / "mail" / "0.letter").write_bytes(b"no letter")
-    (workdir / "mail" / "1.letter").write_bytes(b"[]\n")
+    (workdir / "mail" / "1.letter").touch()
     with MailServer(authority.context("localhost")) as server:
         send_spooled(configuration(workdir, server.port), environ)
-    assert len(server.received) == 1
+        assert len(server.received) == 1
     lines = capsys.readouterr().err
     assert "given up after 30 days: 'Callisto: old' to one@obs.example, two@obs" in lines
-    assert "0.letter is no mail" in lines and "1.letter is no mail" in lines
-    assert [path.name for path in spooled(workdir)] == ["0.letter", "1.letter"]
+    assert "0.letter is no mail" in lines and "it is 1.unreadable now" in lines
+    assert not spooled(workdir) and (workdir / "mail/0.unreadable").read_bytes() == b"no letter"
+
+
+def test_letters_grow_old_when_nobody_is_written_to_any_more(workdir, environ, capsys):
+    config = configuration(workdir, free_port())
+    alert(config, "old", "b", environ)
+    (letter,) = spooled(workdir)
+    send_spooled(config | {"mail": {}}, environ)
+    assert spooled(workdir) == [letter]
+    past = datetime.now(UTC) - timedelta(days=31)
+    letter.rename(letter.with_name(f"{past:%Y%m%dT%H%M%S.%f}-1.letter"))
+    send_spooled(config | {"mail": {}}, environ)
+    assert not spooled(workdir) and "given up after 30 days" in capsys.readouterr().err
 
 
 def test_a_spool_that_cannot_be_written_does_not_keep_the_mail(

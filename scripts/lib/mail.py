@@ -303,24 +303,38 @@ def read_letter(path: Path) -> Letter:
     try:
         return Letter(name=path.name, content=content, path=path, **json.loads(envelope))
     except (ValueError, TypeError):
-        raise MailError(f"{path} is no mail that waits to be sent: look at it, remove it") from None
+        raise MailError(f"{path} is no mail that waits to be sent") from None
 
 
 def waiting(folder: Path, now: datetime) -> list[Letter]:
     """Return the letters that wait, oldest first; those that waited too long are dropped."""
     letters = []
     for path in sorted(folder.glob("[!.]*.letter")):
+        letter, what = None, path.name
         try:
             letter = read_letter(path)
-        except (MailError, OSError) as error:
-            say(str(error))
+            what = f"{letter.subject!r} to {listed(letter)}"
+        except MailError as error:
+            say(f"{error}: {put_aside(path)}")
             continue
+        except OSError as error:
+            say(str(error))
         if is_stale(path.name, now):
-            say(f"given up after {KEPT.days} days: {letter.subject!r} to {listed(letter)}")
+            say(f"given up after {KEPT.days} days: {what}")
             path.unlink(missing_ok=True)
-        else:
+        elif letter:
             letters.append(letter)
     return letters
+
+
+def put_aside(path: Path) -> str:
+    """Give what is no letter another name, so that it is told of once; return what to do."""
+    aside = path.with_suffix(".unreadable")
+    try:
+        path.rename(aside)
+    except OSError as error:
+        return f"remove it ({error.strerror})"
+    return f"it is {aside.name} now, look at it"
 
 
 def listed(letter: Letter) -> str:
@@ -525,7 +539,10 @@ def send_spooled(config: dict, environ: Mapping = os.environ) -> None:
     with told():
         settings = usable_settings(config)
         folder = spool_of(config)
-        if settings and any(folder.glob("[!.]*.letter")):
+        if not settings:
+            # Letters grow old whether they can be sent or not.
+            waiting(folder, datetime.now(UTC))
+        elif any(folder.glob("[!.]*.letter")):
             limit = PATIENCE * settings.timeout
             within(limit, lambda: send_waiting(settings, folder, [], environ))
 

@@ -18,14 +18,17 @@ def run_log_path(workdir: Path) -> Path:
 
 
 def open_log(path: Path, now: datetime):
-    """Return the log opened to append; one that is long or old was put aside before."""
+    """Return the log opened to append; one that is long or old was put aside before.
+
+    Unbuffered: what a full disk does not take would otherwise be written, and fail, once more.
+    """
     path.parent.mkdir(exist_ok=True)
     if is_full(path, now):
         path.rename(path.with_name(f"run-{now.strftime(STAMP)}.log"))
     for old in path.parent.glob("run-*.log"):
         if is_old(old.name, now):
             old.unlink(missing_ok=True)
-    return open(path, "a", errors="surrogateescape")
+    return open(path, "ab", buffering=0)
 
 
 def is_full(path: Path, now: datetime) -> bool:
@@ -56,8 +59,8 @@ def remove_snakemake_logs(workdir: Path, now: datetime) -> None:
 def note(log, text: str) -> None:
     """Write a line with the time; a full disk is told elsewhere."""
     with suppress(OSError):
-        log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
-        log.flush()
+        line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n"
+        log.write(line.encode(errors="surrogateescape"))
 
 
 def tail(path: Path, begin: int, lines: int = TAIL) -> str:
