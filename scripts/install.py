@@ -4,12 +4,15 @@ Only files that this checkout wrote are overwritten or removed: their first line
 """
 
 import argparse
+import json
 import os
 import re
 import shlex
 import sys
 from pathlib import Path
 from string import Template
+
+import yaml
 
 from scripts.lib.configuration import (
     CHECKOUT,
@@ -72,12 +75,17 @@ def profile_text(telescope: str) -> str:
     source = CHECKOUT / "profiles" / telescope / "profile.yaml"
     text = re.sub(
         r"^configfile: (?!/)(.*)$",
-        lambda match: f"configfile: {CHECKOUT}/{match[1]}",
+        lambda match: f"configfile: {yaml_text(CHECKOUT / yaml.safe_load(match[1]))}",
         source.read_text(),
         flags=re.M,
     )
     mark = f"# Written by make install of {CHECKOUT}; edit {source} and run it again."
-    return f"{mark}\nsnakefile: {CHECKOUT}/Snakefile\n{text}"
+    return f"{mark}\nsnakefile: {yaml_text(CHECKOUT / 'Snakefile')}\n{text}"
+
+
+def yaml_text(path: Path) -> str:
+    """Return a path as YAML has it, whatever signs are in it."""
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def install() -> None:
@@ -134,8 +142,7 @@ def there(folder: Path) -> str:
 def site_notes() -> str:
     """Return the lines for the shell, cron and systemd."""
     binaries = Path(sys.executable).parent
-    here = shlex.join(["cd", str(CHECKOUT)])
-    words = f"{here} && {shlex.join([sys.executable, '-m', 'scripts.install'])}"
+    sudo = "" if is_root() else "sudo "
     return "\n".join(
         [
             f"\nFor your shell:  export PATH={shlex.quote(str(binaries))}:$PATH",
@@ -144,10 +151,26 @@ def site_notes() -> str:
             "  MAILTO=name@host",
             *(f"  {cron_line(telescope)}" for telescope in TELESCOPES),
             "\nOr for systemd, not both; without --into the units are printed:",
-            f"  {words} units --user {user()} --into {SYSTEM} callisto",
-            "  systemctl daemon-reload && systemctl enable --now speculoos-callisto.timer",
+            f"  {units_line()} units --user {user()} --into {SYSTEM} callisto",
+            f"  {sudo}systemctl daemon-reload",
+            f"  {sudo}systemctl enable --now speculoos-callisto.timer",
         ]
     )
+
+
+def units_line() -> str:
+    """Return the command that may write units, which finds the profiles of who installs."""
+    words = [sys.executable, "-m", "scripts.install"]
+    if not is_root():
+        names = ("HOME", "XDG_CONFIG_HOME")
+        kept = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
+        words = ["sudo", "env", *kept, *words]
+    return f"{shlex.join(['cd', str(CHECKOUT)])} && {shlex.join(words)}"
+
+
+def is_root() -> bool:
+    """Tell whether who installs may write to the system's folders."""
+    return os.geteuid() == 0
 
 
 def cron_line(telescope: str) -> str:

@@ -16,6 +16,7 @@ import snakemake.cli
 import snakemake.utils
 import yaml
 
+from scripts import install
 from scripts.lib import health, run_log
 from scripts.lib.configuration import (
     CHECKOUT,
@@ -680,6 +681,29 @@ def test_the_crontab_line_works_as_cron_runs_it(site):
     )
     assert done.returncode == 1 and done.stdout == ""
     assert f"Callisto: not run\narchive: the directory {site.night.archive}" in done.stderr
+
+
+def test_a_profile_names_any_checkout(monkeypatch):
+    checkout = Path('/opt/a #b: "c"')
+    text = install.profile_text("callisto")
+    monkeypatch.setattr(install, "CHECKOUT", checkout)
+    monkeypatch.setattr(Path, "read_text", lambda path: "configfile: config/callisto.yaml # ours\n")
+    assert yaml.safe_load(install.profile_text("callisto")) == {
+        "snakefile": str(checkout / "Snakefile"),
+        "configfile": str(checkout / "config/callisto.yaml"),
+    }
+    assert install.MARK.match(text)["checkout"] == str(CHECKOUT)
+
+
+@pytest.mark.parametrize("number", [0, 1000])
+def test_the_printed_command_may_write_units_and_finds_the_profile(monkeypatch, number):
+    monkeypatch.setattr(os, "geteuid", lambda: number)
+    monkeypatch.setenv("HOME", "/home/o b")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/home/x")
+    notes = install.site_notes()
+    sudo = "sudo env 'HOME=/home/o b' XDG_CONFIG_HOME=/home/x " if number else ""
+    assert f" && {sudo}{sys.executable} -m scripts.install units --user" in notes
+    assert ("  sudo systemctl enable" in notes) == bool(number)
 
 
 @pytest.mark.skipif(not which("systemd-analyze"), reason="needs Debian's package systemd")
