@@ -43,6 +43,7 @@ rule all:
     """Bring the wanted nights up to date; ask ESO's archive what became of earlier ones."""
     default_target: True
     input:
+        wanted_tables,
         wanted_pages,
         wanted_confirmations,
     localrule: True

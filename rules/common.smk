@@ -112,6 +112,15 @@ def list_transfers():
         print(f"lists of transferred files not written: {error}", file=sys.stderr)
 
 
+def wanted_tables(wildcards):
+    """Tables of the nights to bring up to date.
+
+    A page does not ask for one that is missing: an inventory that fails, or is stopped, removes
+    the table of before, and the page of before is still there.
+    """
+    return [f"{night}/frames.csv" for night in NIGHTS]
+
+
 def wanted_pages(wildcards):
     """Pages of the nights to bring up to date."""
     return [f"{night}/night.html" for night in NIGHTS]
