@@ -6,15 +6,18 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from scripts.ingest import STILL_WRITTEN, copy_night
 from scripts.lib.sources import source as sources
+from scripts.lib.sources.local import is_share, kind_of_mount
 from scripts.lib.sources.opening import Folder, open_source
 from scripts.lib.sources.source import SourceError
 from tests.night import NIGHT, Night
 from tests.servers import PASSWORD, USER, SlowLine, Smbd, Sshd, free_port, mounted_share, needs
+from tests.test_operations import mounted as mounted_disk
 
 SERVERS = [
     pytest.param(Smbd, marks=needs("smbd", "smbpasswd"), id="smb"),
@@ -434,6 +437,36 @@ def test_a_mount_that_is_gone_is_no_source_without_nights(mount, share):
     with pytest.raises(SourceError, match="mount is not a mount point: is the share mounted?"):
         source.list(NIGHT)
     assert Folder(str(point)).list(NIGHT) == {}
+
+
+@needs("sshd", "sshfs")
+def test_a_mount_that_is_gone_is_missed_on_a_disk_that_is_mounted_itself(share, tmp_path):
+    disk = tmp_path / "data disk"
+    with mounted_disk(disk, "size=1m"):
+        with mounted_share(share, disk / "mount") as (_, _, point):
+            for root in (point, point / NIGHT):
+                Folder(str(root), mounted=True).check()
+        with pytest.raises(SourceError, match="data disk/mount is not a mount point"):
+            Folder(str(disk / "mount"), mounted=True).check()
+        Folder(str(disk), mounted=True).check()
+
+
+def test_kinds_of_mounts_are_told_apart():
+    mounts = r"""25 1 8:1 / / rw - ext4 /dev/sda1 rw
+26 25 8:2 / /data rw,relatime shared:1 - ext4 /dev/sdb1 rw
+27 26 0:40 / /data/source/Io rw shared:2 master:1 - autofs systemd-1 rw
+28 27 0:41 / /data/source/Io rw shared:3 - cifs //pc/raw rw
+29 26 0:42 / /data/the\040pc rw - fuse.sshfs obs@pc:/raw rw
+"""
+    kinds = {
+        "/home/obs": "",
+        "/data/source/Europa": "ext4",
+        "/data/source/Io/raw": "cifs",
+        "/data/the pc": "fuse.sshfs",
+    }
+    assert {path: kind_of_mount(Path(path), mounts) for path in kinds} == kinds
+    assert all(map(is_share, ("cifs", "smb3", "nfs", "nfs4", "fuse.sshfs", "fuse", "9p", "ceph")))
+    assert not any(map(is_share, ("", "ext4", "fuseblk", "tmpfs", "overlay", "zfs", "autofs")))
 
 
 @needs("sshd", "sshfs")

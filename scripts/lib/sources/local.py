@@ -1,11 +1,18 @@
 """A folder of this machine, read by plain system calls."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from scripts.lib.sources.source import FRAME_NAME, Listing, State, Unreachable
+
+MOUNTS, SYSTEMS = Path("/proc/self/mountinfo"), Path("/proc/filesystems")
+# Kinds of file systems that are of this machine, though they need no disk that the kernel knows.
+WITHOUT_DISK = {"autofs", "devtmpfs", "overlay", "ramfs", "rootfs", "tmpfs", "zfs"}
+# How the kernel writes blanks and the like in the names of mount points.
+OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class LocalFolder:
@@ -59,6 +66,39 @@ def state_of(stat: os.stat_result) -> State:
 
 
 def is_mounted(folder: Path) -> bool:
-    """Tell whether a folder, or one above it but the root of all, is a mount point."""
+    """Tell whether a folder is a mount point, or lies on a share that is mounted above it.
+
+    A disk of this machine above it proves nothing: it also holds the empty folder that a share
+    leaves which is not mounted.
+    """
     folder = folder.resolve()
-    return any(os.path.ismount(path) for path in (folder, *folder.parents) if path.name)
+    if folder.name and os.path.ismount(folder):
+        return True
+    return is_share(kind_of_mount(folder, MOUNTS.read_text(errors="surrogateescape")))
+
+
+def kind_of_mount(folder: Path, mounts: str) -> str:
+    """Return the kind of file system that a folder lies on; nothing for that of the root of all.
+
+    Parameters
+    ----------
+    mounts : str
+        Mounts as the kernel lists them, a later one in the place of an earlier one.
+    """
+    kinds = {}
+    for line in mounts.splitlines():
+        mount, _, system = line.partition(" - ")
+        point = OCTAL.sub(lambda code: chr(int(code[1], 8)), mount.split()[4])
+        kinds[Path(point)] = system.split()[0]
+    above = (path for path in (folder, *folder.parents) if path.name and path in kinds)
+    return kinds.get(next(above, None), "")
+
+
+def is_share(kind: str) -> bool:
+    """Tell whether a kind of file system is none of this machine's own disks.
+
+    The kernel says which kinds need a disk. Kinds of shares are too many to be listed.
+    """
+    systems = (line.split("\t") for line in SYSTEMS.read_text().splitlines())
+    disks = {name for nodev, name in systems if not nodev}
+    return bool(kind) and kind.partition(".")[0] not in disks | WITHOUT_DISK
