@@ -24,6 +24,7 @@ from scripts.lib.sidereal import sidereal_seconds
 from scripts.lib.sources.opening import Folder
 from scripts.lib.sources.source import digest
 from scripts.lib.tables import read_table, write_table
+from scripts.lib.transfer_log import log_transfer
 
 KEYWORDS = read_keywords(Path(__file__).parent.parent / "config/keywords.csv")
 
@@ -35,6 +36,19 @@ def test_tables_give_back_what_was_written(tmp_path, text):
     rows = [{"file": text, "reason": "first"}, {"file": "z", "reason": text}]
     write_table(tmp_path / "t.csv", ["file", "reason"], rows)
     assert read_table(tmp_path / "t.csv") == rows
+
+
+def test_the_transfer_log_keeps_lines_that_are_not_its_own(tmp_path):
+    log = tmp_path / "transfer_log.txt"
+    log_transfer(log, "20260305", 1)
+    assert log.read_text() == "20260305 1\n"
+    log.write_bytes(b"# by hand\n20260303 2\n\n20260305  17\n20260306 three\xff\n20260308 4")
+    for night, count in (("20260305", 3), ("20260304", 5), ("20260309", 6)):
+        log_transfer(log, night, count)
+    assert log.read_bytes() == (
+        b"# by hand\n20260303 2\n\n20260306 three\xff\n"
+        b"20260304 5\n20260305 3\n20260308 4\n20260309 6\n"
+    )
 
 
 def test_file_names_that_are_no_utf8_do_not_stop_planning(tmp_path):

@@ -19,6 +19,7 @@ from scripts.lib.patience import count_failure
 from scripts.lib.receipts import delivered_rows
 
 FAILED = "transfer_log_remote.failed"  # in the working directory: failures in a row, and the last
+LINE = re.compile(r"(\d{8})\s+\d+\s*", re.ASCII)
 CONNECT, SILENCE, WHOLE = 20, 60, 180  # s: to connect, without a byte, for the whole copy
 
 
@@ -42,13 +43,22 @@ def transfer_log_name(programme: str, own: str) -> str:
 def log_transfer(path: Path, night: str, count: int) -> None:
     """Write a night's line of the transfer log, in the place of an earlier one.
 
-    Nights may be reported at the same time: a lock keeps one from losing the other's line.
+    Nights may be reported at the same time: a lock keeps one from losing the other's line. Lines
+    of another form are somebody else's, and stay where they are.
     """
     with open(path.with_name(f".{path.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lines = path.read_text().splitlines() if path.exists() else []
-        counts = dict(line.split() for line in lines) | {night: str(count)}
-        write_text(path, "".join(f"{n} {c}\n" for n, c in sorted(counts.items())))
+        text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
+        lines = [line for line in text.splitlines() if night_of(line) != night]
+        later = (number for number, line in enumerate(lines) if night_of(line) > night)
+        lines.insert(next(later, len(lines)), f"{night} {count}")
+        write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def night_of(line: str) -> str:
+    """Return the night of a line of the transfer log; nothing for a line of another form."""
+    match = LINE.fullmatch(line)
+    return match[1] if match else ""
 
 
 def copy_logs(workdir: Path, remote: str, environ: Mapping = os.environ) -> None:
