@@ -504,7 +504,9 @@ def test_reports_of_all_kinds_can_be_made(workdir):
     config = configuration(workdir, 1)
     run = run_of(workdir, nights=["20260301"])
     facts = report.run_facts(config, run)
-    assert facts["subject"] == "Callisto 20260301: run STOPPED before its end"
+    assert (
+        facts["subject"] == "Callisto 20260301: run STOPPED before its end, 1 night without table"
+    )
     report.render(facts, TEMPLATES)
     made_night(workdir, "20260302", held=[])
     (workdir / "20260303").mkdir()
@@ -515,7 +517,8 @@ def test_reports_of_all_kinds_can_be_made(workdir):
     jobs = failed_jobs(workdir / "20260305", count=40)
     facts = report.run_facts(config, run_of(workdir, jobs, nights=nights[:-1]))
     assert facts["subject"] == (
-        "Callisto 20260301 to 20260305 (5 nights): 40 jobs FAILED, 40 of 43 frames delivered"
+        "Callisto 20260301 to 20260305 (5 nights): 40 jobs FAILED, 40 of 43 frames delivered, "
+        "3 nights without table"
     )
     text, _ = report.render(facts, TEMPLATES)
     assert "And 28 more:" in text and len(text) < 20_000

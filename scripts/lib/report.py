@@ -261,11 +261,13 @@ def verdict(facts: dict) -> str:
         parts.append(f"{facts['delivered']} of {facts['raw']} frames delivered")
     elif all(night["raw"] is not None for night in facts["nights"]):
         parts.append("no frames")
+    if count := sum(night["raw"] is None for night in facts["nights"]):
+        parts.append(f"{count} {'night' if count == 1 else 'nights'} without table")
     if facts["held"]:
         parts.append(f"{facts['held']} held back")
     if count := sum(night["count"] for night in facts["unconfirmed"]):
         parts.append(f"{count} {'product' if count == 1 else 'products'} NOT RIGHT AT ESO")
-    return ", ".join(parts) or "no table of frames yet"
+    return ", ".join(parts)
 
 
 def subject(facts: dict) -> str:
