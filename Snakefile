@@ -4,6 +4,8 @@ One configuration file per telescope; profiles/ holds one profile for each. What
 README.md.
 """
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 from scripts.lib.configuration import ConfigurationError, checked
@@ -16,6 +18,10 @@ try:
     config |= checked(config, "the configuration")
 except ConfigurationError as error:
     raise WorkflowError(str(error))
+
+# Snakemake would make it with its parents, on whatever disk is there.
+if not (above := Path(config["workdir"]).parent).is_dir():
+    raise WorkflowError(f"workdir: the directory {above} does not exist; is its disk mounted?")
 
 
 workdir: config["workdir"]

@@ -215,6 +215,10 @@ def test_planning_and_pictures_change_nothing(callisto):
     assert "rule ingest" in callisto.run("-n").replace("checkpoint", "rule")
     assert "digraph" in callisto.run("--dag")
     assert not callisto.folder.exists() and not callisto.products()
+    disk = callisto.root / "disk"
+    output = callisto.run("-n", status=1, workdir=disk / "work")
+    assert f"workdir: the directory {disk} does not exist; is its disk mounted?" in output
+    assert not disk.exists()
 
 
 def test_two_runs_at_once_are_refused(callisto):
