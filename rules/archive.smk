@@ -21,5 +21,6 @@ rule archive:
         "../envs/archive.yaml"
     params:
         redeliver=config["redeliver"],
+        programme=programme,
     script:
         "../scripts/archive.py"

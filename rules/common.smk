@@ -9,6 +9,7 @@ Planning never raises for one night: what is wrong with a night is its job's to 
 import os
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from scripts.lib import planning
@@ -54,7 +55,8 @@ MAIL_TEMPLATES = Path(workflow.basedir) / "templates"
 MAILED = config | {"corrections": CORRECTIONS}
 
 # A programme named on the command line is that of all frames.
-PROGRAMMES = [] if "programme" in workflow.config_settings.config else config["programmes"]
+NAMED = "programme" in workflow.config_settings.config
+PROGRAMMES = [] if NAMED else config["programmes"]
 
 # What frames are solved with: a change solves them anew.
 SOLVING = {key: config[key] for key in ("catalogue", "index", "solve", "dark")}
@@ -105,11 +107,11 @@ def count_unanswered():
 
 def list_transfers():
     """Write for each night what was transferred and what was not."""
-    try:
-        for night in NIGHTS:
+    for night in NIGHTS:
+        try:
             write_transfer_lists(Path(), night)
-    except OSError as error:
-        print(f"lists of transferred files not written: {error}", file=sys.stderr)
+        except planning.UNREADABLE as error:
+            print(f"lists of transferred files not written: {error}", file=sys.stderr)
 
 
 def wanted_tables(wildcards):
@@ -135,9 +137,27 @@ def observatory(wildcards):
     """What frames are judged by and written with: a change makes a night's headers anew."""
     settings = ("telescope", "camera", "programme", "origin", "pi_coi")
     return {key: config[key] for key in settings} | {
+        "programme": programme(wildcards),
         "corrections": CORRECTIONS,
         "programmes": programmes_of(wildcards.night, PROGRAMMES),
     }
+
+
+def programme(wildcards):
+    """The programme id of the night's frames that no entry of `programmes` assigns."""
+    return config["programme"] if NAMED else programme_kept(wildcards.night)
+
+
+@cache
+def programme_kept(night):
+    """The telescope's programme id, or that under which a night was delivered."""
+    entries = programmes_of(night, PROGRAMMES)
+    return planning.programme_of_night(Path(night), entries, config["programme"])
+
+
+def damage(wildcards):
+    """What is wrong with the night's tables: its job is made to run, and tells."""
+    return planning.damage(Path(wildcards.night))
 
 
 def source_listing(wildcards):

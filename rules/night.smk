@@ -17,5 +17,8 @@ rule night:
         "{night}/logs/night.log",
     conda:
         "../envs/night.yaml"
+    params:
+        programme=programme,
+        damage=damage,
     script:
         "../scripts/night.py"

@@ -205,9 +205,10 @@ if __name__ == "__main__":
     night = snakemake.wildcards.night
     ledger = ledger_path(Path(), night)
     headers = read_headers(headered / f"{rows[0]['sequence']}.fits") if cube and rows else {}
+    config = snakemake.config | {"programme": snakemake.params.programme}
     gate = Gate(
         read_checks(Path(snakemake.input.checks)),
-        expected_of(snakemake.config, night, headers),
+        expected_of(config, night, headers),
         ledger,
         read_ledger(ledger),
         snakemake.params.redeliver,

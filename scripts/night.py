@@ -72,7 +72,7 @@ if __name__ == "__main__":
         )
     write_text(output.parent / "summary.txt", summary_text(facts))
     counts = products_by_programme(receipts)
-    own = snakemake.config["programme"]
+    own = snakemake.params.programme
     for programme in counts.keys() | {own}:
         name = transfer_log_name(programme, own)
         log_transfer(output.parent.parent / name, night, counts.get(programme, 0))

@@ -17,6 +17,7 @@ from scripts.lib.configuration import (
 from scripts.lib.env_file import environment, read_environment
 from scripts.lib.health import as_json, assess, summary
 from scripts.lib.mail import alert, mailed_since
+from scripts.lib.tables import DamagedTable
 
 # A run that cannot begin leaves no time of its start; systemd asks for the mail right after it.
 LATELY = timedelta(hours=1)
@@ -34,8 +35,10 @@ def status_of(telescope: str, now: datetime, mail: bool) -> tuple[dict, str]:
             config = checked(config, f"the configuration of {profile}")
             health = assess(config, now)
             content, text, begin = as_json(health), summary(health, now), health.heartbeat.start
-        except (ConfigurationError, OSError) as error:
-            (content, text), begin = trouble(telescope, str(error)), now - LATELY
+        except Exception as error:  # The trouble of one telescope must not hide the others.
+            known = isinstance(error, (ConfigurationError, OSError, DamagedTable))
+            problem = str(error) if known else f"{type(error).__name__}: {error}"
+            (content, text), begin = trouble(telescope, problem), now - LATELY
         # What is wrong with the configuration need not be what it says of mail.
         if mail and not content["ok"] and not (begin and mailed_since(config, begin)):
             alert(config, "trouble", text)

@@ -15,7 +15,7 @@ from astropy.time import Time
 from astropy.utils import iers
 from astropy.wcs import WCS
 
-from scripts.lib import delivery, ingested, names, times
+from scripts.lib import delivery, ingested, names, night_frames, planning, times
 from scripts.lib.cards import (
     CARD,
     Header,
@@ -39,14 +39,15 @@ from scripts.lib.keywords import function_for, read_keywords
 from scripts.lib.nights import NightError, last_night, night_bounds, parse_nights, recent_nights
 from scripts.lib.pixel_wcs import pixel_wcs
 from scripts.lib.planning import is_complete, listing_digest
+from scripts.lib.receipts import write_receipt
 from scripts.lib.sidereal import sidereal_seconds
 from scripts.lib.sizes import data_size
 from scripts.lib.sky_wcs import WrongWCS, distance, header_wcs
-from scripts.lib.sources.local import states
+from scripts.lib.sources.local import state_of, states
 from scripts.lib.sources.opening import Folder, open_source
 from scripts.lib.sources.source import SourceError
 from scripts.lib.sums import add_at
-from scripts.lib.tables import read_table
+from scripts.lib.tables import DamagedTable, read_table, write_table
 from scripts.lib.values import degrees
 
 CONFIG = Path(__file__).parent.parent / "config"
@@ -400,6 +401,67 @@ def test_planning_never_raises_for_a_source_out_of_reach(tmp_path):
     config = {"source": nowhere, "workdir": str(tmp_path), "products": "cubes"}
     config["source_mounted"] = False
     assert is_complete(config, "20260305")
+
+
+def test_a_night_that_alone_cannot_be_read_is_not_complete(tmp_path):
+    (tmp_path / "20260305").touch()
+    config = {"source": str(tmp_path), "source_mounted": False, "workdir": str(tmp_path / "work")}
+    assert not is_complete(config, "20260305")
+    assert is_complete(config, "20260306")
+    assert is_complete(config | {"source": "ftp://host/share"}, "20260305")
+
+
+@pytest.fixture
+def complete_night(tmp_path):
+    """The configuration of a telescope with a complete night, and the night's folder."""
+    frame = tmp_path / "source/20260305/a.fits"
+    folder = tmp_path / "work/20260305"
+    for parent in (frame.parent, folder / "archived"):
+        parent.mkdir(parents=True)
+    frame.write_bytes(b"x")
+    ingested.write(folder / "ingested.csv", [ingested.row("a.fits", state_of(frame.stat()), 1)])
+    row = {"file": "a.fits", "status": "ok", "sequence": "C_bias", "product": "p.fits"}
+    write_table(folder / "frames.csv", night_frames.COLUMNS, [row])
+    write_receipt(folder / "archived/p.csv", [row | {"programme": "60.A-9099(A)"}])
+    (folder / "night.html").touch()
+    config = {"source": str(tmp_path / "source"), "source_mounted": False, "products": "cubes"}
+    return config | {"workdir": str(tmp_path / "work")}, folder
+
+
+@pytest.mark.parametrize("name", ["ingested.csv", "frames.csv", "archived/p.csv"])
+@pytest.mark.parametrize("left", [0, 20, -5])
+def test_planning_never_raises_for_a_damaged_table(complete_night, name, left):
+    config, folder = complete_night
+    assert is_complete(config, "20260305") and not planning.damage(folder)
+    path, own = folder / name, "60.A-9009(D)"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    assert not is_complete(config, "20260305")
+    assert str(path) in planning.damage(folder) and "docs/operations.md" in planning.damage(folder)
+    day = date(2026, 3, 6)
+    digest = listing_digest(config["source"], folder, "20260305", day)
+    assert digest.startswith("unreadable") == (name == "ingested.csv")
+    archived = folder / "archived"
+    again = planning.undelivered(folder / "frames.csv", archived, cubes=True, redeliver=True)
+    assert len(again) == (name != "frames.csv")
+    assert planning.science_sequences(folder / "frames.csv") == []
+    kept = planning.programme_of_night(folder, [], own)
+    assert (kept == own) == (name == "archived/p.csv")
+
+
+def test_damaged_tables_are_named_with_their_line(tmp_path):
+    path = tmp_path / "t.csv"
+    for text, line in (
+        ("", 1),
+        ("a,b", 1),
+        ("# x\n", 2),
+        ("a,b\n1,2\n3", 3),
+        ('# x\na,b\n1,"2\n3"\n4,5,6\n', 5),
+        ("a,b\n\0\0", 2),
+    ):
+        path.write_text(text)
+        with pytest.raises(DamagedTable, match=f"{path}, line {line}: "):
+            read_table(path)
 
 
 def test_frames_that_could_not_be_copied_are_tried_again_once_a_day(tmp_path):

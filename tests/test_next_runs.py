@@ -87,6 +87,49 @@ def test_late_frames_are_delivered_when_the_others_are_gone_from_the_source(call
     assert callisto.transfer_log() == f"{NIGHT} {len(callisto.products())}\n"
 
 
+def test_late_frames_are_delivered_though_their_inventory_failed_and_was_stopped(callisto):
+    truth = callisto.simulate()
+    contents = move_out(callisto, [truth[-1]["file"]])
+    callisto.run()
+    for name, content in contents.items():
+        (callisto.source / NIGHT / name).write_bytes(content)
+    (callisto.source / NIGHT / "empty.fits").touch()
+    corrections = callisto.root / f"callisto_{NIGHT}.yaml"
+    corrections.write_text("- files: '*'\n")
+    assert "exactly the keys" in callisto.run(status=1, corrections=callisto.root)
+    corrections.unlink()
+    log = callisto.folder / "logs/inventory.log"
+    killed_when(callisto, lambda: not (log.exists() and "exactly the keys" in log.read_text()))
+    assert "more than max_held" in callisto.run(status=1, max_held=0)
+    assert callisto.page().exists() and not (callisto.folder / "frames.csv").exists()
+    callisto.run(max_held=1)
+    callisto.assert_delivered_once(truth)
+    assert NOTHING in callisto.run()
+
+
+def test_a_damaged_receipt_fails_its_own_night_and_nothing_is_delivered_twice(callisto):
+    truth = callisto.simulate()
+    callisto.run()
+    collected = callisto.empty_archive()
+    receipt = next(callisto.folder.glob("archived/*_C_bias.csv"))
+    os.truncate(receipt, receipt.stat().st_size - 60)
+    lines = len(receipt.read_text().splitlines())
+    output = callisto.run(status=1, nights=f"20260304 {NIGHT}")
+    assert f"{receipt}, line {lines}: too few or too many columns" in output
+    assert (callisto.workdir / "20260304/night.html").exists()
+    assert "1 job(s) failed" in output and "not written" in output
+    # As docs/operations.md says.
+    promise = receipt.parent / "promised" / receipt.name
+    promise.write_text(receipt.read_text().splitlines(keepends=True)[0])
+    receipt.unlink()
+    callisto.run()
+    assert not callisto.products() and not promise.exists()
+    assert sorted(row["file"] for row in callisto.receipts()) == sorted(r["file"] for r in truth)
+    for path in collected:
+        shutil.move(path, callisto.archive)
+    callisto.assert_delivered_once(truth)
+
+
 def test_frames_gone_from_the_source_change_nothing(callisto):
     callisto.simulate()
     callisto.run()

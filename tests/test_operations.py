@@ -548,6 +548,21 @@ def test_nights_that_stay_incomplete_are_told_once_a_day(site):
     assert code == 0 and LAST in text
 
 
+def test_damaged_tables_are_named(site):
+    (site.night.source / MISSED).mkdir()
+    (site.night.source / MISSED / "frame.fits").touch()
+    table = site.night.workdir / MISSED / "ingested.csv"
+    table.parent.mkdir()
+    table.write_text("file,bytes\nframe.fits")
+    code, text = site.status()
+    assert code == 1 and f"{table}, line 2: too few or too many columns" in text
+    assert f"not complete   {MISSED}" in text
+    site.set(confirm=True)
+    table = table.rename(table.with_name("confirmed.csv"))
+    code, text = site.status()
+    assert code == 1 and f"TROUBLE        {table}, line 2: " in text
+
+
 def test_silence_is_trouble():
     (problem,) = health.heartbeat_problems(Heartbeat(success=NOW).began(NOW), False, NOW)
     assert "did not end by itself: killed?" in problem

@@ -5,8 +5,15 @@ import yaml
 from astropy.io import fits
 
 from scripts.lib.nights import NightError
-from scripts.lib.programmes import Assignment, assignments, programme_of, programmes_of
+from scripts.lib.programmes import (
+    Assignment,
+    assignments,
+    programme_delivered,
+    programme_of,
+    programmes_of,
+)
 from tests.night import NIGHT
+from tests.test_next_runs import NOTHING, move_out
 
 OWN, CHILE, GUEST = "60.A-9009(D)", "60.A-9099(A)", "110.23WX.001"
 
@@ -57,6 +64,32 @@ def test_a_programme_on_the_command_line_is_that_of_all_frames(callisto):
     configure(callisto, [{"nights": NIGHT, "programme": CHILE}])
     callisto.run(programme=GUEST)
     assert set(delivered_programmes(callisto).values()) == {GUEST}
+
+
+def test_the_id_that_counts_is_that_of_what_was_delivered_without_an_entry():
+    rows = [
+        {"kind": "dark", "object": "DARK", "programme": CHILE},
+        {"kind": "science", "object": "TIC 1", "programme": GUEST},
+    ]
+    assert programme_delivered(rows, [Assignment(GUEST, ("TIC*",))]) == CHILE
+    assert programme_delivered(rows[1:], [Assignment(GUEST, ("TIC*",))]) == ""
+    assert programme_delivered(rows, [Assignment(OWN, ())]) == ""
+    assert programme_delivered(rows, []) == "", "nobody knows which is right"
+
+
+def test_a_night_of_another_programme_by_hand_keeps_it_on_further_runs(callisto):
+    truth = callisto.simulate()
+    late = move_out(callisto, [truth[-1]["file"]])
+    callisto.run(programme=CHILE)
+    assert NOTHING in callisto.run()
+    for name, content in late.items():
+        (callisto.source / NIGHT / name).write_bytes(content)
+    callisto.run()
+    callisto.assert_delivered_once(truth)
+    assert set(delivered_programmes(callisto).values()) == {CHILE}
+    assert {row["verdict"] for row in callisto.receipts()} == {"passed"}
+    assert callisto.transfer_log() == f"{NIGHT} {len(callisto.products())}\n"
+    assert [path.name for path in callisto.workdir.glob("transfer_log*")] == ["transfer_log.txt"]
 
 
 def test_a_delivered_night_is_refused_under_another_id(callisto):

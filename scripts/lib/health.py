@@ -11,7 +11,7 @@ from scripts.lib.heartbeat import Heartbeat, read_heartbeat
 from scripts.lib.mail import spool_of
 from scripts.lib.nights import OBSERVING_ENDS, parse_night, recent_nights
 from scripts.lib.patience import PATIENCE, last_failure
-from scripts.lib.planning import is_complete
+from scripts.lib.planning import damage, is_complete
 from scripts.lib.preflight import FREE_GB, free_gb, source_problem, wanted_gb
 
 LOCK = "wrapper.lock"
@@ -56,6 +56,7 @@ def assess(config: dict, now: datetime) -> Health:
         *heartbeat_problems(heartbeat, at_work, now),
         *([unreachable] if unreachable else []),
         *night_problems(incomplete or [], nights[-1]),
+        *filter(None, (damage(workdir / night) for night in incomplete or [])),
         *([f"{spooled} mail(s) wait in {spool_of(config)}"] if spooled else []),
         *space_problems(config, free),
         *confirmation_problems(workdir, confirmed or {}),

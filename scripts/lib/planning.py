@@ -1,7 +1,8 @@
 """What is to be done: nights to look at, changes at the source, products still to be delivered.
 
-These functions are asked while the workflow is planned. They never raise for one night: a job
-that fails says more, and costs the other nights nothing.
+These functions are asked while the workflow is planned. They never raise for one night, whose
+source cannot be read or whose tables are damaged: a job that fails says more, and costs the other
+nights nothing.
 """
 
 from datetime import date, datetime
@@ -11,9 +12,14 @@ from scripts.lib import ingested
 from scripts.lib.names import stem
 from scripts.lib.night_frames import sequences
 from scripts.lib.nights import parse_nights, recent_nights
+from scripts.lib.programmes import assignments, programme_delivered
+from scripts.lib.receipts import delivered_rows, read_receipts
 from scripts.lib.sources.opening import open_source
-from scripts.lib.sources.source import SourceError, digest
+from scripts.lib.sources.source import SourceError, Unreachable, digest
 from scripts.lib.tables import read_table
+
+# What a table raises that cannot be read, is cut off, or holds what it should not.
+UNREADABLE = (OSError, ValueError, KeyError)
 
 
 def wanted_nights(config: dict, now: datetime) -> list[str]:
@@ -37,22 +43,67 @@ def is_complete(config: dict, night: str) -> bool:
     """Tell whether nothing is to be done for a night: all reported, or the source has none of it.
 
     A page alone proves nothing: it may be from before frames came late that could not be
-    delivered. A source that cannot be reached has nothing; the last night's ingest tells of it.
+    delivered. A source that cannot be reached has nothing; the last night's ingest tells of it. Of
+    a night whose folder alone cannot be read, its own ingest must tell.
     """
     try:
         listing = open_source(config["source"], config["source_mounted"]).list(night)
+    except Unreachable:
+        return True
     except SourceError:
+        return False
+    if not listing:
         return True
     folder = Path(config["workdir"]) / night
     page, frames = folder / "night.html", folder / "frames.csv"
-    known = ingested.recorded(folder / "ingested.csv")
-    if not listing:
-        return True
-    if digest(known | listing) != digest(known) or not (page.exists() and frames.exists()):
+    if not (page.exists() and frames.exists()):
         return False
-    cubes = config["products"] == "cubes"
+    try:
+        known = ingested.recorded(folder / "ingested.csv")
+        wanted = receipts_of(frames, folder / "archived", config["products"] == "cubes")
+        read_receipts(folder / "archived")
+    except UNREADABLE:
+        return False
     reported = page.stat().st_mtime_ns >= frames.stat().st_mtime_ns
-    return reported and not undelivered(frames, folder / "archived", cubes, redeliver=False)
+    arrived = digest(known | listing) == digest(known)
+    return reported and arrived and all(receipt.exists() for receipt in wanted)
+
+
+def damage(folder: Path) -> str:
+    """Return what is wrong with the tables of a night, the first of them; nothing if all is well.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<workdir>/{night}``.
+    """
+    frames = folder / "frames.csv"
+    try:
+        ingested.recorded(folder / "ingested.csv")
+        sequences(read_table(frames) if frames.exists() else [])
+        read_receipts(folder / "archived")
+    except UNREADABLE as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def programme_of_night(folder: Path, entries: list[dict], own: str) -> str:
+    """Return the programme id of a night's frames that no entry of ``programmes`` assigns.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<workdir>/{night}``. What was delivered keeps its id, and late frames get the same.
+    entries : list of dict
+        Those of ``programmes`` that concern the night.
+    own : str
+        The id if nothing was delivered.
+    """
+    try:
+        receipts = delivered_rows(read_receipts(folder / "archived"))
+        return programme_delivered(receipts, assignments(entries)) or own
+    except UNREADABLE:
+        return own
 
 
 def listing_digest(
@@ -65,9 +116,9 @@ def listing_digest(
     """
     try:
         listing = open_source(source, mounted).list(night)
-    except SourceError as error:
+        known = ingested.recorded(folder / "ingested.csv")
+    except UNREADABLE as error:
         return f"unreadable: {error}"
-    known = ingested.recorded(folder / "ingested.csv")
     failed = [name for name in listing if known.get(name) == ingested.NO_STATE]
     again = f", {len(failed)} to be tried again on {today}" if failed else ""
     return digest(known | listing) + again
@@ -75,6 +126,8 @@ def listing_digest(
 
 def undelivered(frames: Path, archived: Path, cubes: bool, redeliver: bool) -> list[Path]:
     """Return the receipts that a night still lacks; all of them if it is to be delivered again.
+
+    None if its table is damaged.
 
     Parameters
     ----------
@@ -85,14 +138,25 @@ def undelivered(frames: Path, archived: Path, cubes: bool, redeliver: bool) -> l
     cubes : bool
         Whether receipts are named for cubes, or for sequences.
     """
-    receipts = [
-        archived / f"{stem(members[0]['product']) if cubes else name}.csv"
-        for name, members in sequences(read_table(frames)).items()
-    ]
+    try:
+        receipts = receipts_of(frames, archived, cubes)
+    except UNREADABLE:
+        return []
     return [receipt for receipt in receipts if redeliver or not receipt.exists()]
 
 
+def receipts_of(frames: Path, archived: Path, cubes: bool) -> list[Path]:
+    """Return the receipts of all that is to be delivered of a night; see `undelivered`."""
+    return [
+        archived / f"{stem(members[0]['product']) if cubes else name}.csv"
+        for name, members in sequences(read_table(frames)).items()
+    ]
+
+
 def science_sequences(frames: Path) -> list[str]:
-    """Return the names of a night's science sequences."""
-    every = sequences(read_table(frames))
+    """Return the names of a night's science sequences; none if its table is damaged."""
+    try:
+        every = sequences(read_table(frames))
+    except UNREADABLE:
+        return []
     return [name for name, members in every.items() if members[0]["kind"] == "science"]

@@ -67,6 +67,22 @@ def programme_of(kind: str, target: str, assigned: list[Assignment], default: st
     return default
 
 
+def programme_delivered(receipts: list[dict], assigned: list[Assignment]) -> str:
+    """Return the one id under which frames were delivered that have no assignment; or nothing.
+
+    Parameters
+    ----------
+    receipts : list of dict
+        Rows of delivered frames.
+    """
+    found = {
+        row["programme"]
+        for row in receipts
+        if not programme_of(row["kind"], row["object"], assigned, default="")
+    }
+    return found.pop() if len(found) == 1 else ""
+
+
 def check_delivered(receipts: list[dict], assigned: list[Assignment], default: str) -> None:
     """Raise `OtherProgramme` if frames were delivered under an id that they no longer have.
 

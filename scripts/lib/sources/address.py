@@ -3,7 +3,7 @@
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from scripts.lib.sources.source import PASSWORD, SourceError, Unreachable
+from scripts.lib.sources.source import PASSWORD, Unreachable
 
 
 class Address(NamedTuple):
@@ -25,7 +25,7 @@ def parse_address(text: str) -> Address:
 
     Raises
     ------
-    SourceError
+    Unreachable
         If one is missing or wrong, or if there is a password among them: that is not shown.
     """
     scheme = text.partition("://")[0]
@@ -36,9 +36,9 @@ def parse_address(text: str) -> Address:
         parts = urlsplit("")
         user = host = port = None
     if parts.password is not None:
-        raise SourceError(f"a {scheme}:// source has a password in its address: use {PASSWORD}")
+        raise Unreachable(f"a {scheme}:// source has a password in its address: use {PASSWORD}")
     if not (user and host and parts.path.strip("/")) or parts.query or parts.fragment:
         # What it is instead is not shown: a password may be in it.
         form = f"{scheme}://user@host[:port]/{'share/' if scheme == 'smb' else ''}path"
-        raise SourceError(f"the address of a {scheme}:// source must have the form {form}")
+        raise Unreachable(f"the address of a {scheme}:// source must have the form {form}")
     return Address(text, unquote(user), host, port, unquote(parts.path))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scripts.lib.sources.address import parse_address
 from scripts.lib.sources.local import LocalFolder
-from scripts.lib.sources.source import Source, SourceError, State
+from scripts.lib.sources.source import Source, State, Unreachable
 
 
 class Folder(Source):
@@ -58,7 +58,7 @@ def open_source(address: str, mounted: bool = False) -> Source:
 
     Raises
     ------
-    SourceError
+    Unreachable
         If no source knows the scheme, or the address is wrong.
     """
     if "://" not in address:
@@ -66,7 +66,7 @@ def open_source(address: str, mounted: bool = False) -> Source:
     scheme = address.partition("://")[0]
     if scheme not in ("smb", "sftp"):
         # Its address is not shown: it may hold a password.
-        raise SourceError(
+        raise Unreachable(
             f"source {scheme}://…: {scheme}:// is not known; mount it, name the folder"
         )
     parts = parse_address(address)

@@ -59,7 +59,7 @@ def time_limit() -> float:
     try:
         return float(os.environ.get(TIMEOUT) or DEFAULT_TIMEOUT)
     except ValueError as error:
-        raise SourceError(f"{TIMEOUT} is no number of seconds") from error
+        raise Unreachable(f"{TIMEOUT} is no number of seconds") from error
 
 
 class Agent:
