@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from scripts.lib.configuration import ConfigurationError, checked
+from scripts.lib.running.configuration import ConfigurationError, checked
 
 min_version("9.27.1")
 

@@ -13,7 +13,7 @@ from statistics import median
 from scripts.lib.gate.checks import errors, judged, read_checks
 from scripts.lib.gate.expectations import TABLES, expected_of
 from scripts.lib.gate.subject import read_subject
-from scripts.lib.headered import read_headers
+from scripts.lib.headers.headered import read_headers
 from tests.night import NIGHT, Night
 
 ROUNDS = 5

@@ -23,9 +23,9 @@ import numpy as np
 from astropy.wcs import WCS, FITSFixedWarning
 
 from scripts.catalogue import make_index
-from scripts.lib.catalogue import GAIA_DR2, CatalogueError, Rows
 from scripts.lib.simulated_sky import Camera, Shot, aimed, astropy_wcs, linear, stretched
 from scripts.lib.simulated_sky import Sky as Drawer
+from scripts.lib.solving.catalogue import GAIA_DR2, CatalogueError, Rows
 from scripts.lib.solving.detection import detect
 from scripts.lib.solving.image import Dark, Image, make_dark
 from scripts.lib.solving.solver import (

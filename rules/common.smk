@@ -12,22 +12,22 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from scripts.lib import planning
-from scripts.lib.configuration import ConfigurationError
-from scripts.lib.confirmation import FAILED, causes, nights_to_confirm
-from scripts.lib.corrections import correction_file
-from scripts.lib.env_file import read_environment
-from scripts.lib.failures import failures
-from scripts.lib.lock import Lock
-from scripts.lib.mail import alert
-from scripts.lib.nights import parse_nights
-from scripts.lib.patience import PATIENCE, count_failure
-from scripts.lib.processes import MARKER
-from scripts.lib.programmes import programmes_of
-from scripts.lib.report import Run, mail_run
-from scripts.lib.times import iso
-from scripts.lib.transfer_lists import write_transfer_lists
-from scripts.lib.transfer_log import copy_or_count
+from scripts.lib.running import planning
+from scripts.lib.running.configuration import ConfigurationError
+from scripts.lib.delivery.confirmation import FAILED, causes, nights_to_confirm
+from scripts.lib.frames.corrections import correction_file
+from scripts.lib.running.env_file import read_environment
+from scripts.lib.telling.failures import failures
+from scripts.lib.running.lock import Lock
+from scripts.lib.telling.mail import alert
+from scripts.lib.nights.dates import parse_nights
+from scripts.lib.delivery.patience import PATIENCE, count_failure
+from scripts.lib.running.processes import MARKER
+from scripts.lib.frames.programmes import programmes_of
+from scripts.lib.telling.report import Run, mail_run
+from scripts.lib.nights.times import iso
+from scripts.lib.telling.transfer_lists import write_transfer_lists
+from scripts.lib.delivery.transfer_log import copy_or_count
 
 # Nothing here does linear algebra, and numpy's threads for it double the start-up of every job.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

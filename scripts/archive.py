@@ -5,19 +5,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.cards import HeaderError
-from scripts.lib.delivery import DamagedCopy, NameTaken, deliver
+from scripts.lib.delivery.ledger import (
+    Clash,
+    Line,
+    check_free,
+    dp_id,
+    enter,
+    ledger_path,
+    read_ledger,
+)
+from scripts.lib.delivery.placing import DamagedCopy, NameTaken, deliver
+from scripts.lib.delivery.receipts import PASSED, promise_of, write_receipt
+from scripts.lib.files.log import logger, start_log
+from scripts.lib.files.tables import read_table
+from scripts.lib.fits.cards import HeaderError
+from scripts.lib.fits.sums import add_at
 from scripts.lib.gate.checks import Check, Finding, errors, judged, read_checks, reason_of
 from scripts.lib.gate.expectations import expected_of
 from scripts.lib.gate.subject import Expected, Subject, read_subject
-from scripts.lib.headered import read_headers
-from scripts.lib.ledger import Clash, Line, check_free, dp_id, enter, ledger_path, read_ledger
-from scripts.lib.log import logger, start_log
-from scripts.lib.night_frames import HELD, good_frames
-from scripts.lib.receipts import PASSED, promise_of, write_receipt
-from scripts.lib.sums import add_at
-from scripts.lib.tables import read_table
-from scripts.lib.times import iso
+from scripts.lib.headers.headered import read_headers
+from scripts.lib.nights.night_frames import HELD, good_frames
+from scripts.lib.nights.times import iso
 
 
 class NotWhole(RuntimeError):
@@ -42,7 +50,7 @@ class Gate(NamedTuple):
     expected : Expected
         What they are held against.
     ledger : Path
-        The night's, see `scripts.lib.ledger`.
+        The night's, see `scripts.lib.delivery.ledger`.
     delivered : dict of Line
         What it held when the job began.
     again : bool
@@ -76,7 +84,7 @@ def archive_product(product: Path, frames: list[dict], archive: Path, gate: Gate
     Clash
         If ESO has it, or another of its name.
     NameTaken, DamagedCopy
-        See `scripts.lib.delivery.deliver`.
+        See `scripts.lib.delivery.placing.deliver`.
     """
     subject = check_whole(product, frames, gate.expected)
     findings = judged(subject, gate.checks)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.lib.catalogue import BANDS, GAIA_DR2, CatalogueError, Rows, open_catalogue
-from scripts.lib.durable import whole_file
+from scripts.lib.files.durable import whole_file
+from scripts.lib.solving.catalogue import BANDS, GAIA_DR2, CatalogueError, Rows, open_catalogue
 
 BUILDER = "build-astrometry-index"
 SCALES = [0, 1, 2, 3, 4]  # quads of 2 to 11 arcmin: what fits into the frames of both cameras

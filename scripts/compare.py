@@ -9,10 +9,10 @@ import json
 import sys
 from pathlib import Path
 
-from scripts.lib.comparison import Comparison, read_side
-from scripts.lib.comparison_text import as_dict, as_text
-from scripts.lib.differences import Expectations
-from scripts.lib.nights import NightError, parse_night
+from scripts.lib.comparing.comparison import Comparison, read_side
+from scripts.lib.comparing.comparison_text import as_dict, as_text
+from scripts.lib.comparing.differences import Expectations
+from scripts.lib.nights.dates import NightError, parse_night
 
 TABLE = Path(__file__).parent.parent / "config" / "compare.csv"
 STATUS = """

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from scripts.lib.confirmation import (
+from scripts.lib.delivery.confirmation import (
     BAD,
     COLUMNS,
     Expected,
@@ -16,11 +16,11 @@ from scripts.lib.confirmation import (
     unasked,
     write_asked,
 )
-from scripts.lib.identity import read_kinds, read_telescopes
-from scripts.lib.log import logger, start_log
-from scripts.lib.receipts import read_receipts
-from scripts.lib.tables import write_table
-from scripts.lib.tap import Service, TapError, ask, credentials
+from scripts.lib.delivery.receipts import read_receipts
+from scripts.lib.delivery.tap import Service, TapError, ask, credentials
+from scripts.lib.files.log import logger, start_log
+from scripts.lib.files.tables import write_table
+from scripts.lib.frames.identity import read_kinds, read_telescopes
 
 
 def confirm(

@@ -6,14 +6,14 @@ header is written last, over the place kept for it, with the sum of what was rea
 
 from pathlib import Path
 
-from scripts.lib.cards import Header, padded, read_header
-from scripts.lib.durable import remove_parts, whole_file
-from scripts.lib.hdu import image_structure, sealed, without_structure
-from scripts.lib.log import start_log
-from scripts.lib.night_frames import headered_frames
-from scripts.lib.pixels import dated_now, pixel_bytes, read_pixels
-from scripts.lib.sizes import data_size, padding
-from scripts.lib.sums import add_at
+from scripts.lib.files.durable import remove_parts, whole_file
+from scripts.lib.files.log import start_log
+from scripts.lib.fits.cards import Header, padded, read_header
+from scripts.lib.fits.hdu import image_structure, sealed, without_structure
+from scripts.lib.fits.pixels import dated_now, pixel_bytes, read_pixels
+from scripts.lib.fits.sizes import data_size, padding
+from scripts.lib.fits.sums import add_at
+from scripts.lib.nights.night_frames import headered_frames
 
 
 def write_cube(target: Path, frames: list[dict], raw: Path, headered: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scripts.lib.keywords import function_for
-from scripts.lib.tables import read_table
+from scripts.lib.files.tables import read_table
+from scripts.lib.headers.keywords import function_for
 
 CHECKOUT = Path(__file__).parents[1]
 TABLES = CHECKOUT / "config"

@@ -3,15 +3,15 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts.lib.cards import Header
-from scripts.lib.durable import whole_file, whole_folder
-from scripts.lib.hdu import image_structure, sealed, without_structure
-from scripts.lib.headered import read_headers
-from scripts.lib.log import start_log
-from scripts.lib.names import stem
-from scripts.lib.night_frames import headered_frames
-from scripts.lib.pixels import dated_now, pixel_bytes, read_pixels
-from scripts.lib.sizes import padding
+from scripts.lib.files.durable import whole_file, whole_folder
+from scripts.lib.files.log import start_log
+from scripts.lib.fits.cards import Header
+from scripts.lib.fits.hdu import image_structure, sealed, without_structure
+from scripts.lib.fits.pixels import dated_now, pixel_bytes, read_pixels
+from scripts.lib.fits.sizes import padding
+from scripts.lib.frames.names import stem
+from scripts.lib.headers.headered import read_headers
+from scripts.lib.nights.night_frames import headered_frames
 
 
 def write_frames(folder: Path, frames: list[dict], raw: Path, headered: Path, threads: int) -> None:

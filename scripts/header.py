@@ -8,24 +8,25 @@ with the pixels, by the rules `cube` and `frames`.
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib import names, values
-from scripts.lib.cards import Header
-from scripts.lib.durable import whole_file, whole_folder
-from scripts.lib.frame import BadFrame, open_header
+from scripts.lib.files.durable import whole_file, whole_folder
+from scripts.lib.files.log import logger, start_log
+from scripts.lib.files.tables import read_table, write_table
+from scripts.lib.fits.cards import Header
+from scripts.lib.fits.hdu import empty_structure, image_structure, sealed
+from scripts.lib.frames import names
+from scripts.lib.frames.frame import BadFrame, open_header
 from scripts.lib.gate.checks import Check, Finding, errors, judged, read_checks, reason_of
 from scripts.lib.gate.subject import Expected, Subject
-from scripts.lib.hdu import empty_structure, image_structure, sealed
-from scripts.lib.keywords import Entry, Keywords, compose
-from scripts.lib.log import logger, start_log
-from scripts.lib.metadata import cube_values, metadata_hdu, partial_keywords
-from scripts.lib.night_frames import COLUMNS, HELD, sequences
-from scripts.lib.observatory import Observatory, expose, open_observatory
-from scripts.lib.pixel_wcs import pixel_wcs
-from scripts.lib.sidereal import sidereal_seconds
-from scripts.lib.sky_wcs import WrongWCS, header_wcs, sky_wcs
+from scripts.lib.headers import values
+from scripts.lib.headers.keywords import Entry, Keywords, compose
+from scripts.lib.headers.metadata import cube_values, metadata_hdu, partial_keywords
+from scripts.lib.headers.observatory import Observatory, expose, open_observatory
+from scripts.lib.headers.pixel_wcs import pixel_wcs
+from scripts.lib.headers.sidereal import sidereal_seconds
+from scripts.lib.headers.sky_wcs import WrongWCS, header_wcs, sky_wcs
+from scripts.lib.headers.values import Exposure
+from scripts.lib.nights.night_frames import COLUMNS, HELD, sequences
 from scripts.lib.solving.table import Solved, read_solved
-from scripts.lib.tables import read_table, write_table
-from scripts.lib.values import Exposure
 
 
 class Night(NamedTuple):

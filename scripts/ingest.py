@@ -7,20 +7,20 @@ the time of its frame, so what an earlier run copied is known and not copied aga
 
 import os
 import re
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib import ingested
-from scripts.lib.cards import header_size, padded
-from scripts.lib.checksum import data_sum
-from scripts.lib.durable import remove_parts, whole_file, write_text
-from scripts.lib.log import logger, start_log
+from scripts.lib.files.durable import remove_parts, whole_file, write_text
+from scripts.lib.files.log import logger, start_log
+from scripts.lib.files.space import GIGABYTE, free_gb
+from scripts.lib.fits.cards import header_size, padded
+from scripts.lib.fits.checksum import data_sum
+from scripts.lib.fits.sums import add_at
+from scripts.lib.nights import ingested
 from scripts.lib.sources.opening import open_source
 from scripts.lib.sources.source import SourceError, State
-from scripts.lib.sums import add_at
 
 # Whole FITS blocks, so that no piece cuts a word of the sum; large enough for a whole frame.
 PIECE = 2880 * 4096
@@ -96,11 +96,11 @@ def check_space(raw: Path, missing: list[State]) -> None:
 
     A disk that a copy has filled leaves no room for logs either, nor for other nights.
     """
-    wanted, free = 2 * sum(state.bytes for state in missing), shutil.disk_usage(raw).free
+    wanted, free = 2 * sum(state.bytes for state in missing) / GIGABYTE, free_gb(raw)
     if wanted > free:
         raise NoSpace(
-            f"{raw} has {free / 1e9:.3g} GB of free space; {len(missing)} frames to copy and their "
-            f"products need {wanted / 1e9:.3g} GB. Make room; the next run continues"
+            f"{raw} has {free:.3g} GB of free space; {len(missing)} frames to copy and their "
+            f"products need {wanted:.3g} GB. Make room; the next run continues"
         )
 
 

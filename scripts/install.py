@@ -14,7 +14,8 @@ from string import Template
 
 import yaml
 
-from scripts.lib.configuration import (
+from scripts.lib.files.durable import write_text
+from scripts.lib.running.configuration import (
     CHECKOUT,
     PROFILE_NAMES,
     ConfigurationError,
@@ -22,9 +23,8 @@ from scripts.lib.configuration import (
     profile_home,
     read_configuration,
 )
-from scripts.lib.durable import write_text
-from scripts.lib.env_file import env_file
-from scripts.lib.preflight import FREE_GB
+from scripts.lib.running.env_file import env_file
+from scripts.lib.running.preflight import FREE_GB
 from scripts.run import TIME_LIMIT
 
 TELESCOPES = ("io", "europa", "ganymede", "callisto")

@@ -8,16 +8,17 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.lib import ingested, names
-from scripts.lib.frame import BadFrame, Frame, check_bytes, check_contrast, open_header
-from scripts.lib.keywords import compose
-from scripts.lib.log import logger, start_log
-from scripts.lib.night_frames import COLUMNS, sequences
-from scripts.lib.observatory import Observatory, expose, open_observatory
-from scripts.lib.programmes import check_delivered
-from scripts.lib.receipts import PROMISED, delivered_rows, read_receipts, withheld_rows
-from scripts.lib.tables import write_table
-from scripts.lib.times import iso
+from scripts.lib.delivery.receipts import PROMISED, delivered_rows, read_receipts, withheld_rows
+from scripts.lib.files.log import logger, start_log
+from scripts.lib.files.tables import write_table
+from scripts.lib.frames import names
+from scripts.lib.frames.frame import BadFrame, Frame, check_bytes, check_contrast, open_header
+from scripts.lib.frames.programmes import check_delivered
+from scripts.lib.headers.keywords import compose
+from scripts.lib.headers.observatory import Observatory, expose, open_observatory
+from scripts.lib.nights import ingested
+from scripts.lib.nights.night_frames import COLUMNS, sequences
+from scripts.lib.nights.times import iso
 
 # What no two frames may share.
 UNIQUE = ("eso_name", "datasum")

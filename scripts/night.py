@@ -4,13 +4,13 @@ import shutil
 from itertools import chain
 from pathlib import Path
 
-from scripts.lib.charts import Charts, draw
-from scripts.lib.durable import write_text
-from scripts.lib.log import logger, start_log
-from scripts.lib.receipts import read_receipts
-from scripts.lib.summary import read_solutions, summarise
-from scripts.lib.tables import read_table
-from scripts.lib.transfer_log import log_transfer, products_by_programme, transfer_log_name
+from scripts.lib.delivery.receipts import read_receipts
+from scripts.lib.delivery.transfer_log import log_transfer, products_by_programme, transfer_log_name
+from scripts.lib.files.durable import write_text
+from scripts.lib.files.log import logger, start_log
+from scripts.lib.files.tables import read_table
+from scripts.lib.telling.charts import Charts, draw
+from scripts.lib.telling.summary import read_solutions, summarise
 
 
 def summary_text(facts: dict) -> str:

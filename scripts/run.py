@@ -16,22 +16,22 @@ from contextlib import redirect_stderr, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from scripts.lib.configuration import (
+from scripts.lib.running.configuration import (
     ConfigurationError,
     bare_configuration,
     checked,
     find_profile,
     read_unchecked,
 )
-from scripts.lib.env_file import read_environment
-from scripts.lib.health import LOCK, assess, is_held, lasting, late_nights, summary, unended
-from scripts.lib.heartbeat import read_heartbeat, write_heartbeat
-from scripts.lib.lock import AlreadyRunning, Lock, taken
-from scripts.lib.mail import alert, mailed_since, send_spooled, spool_of
-from scripts.lib.preflight import problems_before
-from scripts.lib.processes import Ended, end_marked, run_marked
-from scripts.lib.run_log import note, open_log, remove_snakemake_logs, run_log_path, tail
+from scripts.lib.running.env_file import read_environment
+from scripts.lib.running.health import LOCK, assess, is_held, lasting, late_nights, summary, unended
+from scripts.lib.running.heartbeat import read_heartbeat, write_heartbeat
+from scripts.lib.running.lock import AlreadyRunning, Lock, taken
+from scripts.lib.running.preflight import problems_before
+from scripts.lib.running.processes import Ended, end_marked, run_marked
+from scripts.lib.running.run_log import note, open_log, remove_snakemake_logs, run_log_path, tail
 from scripts.lib.sources.opening import open_source
+from scripts.lib.telling.mail import alert, mailed_since, send_spooled, spool_of
 
 TIME_LIMIT = 20
 MAX_AGE = 24

@@ -12,14 +12,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib import values
-from scripts.lib.catalogue import Catalogue, open_catalogue
-from scripts.lib.durable import whole_file
-from scripts.lib.frame import open_header
-from scripts.lib.log import logger, start_log
-from scripts.lib.night_frames import frames_of, good_frames
-from scripts.lib.observatory import Observatory, expose, open_observatory
-from scripts.lib.sky_wcs import WrongWCS, header_wcs, tangent_wcs
+from scripts.lib.files.durable import whole_file
+from scripts.lib.files.log import logger, start_log
+from scripts.lib.files.tables import read_table
+from scripts.lib.frames.frame import open_header
+from scripts.lib.headers import values
+from scripts.lib.headers.observatory import Observatory, expose, open_observatory
+from scripts.lib.headers.sky_wcs import WrongWCS, header_wcs, tangent_wcs
+from scripts.lib.nights.night_frames import frames_of, good_frames
+from scripts.lib.solving.catalogue import Catalogue, open_catalogue
 from scripts.lib.solving.darks import dark_for
 from scripts.lib.solving.engine import Engine
 from scripts.lib.solving.image import Dark, read_image
@@ -36,7 +37,6 @@ from scripts.lib.solving.solver import (
 )
 from scripts.lib.solving.table import Solved, solved_bytes
 from scripts.lib.solving.tangent import distance, moved_to
-from scripts.lib.tables import read_table
 
 FIELD_MARGIN = 0.35  # degrees around the frame: as far as pointings may be off
 SAME_TARGET = 0.02  # degrees: frames that point this close share a cut of the catalogue

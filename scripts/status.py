@@ -6,7 +6,8 @@ import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
-from scripts.lib.configuration import (
+from scripts.lib.files.tables import DamagedTable
+from scripts.lib.running.configuration import (
     ConfigurationError,
     bare_configuration,
     checked,
@@ -14,10 +15,9 @@ from scripts.lib.configuration import (
     installed_telescopes,
     read_unchecked,
 )
-from scripts.lib.env_file import environment, read_environment
-from scripts.lib.health import as_json, assess, summary
-from scripts.lib.mail import alert, mailed_since
-from scripts.lib.tables import DamagedTable
+from scripts.lib.running.env_file import environment, read_environment
+from scripts.lib.running.health import as_json, assess, summary
+from scripts.lib.telling.mail import alert, mailed_since
 
 # A run that cannot begin leaves no time of its start; systemd asks for the mail right after it.
 LATELY = timedelta(hours=1)

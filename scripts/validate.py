@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from scripts.lib.cards import HeaderError
-from scripts.lib.configuration import ConfigurationError, read_mapping
+from scripts.lib.delivery.ledger import dp_id
+from scripts.lib.fits.cards import HeaderError
 from scripts.lib.gate.checks import (
     ERROR,
     WARNING,
@@ -26,8 +26,8 @@ from scripts.lib.gate.checks import (
 )
 from scripts.lib.gate.expectations import TABLES, expected_of
 from scripts.lib.gate.subject import Expected, read_subject
-from scripts.lib.ledger import dp_id
-from scripts.lib.nights import NightError
+from scripts.lib.nights.dates import NightError
+from scripts.lib.running.configuration import ConfigurationError, read_mapping
 
 # Columns are named as keywords, hyphens included: the reader wants it so.
 HYPHEN = "contains character '-'"

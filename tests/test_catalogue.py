@@ -12,7 +12,7 @@ from astropy.table import Table
 
 import scripts.catalogue
 from scripts.catalogue import make_index, write_rows
-from scripts.lib.catalogue import CatalogueError, Rows, distinct, open_catalogue
+from scripts.lib.solving.catalogue import CatalogueError, Rows, distinct, open_catalogue
 
 needs_builder = pytest.mark.skipif(
     not shutil.which("build-astrometry-index"), reason="Debian's astrometry.net is not installed"
@@ -274,7 +274,7 @@ def test_a_large_catalogue_needs_little_memory(tmp_path, name, most):
     write(Rows(ra, dec, rng.uniform(8, 19, number), zero, zero, zero + 2015.5, zero + 9), path)
     # Peak of the program itself: what getrusage says is at least that of the process it began as.
     program = (
-        "from scripts.lib.catalogue import open_catalogue\n"
+        "from scripts.lib.solving.catalogue import open_catalogue\n"
         f"stars = open_catalogue({str(path)!r}).cut(120, -4.5, 0.6, 2026)\n"
         "peak = next(w for w in open('/proc/self/status') if w.startswith('VmHWM')).split()[1]\n"
         "print(len(stars.ra), int(peak) // 1024)\n"

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from scripts.lib.charts import draw, limits, value_ticks
 from scripts.lib.solving.table import Solved
-from scripts.lib.summary import summarise
+from scripts.lib.telling.charts import draw, limits, value_ticks
+from scripts.lib.telling.summary import summarise
 from scripts.night import page
 from tests.browser import needs_browser, shown
 from tests.night import REPOSITORY

@@ -12,11 +12,11 @@ import yaml
 from astropy.io import fits
 
 from scripts.compare import TABLE, main
-from scripts.lib import planning
-from scripts.lib.comparison import Comparison, read_side
-from scripts.lib.comparison_text import HEADINGS, as_dict
-from scripts.lib.differences import Difference, Expectations
-from scripts.lib.nights import last_night, night_name, parse_night
+from scripts.lib.comparing.comparison import Comparison, read_side
+from scripts.lib.comparing.comparison_text import HEADINGS, as_dict
+from scripts.lib.comparing.differences import Difference, Expectations
+from scripts.lib.nights.dates import last_night, night_name, parse_night
+from scripts.lib.running import planning
 from tests.legacy import legacy_products
 from tests.night import NIGHT, REPOSITORY, Night
 
@@ -378,7 +378,7 @@ def test_the_page_quotes_what_is_really_said():
     begin = page.index("| it says |")
     rows = page[begin : page.index("\n\n", begin)].splitlines()[2:]
     quoted = [text for row in rows for text in re.findall("`([^`]*)`", row.split("|")[1])]
-    source = (REPOSITORY / "scripts/lib/comparison_text.py").read_text()
+    source = (REPOSITORY / "scripts/lib/comparing/comparison_text.py").read_text()
     assert len(quoted) > 10
     assert not [text for text in quoted if text.rstrip("…").strip() not in source]
 

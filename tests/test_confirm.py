@@ -11,15 +11,17 @@ import pytest
 import yaml
 from astropy.io import fits
 
-from scripts.lib import confirmation, health, names, patience, tap
-from scripts.lib.configuration import checked
-from scripts.lib.confirmation import Expected, Product, judge_all, query_of
-from scripts.lib.env_file import environment
-from scripts.lib.identity import read_kinds
-from scripts.lib.receipts import write_receipt
-from scripts.lib.tables import write_table
-from scripts.lib.tap import Service, TapError
-from scripts.lib.times import iso
+from scripts.lib.delivery import confirmation, patience, tap
+from scripts.lib.delivery.confirmation import Expected, Product, judge_all, query_of
+from scripts.lib.delivery.receipts import write_receipt
+from scripts.lib.delivery.tap import Service, TapError
+from scripts.lib.files.tables import write_table
+from scripts.lib.frames import names
+from scripts.lib.frames.identity import read_kinds
+from scripts.lib.nights.times import iso
+from scripts.lib.running import health
+from scripts.lib.running.configuration import checked
+from scripts.lib.running.env_file import environment
 from tests.night import NIGHT, REPOSITORY, Night, read_csv
 from tests.smtp import MailServer, free_port
 from tests.tap import PASSWORD, TOKEN, USER, TapServer, bounds_of, wait_for

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from astropy.io import fits
 
-from scripts.lib.headered import read_headers
-from scripts.lib.ledger import Clash, Line, check_free, enter, ledger_path, read_ledger
-from scripts.lib.reader import NotACube, differences, unpack
+from scripts.lib.delivery.ledger import Clash, Line, check_free, enter, ledger_path, read_ledger
+from scripts.lib.headers.headered import read_headers
+from scripts.lib.headers.reader import NotACube, differences, unpack
 from scripts.validate import main as validate
 from tests.night import NIGHT
 from tests.raw import rewrite

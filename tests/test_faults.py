@@ -24,7 +24,7 @@ from shutil import which
 import pytest
 
 from scripts.ingest import STILL_WRITTEN
-from scripts.lib.processes import end_marked
+from scripts.lib.running.processes import end_marked
 from tests import test_operations
 from tests.night import NIGHT, REPOSITORY, SNAKEMAKE, read_csv
 from tests.servers import Smbd, Sshd, mounted_share, needs

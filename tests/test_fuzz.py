@@ -18,14 +18,14 @@ from scripts.header import Night as HeaderNight
 from scripts.header import write_headers
 from scripts.ingest import copy_night
 from scripts.inventory import take_inventory
+from scripts.lib.files.tables import read_table, write_table
 from scripts.lib.gate.checks import errors, judged, read_checks
 from scripts.lib.gate.expectations import TABLES, expected_of
 from scripts.lib.gate.subject import read_subject
-from scripts.lib.headered import read_headers
-from scripts.lib.night_frames import COLUMNS, sequences
-from scripts.lib.observatory import open_observatory
+from scripts.lib.headers.headered import read_headers
+from scripts.lib.headers.observatory import open_observatory
+from scripts.lib.nights.night_frames import COLUMNS, sequences
 from scripts.lib.sources.opening import open_source
-from scripts.lib.tables import read_table, write_table
 from scripts.simulate import simulate
 from tests.night import NIGHT, REPOSITORY, plane_digests
 

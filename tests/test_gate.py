@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.bintable import Column, table_columns, table_hdu
-from scripts.lib.cards import CARD, Header, card, keyword_of, padded, quoted, read_header
-from scripts.lib.checksum import data_sum
+from scripts.lib.fits.bintable import Column, table_columns, table_hdu
+from scripts.lib.fits.cards import CARD, Header, card, keyword_of, padded, quoted, read_header
+from scripts.lib.fits.checksum import data_sum
+from scripts.lib.fits.hdu import sealed
+from scripts.lib.fits.sizes import data_size
 from scripts.lib.gate.checks import errors, judged, read_checks
 from scripts.lib.gate.expectations import TABLES, expected_of
 from scripts.lib.gate.subject import read_subject
-from scripts.lib.hdu import sealed
-from scripts.lib.headered import read_headers
-from scripts.lib.sizes import data_size
-from scripts.lib.times import parse_date
+from scripts.lib.headers.headered import read_headers
+from scripts.lib.nights.times import parse_date
 from scripts.validate import main, validate
 from tests.night import NIGHT, REPOSITORY, Night
 

@@ -15,8 +15,10 @@ from astropy.time import Time
 from astropy.utils import iers
 from astropy.wcs import WCS
 
-from scripts.lib import delivery, ingested, names, night_frames, planning, times
-from scripts.lib.cards import (
+from scripts.lib.delivery import placing
+from scripts.lib.delivery.receipts import write_receipt
+from scripts.lib.files.tables import DamagedTable, read_table, write_table
+from scripts.lib.fits.cards import (
     CARD,
     Header,
     HeaderError,
@@ -29,26 +31,33 @@ from scripts.lib.cards import (
     quoted,
     read_header,
 )
-from scripts.lib.checksum import data_sum, encode
-from scripts.lib.corrections import corrected, read_corrections
-from scripts.lib.failures import failures
-from scripts.lib.frame import Camera, Frame, Setting
-from scripts.lib.hdu import image_structure, sealed
-from scripts.lib.identity import check_programme, read_kinds
-from scripts.lib.keywords import function_for, read_keywords
-from scripts.lib.nights import NightError, last_night, night_bounds, parse_nights, recent_nights
-from scripts.lib.pixel_wcs import pixel_wcs
-from scripts.lib.planning import is_complete, listing_digest
-from scripts.lib.receipts import write_receipt
-from scripts.lib.sidereal import sidereal_seconds
-from scripts.lib.sizes import data_size
-from scripts.lib.sky_wcs import WrongWCS, distance, header_wcs
+from scripts.lib.fits.checksum import data_sum, encode
+from scripts.lib.fits.hdu import image_structure, sealed
+from scripts.lib.fits.sizes import data_size
+from scripts.lib.fits.sums import add_at
+from scripts.lib.frames import names
+from scripts.lib.frames.corrections import corrected, read_corrections
+from scripts.lib.frames.frame import Camera, Frame, Setting
+from scripts.lib.frames.identity import check_programme, read_kinds
+from scripts.lib.headers.keywords import function_for, read_keywords
+from scripts.lib.headers.pixel_wcs import pixel_wcs
+from scripts.lib.headers.sidereal import sidereal_seconds
+from scripts.lib.headers.sky_wcs import WrongWCS, distance, header_wcs
+from scripts.lib.headers.values import degrees
+from scripts.lib.nights import ingested, night_frames, times
+from scripts.lib.nights.dates import (
+    NightError,
+    last_night,
+    night_bounds,
+    parse_nights,
+    recent_nights,
+)
+from scripts.lib.running import planning
+from scripts.lib.running.planning import is_complete, listing_digest
 from scripts.lib.sources.local import state_of, states
 from scripts.lib.sources.opening import Folder, open_source
 from scripts.lib.sources.source import SourceError
-from scripts.lib.sums import add_at
-from scripts.lib.tables import DamagedTable, read_table, write_table
-from scripts.lib.values import degrees
+from scripts.lib.telling.failures import failures
 
 CONFIG = Path(__file__).parent.parent / "config"
 SPIRIT = Camera("SPIRIT", 1024, 1280, 0.309)
@@ -508,10 +517,10 @@ def test_delivery_is_whole_and_harmless_to_repeat(tmp_path, any_file_system):
     archive = tmp_path / "archive"
     archive.mkdir()
     made = product(tmp_path / "p.fits")
-    delivery.deliver(made, archive)
-    delivery.deliver(made, archive)
+    placing.deliver(made, archive)
+    placing.deliver(made, archive)
     again = product(tmp_path / "p.fits", date="2026-01-02T00:00:00.000")
-    delivery.deliver(again, archive)
+    placing.deliver(again, archive)
     assert [path.name for path in archive.iterdir()] == ["p.fits"]
 
 
@@ -520,8 +529,8 @@ def test_delivery_never_overwrites(tmp_path, any_file_system):
     archive.mkdir()
     product(archive / "p.fits", b"\3\4")
     content = (archive / "p.fits").read_bytes()
-    with pytest.raises(delivery.NameTaken, match=f"{archive}/p.fits is another file"):
-        delivery.deliver(product(tmp_path / "p.fits"), archive)
+    with pytest.raises(placing.NameTaken, match=f"{archive}/p.fits is another file"):
+        placing.deliver(product(tmp_path / "p.fits"), archive)
     assert (archive / "p.fits").read_bytes() == content
     assert len(list(archive.iterdir())) == 1
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import mail, report
-from scripts.lib.mail import alert, mailed_since, send_spooled
+from scripts.lib.files.tables import write_table
 from scripts.lib.solving.table import Solved, solved_bytes
-from scripts.lib.tables import write_table
+from scripts.lib.telling import mail, report
+from scripts.lib.telling.mail import alert, mailed_since, send_spooled
 from tests.browser import needs_browser, shown
 from tests.night import NIGHT, REPOSITORY, Night
 from tests.smtp import PASSWORD, USER, Authority, MailServer, Silent, free_port
@@ -271,7 +271,7 @@ def test_a_refused_recipient_is_told_and_gets_it_later(workdir, authority, envir
 def test_a_killed_process_loses_no_mail(workdir, authority, environ):
     with MailServer(authority.context("localhost"), hang=True) as server:
         config = configuration(workdir, server.port)
-        program = f"from scripts.lib.mail import alert; alert({config!r}, 'a', 'b')"
+        program = f"from scripts.lib.telling.mail import alert; alert({config!r}, 'a', 'b')"
         process = subprocess.Popen(
             [sys.executable, "-c", program], cwd=REPOSITORY, env=os.environ | environ
         )
@@ -292,7 +292,7 @@ def test_two_processes_send_each_mail_once(workdir, authority, environ):
     assert len(spooled(workdir)) == 5
     with MailServer(authority.context("localhost")) as server:
         config = configuration(workdir, server.port)
-        program = f"from scripts.lib.mail import alert; alert({config!r}, 'new', 'b')"
+        program = f"from scripts.lib.telling.mail import alert; alert({config!r}, 'new', 'b')"
         processes = [
             subprocess.Popen(
                 [sys.executable, "-c", program], cwd=REPOSITORY, env=os.environ | environ

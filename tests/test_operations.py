@@ -17,18 +17,18 @@ import snakemake.utils
 import yaml
 
 from scripts import install
-from scripts.lib import health, run_log
-from scripts.lib.configuration import (
+from scripts.lib.nights.dates import recent_nights
+from scripts.lib.running import health, run_log
+from scripts.lib.running.configuration import (
     CHECKOUT,
     ConfigurationError,
     read_configuration,
     read_unchecked,
 )
-from scripts.lib.env_file import read_env_file
-from scripts.lib.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
-from scripts.lib.lock import AlreadyRunning, Lock, taken
-from scripts.lib.nights import recent_nights
-from scripts.lib.processes import end_marked, marked, run_marked
+from scripts.lib.running.env_file import read_env_file
+from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
+from scripts.lib.running.lock import AlreadyRunning, Lock, taken
+from scripts.lib.running.processes import end_marked, marked, run_marked
 from scripts.run import DRY
 from tests.night import NIGHT, REPOSITORY, Night
 from tests.smtp import PASSWORD, USER, Authority, MailServer

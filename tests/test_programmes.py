@@ -4,14 +4,14 @@ import pytest
 import yaml
 from astropy.io import fits
 
-from scripts.lib.nights import NightError
-from scripts.lib.programmes import (
+from scripts.lib.frames.programmes import (
     Assignment,
     assignments,
     programme_delivered,
     programme_of,
     programmes_of,
 )
+from scripts.lib.nights.dates import NightError
 from tests.night import NIGHT
 from tests.test_next_runs import NOTHING, move_out
 

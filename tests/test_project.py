@@ -107,3 +107,14 @@ def test_make_in_a_path_with_blanks_removes_its_own_folder_only(tmp_path):
     assert (checkout / "demo").is_dir() and not (checkout / ".venv").exists()
     subprocess.run(["make", "demo-clean"], cwd=checkout, check=True)
     assert other.is_dir() and (checkout / "b/demo").is_dir() and not (checkout / "demo").exists()
+
+
+def test_folders_of_domain_modules_import_from_those_above_them_only():
+    page = (REPOSITORY / "docs/design.md").read_text()
+    order = re.findall(r"^\| `([a-z]+)/` \|", page, re.M)
+    library = REPOSITORY / "scripts/lib"
+    assert sorted(order) == sorted(path.parent.name for path in library.glob("*/__init__.py"))
+    for path in library.glob("*/*.py"):
+        imported = re.findall(r"^from scripts\.lib\.([a-z]+)", path.read_text(), re.M)
+        here = order.index(path.parent.name)
+        assert not [name for name in imported if order.index(name) > here], path

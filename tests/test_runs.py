@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
-from scripts.lib.nights import recent_nights
+from scripts.lib.nights.dates import recent_nights
 from tests.night import NIGHT, REPOSITORY, SNAKEMAKE, Night, read_csv
 
 NOTHING = "Nothing to be done"

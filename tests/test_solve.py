@@ -14,8 +14,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from scripts.catalogue import make_index
-from scripts.lib.catalogue import open_catalogue
 from scripts.lib.simulated_sky import RADIAL, astropy_wcs
+from scripts.lib.solving.catalogue import open_catalogue
 from tests.night import FULL, NIGHT, Night
 
 SIZES = {"Callisto": None if FULL else (512, 640), "Io": None if FULL else (700, 716)}

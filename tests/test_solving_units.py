@@ -7,9 +7,9 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from scripts.lib.bintable import Column, read_rows, table_hdu
-from scripts.lib.hdu import empty_structure, sealed
-from scripts.lib.sky_wcs import sky_wcs
+from scripts.lib.fits.bintable import Column, read_rows, table_hdu
+from scripts.lib.fits.hdu import empty_structure, sealed
+from scripts.lib.headers.sky_wcs import sky_wcs
 from scripts.lib.solving.centroids import measure
 from scripts.lib.solving.detection import detect
 from scripts.lib.solving.fitting import FREE, SEQUENCE, fit_wcs

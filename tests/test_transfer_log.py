@@ -5,7 +5,13 @@ import subprocess
 
 import pytest
 
-from scripts.lib.transfer_log import FAILED, RemoteError, copy_logs, copy_or_count, rsync_target
+from scripts.lib.delivery.transfer_log import (
+    FAILED,
+    RemoteError,
+    copy_logs,
+    copy_or_count,
+    rsync_target,
+)
 from tests.night import NIGHT
 from tests.servers import Sshd, needs
 

@@ -8,12 +8,12 @@ import pytest
 from astropy.io import fits
 
 from scripts.inventory import name_sequences, take_inventory
-from scripts.lib import ingested
-from scripts.lib.checksum import data_sum
-from scripts.lib.frame import Frame, open_header
-from scripts.lib.keywords import compose
-from scripts.lib.names import LONGEST, cube_name
-from scripts.lib.observatory import expose, open_observatory
+from scripts.lib.fits.checksum import data_sum
+from scripts.lib.frames.frame import Frame, open_header
+from scripts.lib.frames.names import LONGEST, cube_name
+from scripts.lib.headers.keywords import compose
+from scripts.lib.headers.observatory import expose, open_observatory
+from scripts.lib.nights import ingested
 from scripts.lib.sources.opening import Folder
 from scripts.simulate import simulate
 from tests.night import NIGHT

@@ -14,17 +14,18 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.utils import iers
 
-from scripts.lib import delivery, values
-from scripts.lib.cards import Header, card, quoted
-from scripts.lib.corrections import corrected, read_corrections
-from scripts.lib.keywords import read_keywords
-from scripts.lib.metadata import DEMANDED, metadata_hdu, partial_keywords
-from scripts.lib.nights import NightError, parse_nights
-from scripts.lib.sidereal import sidereal_seconds
+from scripts.lib.delivery import placing
+from scripts.lib.delivery.transfer_log import log_transfer
+from scripts.lib.files.tables import read_table, write_table
+from scripts.lib.fits.cards import Header, card, quoted
+from scripts.lib.frames.corrections import corrected, read_corrections
+from scripts.lib.headers import values
+from scripts.lib.headers.keywords import read_keywords
+from scripts.lib.headers.metadata import DEMANDED, metadata_hdu, partial_keywords
+from scripts.lib.headers.sidereal import sidereal_seconds
+from scripts.lib.nights.dates import NightError, parse_nights
 from scripts.lib.sources.opening import Folder
 from scripts.lib.sources.source import digest
-from scripts.lib.tables import read_table, write_table
-from scripts.lib.transfer_log import log_transfer
 
 KEYWORDS = read_keywords(Path(__file__).parent.parent / "config/keywords.csv")
 
@@ -166,8 +167,8 @@ def test_a_foreign_file_of_the_same_size_is_named_and_kept(tmp_path, content):
     fits.PrimaryHDU(np.zeros((4, 4), np.int16)).writeto(made)
     foreign = content.ljust(made.stat().st_size, b"\0")
     (archive / "p.fits").write_bytes(foreign)
-    with pytest.raises(delivery.NameTaken, match=re.escape(str(archive / "p.fits"))):
-        delivery.deliver(made, archive)
+    with pytest.raises(placing.NameTaken, match=re.escape(str(archive / "p.fits"))):
+        placing.deliver(made, archive)
     assert (archive / "p.fits").read_bytes() == foreign
 
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.cards import HeaderError
+from scripts.lib.files.tables import read_table
+from scripts.lib.fits.cards import HeaderError
 from scripts.lib.gate import coordinates, cube, fits, identity, moments
 from scripts.lib.gate.subject import TRAITS, Subject
-from scripts.lib.tables import read_table
 
 ERROR, WARNING = "error", "warning"
 KNOWN = f"{ERROR}, {WARNING}; {', '.join(sorted(TRAITS))}"

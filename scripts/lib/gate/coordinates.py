@@ -7,7 +7,7 @@ import numpy as np
 
 from scripts.lib.gate.fits import WCS
 from scripts.lib.gate.subject import Subject
-from scripts.lib.sky_wcs import FARTHEST, SCALE_TOLERANCE, SKY_TYPES, tangent_wcs
+from scripts.lib.headers.sky_wcs import FARTHEST, SCALE_TOLERANCE, SKY_TYPES, tangent_wcs
 from scripts.lib.solving.tangent import distance, to_sky
 
 ARCSEC = 206264.806  # in a radian

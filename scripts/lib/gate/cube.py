@@ -4,16 +4,16 @@ import re
 
 import numpy as np
 
+from scripts.lib.fits.hdu import STRUCTURE
 from scripts.lib.gate.coordinates import independent
 from scripts.lib.gate.identity import FRAME
 from scripts.lib.gate.moments import ms_off, start
 from scripts.lib.gate.subject import Subject
-from scripts.lib.hdu import STRUCTURE
-from scripts.lib.metadata import DEMANDED
-from scripts.lib.reader import differences, frame_values
-from scripts.lib.sky_wcs import FARTHEST
+from scripts.lib.headers.metadata import DEMANDED
+from scripts.lib.headers.reader import differences, frame_values
+from scripts.lib.headers.sky_wcs import FARTHEST
+from scripts.lib.nights.times import JD_OF_MJD, parse_date
 from scripts.lib.solving.tangent import distance
-from scripts.lib.times import JD_OF_MJD, parse_date
 
 # Beside the structure of an image: that of tables, and what a writer states of its own file.
 OF_THE_FILE = re.compile(

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.lib.cards import Header
-from scripts.lib.frame import Camera
+from scripts.lib.fits.cards import Header
+from scripts.lib.frames.frame import Camera
+from scripts.lib.frames.identity import read_kinds, read_telescopes
 from scripts.lib.gate.subject import Expected
-from scripts.lib.identity import read_kinds, read_telescopes
-from scripts.lib.nights import night_bounds
+from scripts.lib.nights.dates import night_bounds
 
 TABLES = Path(__file__).parents[3] / "config"
 

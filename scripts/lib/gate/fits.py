@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 
-from scripts.lib.cards import BLOCK, COMMENTARY, END
-from scripts.lib.checksum import data_sum
+from scripts.lib.fits.cards import BLOCK, COMMENTARY, END
+from scripts.lib.fits.checksum import data_sum
+from scripts.lib.fits.sums import ALL_ONES, fold
 from scripts.lib.gate.subject import Hdu, Subject
-from scripts.lib.sums import ALL_ONES, fold
 
 # FITS 4.2: a string, a logical, a number, a pair of numbers, or nothing; then a comment.
 _NUMBER = rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?"

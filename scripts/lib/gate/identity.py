@@ -2,9 +2,9 @@
 
 import re
 
-from scripts.lib.frame import ENGINEERING
+from scripts.lib.frames.frame import ENGINEERING
+from scripts.lib.frames.names import LONGEST
 from scripts.lib.gate.subject import Subject
-from scripts.lib.names import LONGEST
 
 FRAME = re.compile(r"SPECULOOS([1-4])\.(\d{4}-\d\d-\d\dT\d\d_\d\d_\d\d\.\d{3})\.fits")
 CUBE = re.compile(r"SPECU([1-4])\.(\d{8}T\d{6})_([SC]_[A-Za-z0-9.+_-]+)\.fits")

@@ -4,7 +4,15 @@ from datetime import datetime, timedelta
 
 from scripts.lib.gate.identity import name_match
 from scripts.lib.gate.subject import Subject
-from scripts.lib.times import DAY_MS, JD_OF_MJD, after, iso, mjd_ms, parse_date, seconds_of_day
+from scripts.lib.nights.times import (
+    DAY_MS,
+    JD_OF_MJD,
+    after,
+    iso,
+    mjd_ms,
+    parse_date,
+    seconds_of_day,
+)
 
 MS = timedelta(milliseconds=1)
 SIDEREAL_TOLERANCE = 5.0  # s

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scripts.lib.bintable import table_columns
-from scripts.lib.cards import Header, HeaderError, padded, read_header
-from scripts.lib.checksum import data_sum
-from scripts.lib.frame import Camera
-from scripts.lib.identity import Kind, Telescope
-from scripts.lib.sizes import data_size
-from scripts.lib.sums import add_at, fold
+from scripts.lib.fits.bintable import table_columns
+from scripts.lib.fits.cards import Header, HeaderError, padded, read_header
+from scripts.lib.fits.checksum import data_sum
+from scripts.lib.fits.sizes import data_size
+from scripts.lib.fits.sums import add_at, fold
+from scripts.lib.frames.frame import Camera
+from scripts.lib.frames.identity import Kind, Telescope
 
 METADATA = "METADATA"
 # Words of the column ``on`` of the table of checks.

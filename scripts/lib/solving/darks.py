@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.lib.cards import read_header
-from scripts.lib.log import logger
+from scripts.lib.files.log import logger
+from scripts.lib.fits.cards import read_header
 from scripts.lib.solving.image import Dark, make_dark, read_image
 
 MOST = 9  # frames: more cost time and gain little

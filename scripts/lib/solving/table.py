@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scripts.lib.bintable import Column, read_rows, table_hdu
-from scripts.lib.cards import LONGEST_STRING
-from scripts.lib.hdu import empty_structure, sealed
+from scripts.lib.fits.bintable import Column, read_rows, table_hdu
+from scripts.lib.fits.cards import LONGEST_STRING
+from scripts.lib.fits.hdu import empty_structure, sealed
 from scripts.lib.solving.tangent import TangentWCS
 
 if TYPE_CHECKING:  # readers of the table need no solver

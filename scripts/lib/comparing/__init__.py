@@ -1,0 +1,1 @@
+"""Products beside those of the legacy pipeline."""

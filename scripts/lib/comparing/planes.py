@@ -1,0 +1,178 @@
+"""Products as the raw frames that they hold: one plane of a frame, one or more of a cube.
+
+What a plane is known by does not depend on who wrote the product: start of exposure to the
+millisecond, and a digest of the bytes of its pixels. Files are read in pieces.
+"""
+
+import hashlib
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts.lib.fits.bintable import read_table_hdu
+from scripts.lib.fits.cards import BLOCK, Header, HeaderError, padded, read_header
+from scripts.lib.fits.checksum import data_sum
+from scripts.lib.fits.sizes import data_size
+from scripts.lib.fits.sums import add_at
+from scripts.lib.headers.metadata import EXTNAME
+from scripts.lib.nights.times import iso, parse_date
+
+PIECE = 1 << 22  # bytes read at a time
+
+
+class Damaged(ValueError):
+    """A file is no whole product; the message says why."""
+
+
+class Plane(NamedTuple):
+    """A raw frame in a product.
+
+    ``moment`` is DATE-OBS to the millisecond, empty where it cannot be read. ``row`` is the plane's
+    row of METADATA, empty for a frame.
+    """
+
+    product: str
+    number: int
+    instrume: str
+    moment: str
+    digest: bytes
+    constant: bool
+    row: dict
+
+    def __str__(self) -> str:
+        return f"{self.product}, plane {self.number}" if self.row else self.product
+
+
+class Product(NamedTuple):
+    """A product: its primary header, the header of METADATA if it is a cube, its planes.
+
+    ``wrong_sum`` says why its pixels are not those of which DATASUM is the sum; empty if they are.
+    """
+
+    name: str
+    header: Header
+    table: Header | None
+    planes: list[Plane]
+    wrong_sum: str
+
+    def values(self, keyword: str) -> list:
+        """Return a keyword's value for each plane: of its row, else of the header."""
+        return [plane_value(self, plane, keyword) for plane in self.planes]
+
+
+def plane_value(product: Product, plane: Plane, keyword: str):
+    """Return what a product says of one of its planes; None where it says nothing."""
+    if keyword in plane.row:
+        return present(plane.row[keyword])
+    return value_of(product.header, keyword)
+
+
+def value_of(header: Header, keyword: str):
+    """Return a value of a header; the card's text where it is not well formed."""
+    try:
+        return present(header.value(keyword))
+    except HeaderError as error:
+        return str(error)
+
+
+def present(value):
+    """Return a value, None in place of an empty text or of no number."""
+    if value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value
+
+
+def start_of(header: Header) -> datetime | None:
+    """Return DATE-OBS of a header to the millisecond, None where it cannot be read."""
+    return _parsed(value_of(header, "DATE-OBS"))
+
+
+def _parsed(value) -> datetime | None:
+    try:
+        return parse_date(str(value))
+    except ValueError:
+        return None
+
+
+def read_primary(path: Path) -> Header:
+    """Return the primary header of a product.
+
+    Raises
+    ------
+    Damaged
+        If the file does not begin with one.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return read_header(stream)
+    except (OSError, HeaderError) as error:
+        raise Damaged(str(error)) from error
+
+
+def read_product(path: Path) -> Product:
+    """Return a product; all its pixels are read.
+
+    Raises
+    ------
+    Damaged
+        If it is not whole, cannot be read, or is gone.
+    """
+    try:
+        with open(path, "rb") as stream:
+            header = read_header(stream)
+            count = _plane_count(header)
+            begin, size = stream.tell(), data_size(header)
+            total, pixels = 0, []
+            for number in range(count):
+                digest, part, constant = _read_plane(stream, size // count)
+                total = add_at(total, part, number * (size // count))
+                pixels.append((digest, constant))
+        length = path.stat().st_size
+        if length < begin + padded(size) or length % BLOCK:
+            raise Damaged("the file ends within its last block")
+        table, rows = None, [{}]
+        if count > 1 or length > begin + padded(size):
+            table, rows = read_table_hdu(path)
+            if table.value("EXTNAME") != EXTNAME or len(rows) != count:
+                raise Damaged(f"{count} planes, but {len(rows)} rows of {table.value('EXTNAME')}")
+    except (OSError, ValueError, TypeError) as error:
+        raise Damaged(str(error)) from error
+    product = Product(path.name, header, table, [], _wrong_sum(header, total))
+    for number, ((digest, constant), row) in enumerate(zip(pixels, rows, strict=True), 1):
+        plane = Plane(path.name, number, str(header.value("INSTRUME")), "", digest, constant, row)
+        start = _parsed(plane_value(product, plane, "DATE-OBS"))
+        product.planes.append(plane._replace(moment=iso(start) if start else ""))
+    return product
+
+
+def _plane_count(header: Header) -> int:
+    axes = header.value("NAXIS")
+    count = header.value("NAXIS3") if axes == 3 else 1
+    if axes not in (2, 3) or not count or not data_size(header):
+        raise Damaged(f"no image: NAXIS is {axes}, {data_size(header)} bytes of data")
+    return count
+
+
+def _wrong_sum(header: Header, total: int) -> str:
+    told = value_of(header, "DATASUM")
+    if told is None or str(told).strip() == str(total):
+        return ""
+    return f"DATASUM is {told}, that of the pixels {total}"
+
+
+def _read_plane(stream, size: int) -> tuple[bytes, int, bool]:
+    """Return digest and sum of the next ``size`` bytes, and whether all pixels are alike."""
+    digest, total, done = hashlib.sha256(), 0, 0
+    first, constant = b"", True
+    while done < size:
+        piece = stream.read(min(PIECE, size - done))
+        if not piece:
+            raise Damaged(f"the file ends {size - done} bytes before a plane's end")
+        digest.update(piece)
+        total = add_at(total, data_sum(piece), done)
+        if constant:
+            first = first or piece[:2]
+            constant = piece == (first * (len(piece) // 2 + 1))[: len(piece)]
+        done += len(piece)
+    return digest.digest(), total, constant

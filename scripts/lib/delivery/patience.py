@@ -1,0 +1,31 @@
+"""Failures in a row of something that must not fail a run: counted, and told once they are many."""
+
+from pathlib import Path
+
+from scripts.lib.files.durable import write_text
+
+PATIENCE = 3  # failures before somebody is told
+
+
+def count_failure(record: Path, cause: str) -> int:
+    """Return how many runs in a row have failed, and write it down.
+
+    Parameters
+    ----------
+    record : Path
+        File of the count and the last cause; there is none while all is well.
+    cause : str
+        Of the failure; empty if there was none.
+    """
+    if not cause:
+        record.unlink(missing_ok=True)
+        return 0
+    count = last_failure(record)[0] + 1
+    write_text(record, f"{count} {cause}\n")
+    return count
+
+
+def last_failure(record: Path) -> tuple[int, str]:
+    """Return how many runs in a row have failed so far, 0 if none, and the last cause."""
+    count, _, cause = record.read_text().partition(" ") if record.exists() else ("", "", "")
+    return (int(count), cause.strip()) if count.isdigit() else (0, "")

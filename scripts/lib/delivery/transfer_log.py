@@ -1,0 +1,142 @@
+"""The transfer log: how many products each night gave, one line a night, a file a programme.
+
+The survey's server gets a copy with rsync over SSH. A copy that fails changes nothing of a run; the
+next run tries again, and after some failures in a row a person is told.
+"""
+
+import fcntl
+import os
+import re
+import shlex
+import subprocess
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from scripts.lib.delivery.patience import count_failure
+from scripts.lib.delivery.receipts import delivered_rows
+from scripts.lib.files.durable import write_text
+
+FAILED = "transfer_log_remote.failed"  # in the working directory: failures in a row, and the last
+LINE = re.compile(r"(\d{8})\s+\d+\s*", re.ASCII)
+CONNECT, SILENCE, WHOLE = 20, 60, 180  # s: to connect, without a byte, for the whole copy
+
+
+class RemoteError(RuntimeError):
+    """The copy failed; the message names the server and the cause."""
+
+
+def products_by_programme(receipts: list[dict]) -> dict[str, int]:
+    """Return how many products each programme got."""
+    products = {(row["product"], row["programme"]) for row in delivered_rows(receipts)}
+    return Counter(programme for _, programme in products)
+
+
+def transfer_log_name(programme: str, own: str) -> str:
+    """Return the name of a programme's transfer log; the telescope's own has none in its name."""
+    if programme == own:
+        return "transfer_log.txt"
+    return f"transfer_log_{re.sub(r'[^A-Za-z0-9.-]+', '_', programme).strip('_')}.txt"
+
+
+def log_transfer(path: Path, night: str, count: int) -> None:
+    """Write a night's line of the transfer log, in the place of an earlier one.
+
+    Nights may be reported at the same time: a lock keeps one from losing the other's line. Lines
+    of another form are somebody else's, and stay where they are.
+    """
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
+        lines = [line for line in text.splitlines() if night_of(line) != night]
+        later = (number for number, line in enumerate(lines) if night_of(line) > night)
+        lines.insert(next(later, len(lines)), f"{night} {count}")
+        write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def night_of(line: str) -> str:
+    """Return the night of a line of the transfer log; nothing for a line of another form."""
+    match = LINE.fullmatch(line)
+    return match[1] if match else ""
+
+
+def copy_logs(workdir: Path, remote: str, environ: Mapping = os.environ) -> None:
+    """Copy all transfer logs to a folder of a server.
+
+    The key is that of SPECULOOS_SSH_KEY, or the user's; the server's host key must be in
+    SPECULOOS_KNOWN_HOSTS, or in ``~/.ssh/known_hosts``.
+
+    Parameters
+    ----------
+    remote : str
+        ``ssh://user@host[:port]/folder``.
+
+    Raises
+    ------
+    RemoteError
+        If a log did not arrive.
+    """
+    logs = sorted(str(path) for path in workdir.glob("transfer_log*.txt"))
+    if not logs:
+        return
+    target, port = rsync_target(remote)
+    shell = shlex.join(ssh_words(port, environ))
+    words = ["rsync", "-t", f"--timeout={SILENCE}", "-e", shell, *logs, target]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=WHOLE)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RemoteError(f"transfer log not copied to {remote}: {error}") from error
+    if done.returncode:
+        cause = done.stderr.strip().splitlines()
+        told = cause[0] if cause else f"rsync ended with {done.returncode}"
+        raise RemoteError(f"transfer log not copied to {remote}: {told}")
+
+
+def rsync_target(remote: str) -> tuple[str, int | None]:
+    """Return a folder of a server as rsync wants it, and the port if it is not the usual.
+
+    Raises
+    ------
+    RemoteError
+        If the address cannot be understood.
+    """
+    try:
+        place = urlsplit(remote)
+        host, port = place.hostname or "", place.port
+    except ValueError:
+        raise RemoteError(
+            f"transfer_log_remote: {remote} must have the form ssh://user@host[:port]/folder"
+        ) from None
+    host = f"[{host}]" if ":" in host else host
+    return f"{place.username}@{host}:{unquote(place.path).rstrip('/')}/", port
+
+
+def ssh_words(port: int | None, environ: Mapping) -> list[str]:
+    """Return the command line of SSH: it never asks, and never trusts an unknown server."""
+    options = {"BatchMode": "yes", "StrictHostKeyChecking": "yes", "ConnectTimeout": str(CONNECT)}
+    options |= {"ServerAliveInterval": "15", "ServerAliveCountMax": "3"}
+    if known := environ.get("SPECULOOS_KNOWN_HOSTS"):
+        options |= {"UserKnownHostsFile": known}
+    words = ["ssh", *(f"-o{key}={value}" for key, value in options.items())]
+    if key := environ.get("SPECULOOS_SSH_KEY"):
+        words += ["-i", key, "-oIdentitiesOnly=yes"]
+    return words + (["-p", str(port)] if port else [])
+
+
+def copy_or_count(workdir: Path, remote: str, environ: Mapping = os.environ) -> tuple[int, str]:
+    """Copy the logs if there is a server for them; count failures in a row.
+
+    Returns
+    -------
+    int, str
+        Failures in a row, 0 if all is well, and the cause of the last.
+    """
+    record = workdir / FAILED
+    if not remote:
+        return 0, ""
+    try:
+        copy_logs(workdir, remote, environ)
+    except RemoteError as error:
+        return count_failure(record, str(error)), str(error)
+    return count_failure(record, ""), ""

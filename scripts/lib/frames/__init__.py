@@ -1,0 +1,1 @@
+"""Raw frames: what they say of themselves, whose they are, what they are called."""

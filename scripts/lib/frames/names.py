@@ -1,0 +1,96 @@
+"""Names of sequences and products, of characters that every archive and file system takes."""
+
+import re
+import zlib
+from datetime import datetime
+from pathlib import Path
+
+from scripts.lib.frames.frame import Camera, Frame, Setting
+
+# ESO keeps the file name as ORIGFILE: one FITS string.
+LONGEST = 68
+# A prime means a Sloan filter: i' and i are two filters, and so are their names.
+SPELT_OUT = str.maketrans({"'": "p"})
+_UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+
+
+def safe(text: str) -> str:
+    """Return ``text`` with nothing but letters, digits and ``. + - _``."""
+    return _UNSAFE.sub("_", text.translate(SPELT_OUT)).strip("_") or "unnamed"
+
+
+def exposure(exptime: float) -> str:
+    """Return an exposure time (s) as it stands in a name: ``10s``, ``3.259s``."""
+    return f"{exptime:.3f}".rstrip("0").rstrip(".") + "s"
+
+
+def sequence_name(frame: Frame, camera: Camera) -> str:
+    """Return the name of a frame's sequence, ``S_Sp0805+0417_zYJ_10s`` or ``C_dark_10s``.
+
+    An unusual read-out is part of the name, so that frames that cannot be stacked never meet.
+    """
+    parts = {
+        "science": [safe(frame.object), safe(frame.filter), exposure(frame.exptime)],
+        "flat": ["flat", safe(frame.filter), exposure(frame.exptime)],
+        "dark": ["dark", exposure(frame.exptime)],
+        "bias": ["bias"],
+    }[frame.kind.name]
+    return "_".join([frame.kind.group, *parts, *_read_out(frame.setting, camera)])
+
+
+def _read_out(setting: Setting, camera: Camera) -> list[str]:
+    """Return what is unusual in a read-out, as parts of a name."""
+    parts = []
+    if (setting.xbinning, setting.ybinning) != (1, 1):
+        parts.append(f"bin{setting.xbinning}x{setting.ybinning}")
+    if (setting.x0, setting.y0) != (0, 0):
+        parts.append(f"sub{setting.naxis1}x{setting.naxis2}+{setting.x0}+{setting.y0}")
+    if setting.camera != camera.name:
+        parts.append(safe(setting.camera))
+    return parts
+
+
+def part_mark(part: int) -> str:
+    """Return the end of the name of a sequence's part: what came after the last was delivered."""
+    return "" if part == 1 else f"_part{part}"
+
+
+def clash_mark(identity: tuple) -> str:
+    """Return the end of a name whose plain form already belongs to another sequence."""
+    return f"_{zlib.crc32(repr(identity).encode()):08x}"
+
+
+def fitting(plain: str, marks: str) -> str:
+    """Return a sequence's name that leaves its cube's name short enough.
+
+    Parameters
+    ----------
+    marks : str
+        See `part_mark` and `clash_mark`; they are never cut.
+    """
+    if len(plain) + len(marks) <= SEQUENCE_ROOM:
+        return plain + marks
+    mark = f"-{zlib.crc32(plain.encode()):08x}"
+    group, _, rest = plain.partition("_")
+    kept = SEQUENCE_ROOM - len(LONGEST_MARKS) - len(f"{group}_{mark}")
+    return f"{group}_{rest[: kept // 2]}{mark}{rest[-(kept - kept // 2) :]}{marks}"
+
+
+def frame_name(number: int, moment: datetime) -> str:
+    """Return ESO's name of a frame: ``SPECULOOS4.2026-03-06T00_01_23.540.fits``."""
+    return f"SPECULOOS{number}.{moment:%Y-%m-%dT%H_%M_%S}.{moment.microsecond // 1000:03d}.fits"
+
+
+def cube_name(number: int, start: datetime, sequence: str) -> str:
+    """Return the name of a cube: ``SPECU4.20260306T000123_S_Sp0805+0417_zYJ_10s.fits``."""
+    return f"SPECU{number}.{start:%Y%m%dT%H%M%S}_{sequence}.fits"
+
+
+# What a cube's name needs beside its sequence.
+SEQUENCE_ROOM = LONGEST - len(cube_name(4, datetime(2000, 1, 1), ""))
+LONGEST_MARKS = "_01234567_part99"
+
+
+def stem(product: str) -> str:
+    """Return a product's file name without ``.fits``."""
+    return Path(product).name.removesuffix(".fits")

@@ -1,0 +1,1 @@
+"""Nights: when they begin and end, and the tables of their frames."""

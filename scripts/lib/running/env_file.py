@@ -1,0 +1,90 @@
+"""Passwords for a telescope: a file of lines KEY=value that only its owner can read.
+
+Cron and systemd start a run with next to no environment, and no password belongs into a crontab,
+a unit or the configuration. Values are handed on in the environment and shown nowhere.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.lib.running.configuration import CHECKOUT, ConfigurationError
+
+LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+
+
+def env_file(config: dict) -> Path:
+    """Return where a telescope's passwords are, if it needs some."""
+    name = f"{config['telescope']}.env".lower()
+    return Path(str(config.get("passwords") or CHECKOUT / "config" / name))
+
+
+def read_environment(config: dict) -> dict[str, str]:
+    """Return the variables of a telescope's file; none if it has no file.
+
+    What is in the environment already wins, and what is left empty is as if it were not there.
+    The configuration need not be valid: the mail that says so may need a login.
+
+    Raises
+    ------
+    ConfigurationError
+        If others can read the file, or it cannot be understood.
+    """
+    path = env_file(config)
+    if not path.exists():
+        if config.get("passwords"):
+            raise ConfigurationError(f"passwords: there is no file {path}")
+        return {}
+    variables = read_env_file(path)
+    return {key: value for key, value in variables.items() if value and key not in os.environ}
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Return the variables of a file.
+
+    Raises
+    ------
+    ConfigurationError
+        If others can read it, or a line is no KEY=value; the message does not show the line.
+    """
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(
+                f"{path} holds passwords and others can read it: chmod 600 {path}, "
+                "and change the passwords if strangers could have read them"
+            )
+        # Editors of other systems begin a file with a mark that is no part of its first line.
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        # A decoding error would quote bytes of the file.
+        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{path} cannot be read: {cause}") from None
+    variables = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = LINE.fullmatch(line.strip())
+        if not match:
+            raise ConfigurationError(f"{path}, line {number} is not KEY=value")
+        variables[match[1]] = unquoted(match[2])
+    return variables
+
+
+def unquoted(value: str) -> str:
+    """Return a value without the quotes around it, if it has both."""
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
+
+
+@contextmanager
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    """Add variables to this process's environment for a while."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,124 @@
+"""A command with all the processes that it starts: watched, limited in time, ended together.
+
+Processes know their run by a variable in their environment, which children inherit. So jobs
+that outlived a killed run are found after any time, whatever their parent or group; a recorded
+process id could by then be somebody else's.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+MARKER = "SPECULOOS_RUN"
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Seconds from asking to end to killing; meanwhile Snakemake writes its mail.
+GRACE = 180
+# Seconds for killed processes to vanish; one that waits for a frozen disk does not.
+VANISHING = 10
+PAUSE = 0.1
+
+
+class Ended(NamedTuple):
+    """How a command ended: its exit status as a shell has it, and why it was ended, if it was."""
+
+    status: int
+    cause: str
+
+
+@contextmanager
+def caught(signals: tuple) -> Iterator[list[int]]:
+    """Collect signals in a list for a while, instead of dying of them."""
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: received.append(n)) for number in signals}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_marked(
+    command: list, mark: str, environ: dict, cwd: Path, log, limit: float, grace: float = GRACE
+) -> Ended:
+    """Run a command in a process group of its own and leave nothing of it behind.
+
+    A signal to this process, or the time limit, ends the whole group: first TERM, because
+    Snakemake then removes what is half-made and tells, then KILL. TERM to Snakemake alone would
+    wait for its jobs without limit, and HUP would leave them behind.
+
+    Parameters
+    ----------
+    mark : str
+        The run's value of the variable `MARKER`.
+    log : file object
+        Gets what the command prints.
+    limit, grace : float
+        Seconds until the group is asked to end, and from then until it is killed.
+    """
+    cause, kill_at = "", float("inf")
+    with caught(STOPPING) as signals:
+        process = subprocess.Popen(
+            command,
+            env=environ | {MARKER: mark},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        ends_at = time.monotonic() + limit
+        while process.poll() is None:
+            now = time.monotonic()
+            if not cause and (signals or now > ends_at):
+                cause = why_ended(signals, limit)
+                kill_at = now + grace
+                os.killpg(process.pid, signal.SIGTERM)
+            elif now > kill_at:
+                os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(PAUSE)
+        end_marked(mark)
+    status = process.returncode
+    return Ended(status if status >= 0 else 128 - status, cause or killed_by(status))
+
+
+def why_ended(signals: list[int], limit: float) -> str:
+    """Return why a command is ended before its time."""
+    if signals:
+        return f"ended by signal {signal.Signals(signals[0]).name}"
+    return f"ended after {limit / 3600:g} h, its time limit"
+
+
+def killed_by(status: int) -> str:
+    """Return what killed a command, nothing if it ended by itself."""
+    return f"killed by signal {signal.Signals(-status).name}" if status < 0 else ""
+
+
+def marked(mark: str) -> list[int]:
+    """Return the processes that belong to a run, but for this one."""
+    wanted = f"{MARKER}={mark}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        # A process may end, or be another user's, while it is looked at.
+        with suppress(OSError):
+            if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return [number for number in found if number != os.getpid()]
+
+
+def end_marked(mark: str) -> list[int]:
+    """Kill the processes of a run, also those that they start meanwhile; return those that stay.
+
+    Killed at once: no job minds, and one that is asked to end could wait for something.
+    """
+    until = time.monotonic() + VANISHING
+    while (left := marked(mark)) and time.monotonic() < until:
+        for number in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(number, signal.SIGKILL)
+        time.sleep(PAUSE)
+    return left
