@@ -31,7 +31,22 @@ KEYWORDS = read_keywords(Path(__file__).parent.parent / "config/keywords.csv")
 
 
 @pytest.mark.parametrize(
-    "text", ["#1.fits", " #", "a,b", 'q"q', "two\nlines", "two\n#lines", "", "ü", "'"]
+    "text",
+    [
+        "#1.fits",
+        " #",
+        "a,b",
+        'q"q',
+        "two\nlines",
+        "two\n#lines",
+        "a\rb",
+        "\r",
+        "\0",
+        "\x85",
+        "",
+        "ü",
+        "'",
+    ],
 )
 def test_tables_give_back_what_was_written(tmp_path, text):
     rows = [{"file": text, "reason": "first"}, {"file": "z", "reason": text}]

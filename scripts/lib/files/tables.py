@@ -1,7 +1,6 @@
 """CSV tables: a list of rows, each a dict of strings, in the order of the columns."""
 
 import csv
-import io
 from itertools import takewhile
 from pathlib import Path
 
@@ -44,8 +43,17 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def write_table(path: Path, columns: list[str], rows: list[dict]) -> None:
     """Write rows as CSV, whole or not at all; a column a row lacks stays empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    unknown = {name for row in rows for name in row} - set(columns)
+    if unknown:
+        raise ValueError(f"{path} has no columns {', '.join(sorted(unknown))}")
+    lines = [columns, *([row.get(name, "") for name in columns] for row in rows)]
+    write_text(path, "".join(",".join(map(_field, line)) + "\n" for line in lines))
+
+
+def _field(value) -> str:
+    """Return a value as it stands in a table.
+
+    Python's own writer leaves a carriage return unquoted, at which its reader ends the line.
+    """
+    text = "" if value is None else str(value)
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text

@@ -112,8 +112,8 @@ def parse_value(image: bytes):
     if field.startswith(b"'"):
         match = _STRING.match(field)
         if match is None:
-            readable = field.decode("ascii", "replace").strip()
-            raise HeaderError(f"{keyword_of(image)}: {readable!r} is a string without its end")
+            found = readable(field)
+            raise HeaderError(f"{keyword_of(image)}: {found!r} is a string without its end")
         return match[1].decode("ascii", "replace").replace("''", "'").rstrip()
     text = field.partition(b"/")[0].strip()
     if text in _WORDS:
@@ -123,8 +123,7 @@ def parse_value(image: bytes):
         return integer(int(text), keyword_of(image))
     if number and math.isfinite(value := float(text.upper().replace(b"D", b"E"))):
         return value
-    readable = text.decode("ascii", "replace")
-    raise HeaderError(f"{keyword_of(image)}: {readable!r} is no value of FITS")
+    raise HeaderError(f"{keyword_of(image)}: {readable(text)!r} is no value of FITS")
 
 
 def integer(value: int, keyword: str) -> int:
@@ -132,6 +131,12 @@ def integer(value: int, keyword: str) -> int:
     if value not in INTEGERS:
         raise HeaderError(f"{keyword}: {value} is more than an integer of 64 bits holds")
     return value
+
+
+def readable(image: bytes) -> str:
+    """Return a card as text that can be shown, whatever bytes it has."""
+    signs = (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in image)
+    return "".join(signs).strip()
 
 
 def parse_comment(image: bytes) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.fits.cards import Header, HeaderError, padded, read_header
+from scripts.lib.fits.cards import Header, HeaderError, padded, read_header, readable
 from scripts.lib.fits.sums import fold
 from scripts.lib.frames.identity import Kind, Telescope
 from scripts.lib.nights.times import parse_date
@@ -111,8 +111,7 @@ def check_bytes(header: Header, data_start: int, size: int, datasum: int | None)
         raise BadFrame(f"a header of {len(header.images)} cards, more than {MOST_CARDS}")
     for image in header.images:
         if not image.isascii() or not image.decode("ascii").isprintable():
-            text = image.decode("ascii", "backslashreplace").strip()
-            raise BadFrame(f"text that is not printable ASCII: {text}")
+            raise BadFrame(f"text that is not printable ASCII: {readable(image)}")
     for keyword, right in STORED_AS.items():
         if number(header, keyword) != right:
             found = header.value(keyword)

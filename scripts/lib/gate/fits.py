@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from scripts.lib.fits.cards import BLOCK, COMMENTARY, END
+from scripts.lib.fits.cards import BLOCK, COMMENTARY, END, readable
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.sums import ALL_ONES, fold
 from scripts.lib.gate.subject import Hdu, Subject
@@ -44,7 +44,7 @@ def cards(s: Subject) -> str:
     for header in headers:
         for keyword, image in header:
             if not is_card(keyword, image):
-                return repr(image.decode("ascii", "backslashreplace").rstrip())
+                return repr(readable(image))
     return ""
 
 
