@@ -8,12 +8,13 @@ TEST_READY := $(VENV)/test-ready
 DEMO := demo
 DEMO_NIGHT := 20260305
 SYSTEM_PYTHON ?= python3
+SEEDS := 5
 # Command and the Debian package that has it.
 TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smbd:samba \
   sshd:openssh-server sshfs:sshfs rsync:rsync chromium:chromium systemd-analyze:systemd \
   mkfs.ext4:e2fsprogs
 
-.PHONY: help setup demo demo-clean test test-full picture lint install uninstall status docs bench \
+.PHONY: help setup demo demo-clean test fuzz test-full picture lint install uninstall status docs bench \
   packages place
 
 help: ## this list
@@ -75,6 +76,11 @@ packages:
 
 test: $(TEST_READY) packages ## all tests; installs the Debian packages that they use, if it may
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+fuzz: $(TEST_READY) packages ## random damage to 2,000 frames with each of SEEDS=5 new seeds, which it prints
+	@for n in $$(seq $(SEEDS)); do seed=$$(od -An -N3 -tu4 /dev/urandom | tr -d ' '); \
+	  echo "FUZZ_SEED=$$seed"; \
+	  FUZZ_SEED=$$seed $(BIN)/python -m pytest -q tests/test_fuzz.py || exit 1; done
 
 test-full: $(TEST_READY) packages ## the tests of products on nights of real size, 300 and 40 frames
 	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 tests/test_products.py

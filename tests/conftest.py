@@ -3,15 +3,14 @@
 import fcntl
 import os
 import pickle
-import random
 from pathlib import Path
 
 import pytest
 
 from tests.night import FULL, Night
 
-# Set before the workers start, so that all have the same; FUZZ_SEED=… repeats a run.
-os.environ.setdefault("FUZZ_SEED", str(random.randrange(10**6)))
+# The same in each run, so that a test fails for what was changed; `make fuzz` tries others.
+os.environ.setdefault("FUZZ_SEED", "1")
 
 FRAMES = {"Callisto": 300, "Io": 40} if FULL else {"Callisto": 24, "Io": 24}
 
