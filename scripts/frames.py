@@ -45,7 +45,7 @@ def write_frame(target: Path, row: dict, raw: Path, header: Header) -> None:
     total = read_pixels(raw, row, pixels)
     shape = (int(row["naxis1"]), int(row["naxis2"]))
     cards = image_structure(shape, extended=False) + dated_now(without_structure(header.images))
-    with whole_file(target) as frame:
+    with whole_file(target, lasting=False) as frame:
         frame.write(sealed(cards, total))
         frame.write(pixels)
         frame.write(padding(len(pixels)))

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.files.durable import remove_parts, whole_file, write_text
+from scripts.lib.files.durable import remove_parts, sync_folder, whole_file, write_text
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.files.space import GIGABYTE, free_gb
 from scripts.lib.fits.cards import header_size, padded
@@ -81,6 +81,8 @@ def copy_night(
 
     with ThreadPoolExecutor(streams) as pool:
         rows.update((row["file"], row) for row in pool.map(ingest, listing))
+    # Once for all frames: it costs as much as a frame does.
+    sync_folder(raw)
     failed = sum(rows[name]["status"] == "failed" for name in listing)
     logger.info("%d frames at the source, %d of them could not be copied", len(listing), failed)
     return sorted(rows.values(), key=lambda row: row["file"])
@@ -163,7 +165,7 @@ def copy_frame(source, night: str, name: str, target: Path) -> Copied:
         If it cannot be read or written.
     """
     before = source.state(night, name)
-    with source.open(night, name) as stream, whole_file(target) as copy:
+    with source.open(night, name) as stream, whole_file(target, lasting=False) as copy:
         written, total, stated = copy_stream(stream, copy, before.bytes)
         if source.state(night, name) != before or written != before.bytes:
             raise Unsettled(STILL_WRITTEN)

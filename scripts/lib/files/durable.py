@@ -12,13 +12,16 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator:
+def whole_file(path: Path, lasting: bool = True) -> Iterator:
     """Open a file for writing that bears its name only once it is whole and on disk.
 
     Parameters
     ----------
     path : Path
         Final name; the temporary one (see `part_name`) lies beside it.
+    lasting : bool
+        Whether the name must outlast a power cut at once. If not, whoever writes many files calls
+        `sync_folder` after the last one.
     """
     part = part_name(path)
     try:
@@ -30,7 +33,8 @@ def whole_file(path: Path) -> Iterator:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if lasting:
+        sync_folder(path.parent)
 
 
 @contextmanager
