@@ -139,6 +139,8 @@ def observatory(wildcards):
     return {key: config[key] for key in settings} | {
         "programme": programme(wildcards),
         "corrections": CORRECTIONS,
+        # A file that was removed is no input that has changed.
+        "corrected": bool(night_corrections(wildcards)),
         "programmes": programmes_of(wildcards.night, PROGRAMMES),
     }
 

@@ -14,7 +14,7 @@ from scripts.lib.delivery.ledger import (
     ledger_path,
     read_ledger,
 )
-from scripts.lib.delivery.placing import DamagedCopy, NameTaken, deliver
+from scripts.lib.delivery.placing import DamagedCopy, NameTaken, check_same, deliver
 from scripts.lib.delivery.receipts import PASSED, promise_of, write_receipt
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.files.tables import read_table
@@ -92,7 +92,7 @@ def archive_product(product: Path, frames: list[dict], archive: Path, gate: Gate
         raise Refused(reason_of(wrong))
     line = line_of(subject)
     earlier = None if gate.again else check_free(gate.delivered, line)
-    if earlier and not (archive / product.name).exists():
+    if earlier and not lies_in(archive, product):
         if not gate.interrupted:
             raise Clash(
                 f"refused by check T24: {product.name} was delivered on {earlier.delivered} as "
@@ -101,14 +101,17 @@ def archive_product(product: Path, frames: list[dict], archive: Path, gate: Gate
             )
         logger.info("%s: was delivered on %s, and collected", product.name, earlier.delivered)
         line = earlier
+    elif earlier:
+        # Never delivered anew: ESO may collect it at this very moment.
+        logger.info("%s: lay in %s already", product.name, archive)
+        line = earlier
     elif deliver(product, archive):
         logger.info("%s: delivered to %s", product.name, archive)
         enter(gate.ledger, line)
     else:
         logger.info("%s: lay in %s already", product.name, archive)
         line = line_of(read_subject(archive / product.name, gate.expected, subject.hdus[0].sum))
-        if not earlier:
-            enter(gate.ledger, line)
+        enter(gate.ledger, line)
     record = {
         "programme": subject.value("HIERARCH ESO OBS PROG ID"),
         "dp_id": line.dp_id,
@@ -119,6 +122,15 @@ def archive_product(product: Path, frames: list[dict], archive: Path, gate: Gate
         "verdict": verdict(findings),
     }
     return [row | record for row in frames]
+
+
+def lies_in(archive: Path, product: Path) -> bool:
+    """Tell whether a product lies in the archive directory; raise `NameTaken` if another does."""
+    try:
+        check_same(product, archive / product.name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def line_of(subject: Subject) -> Line:

@@ -8,7 +8,7 @@ from scripts.lib.delivery.receipts import read_receipts
 from scripts.lib.delivery.transfer_log import log_transfer, products_by_programme, transfer_log_name
 from scripts.lib.files.durable import write_text
 from scripts.lib.files.log import logger, start_log
-from scripts.lib.files.tables import read_table
+from scripts.lib.files.tables import read_table, table_digest
 from scripts.lib.telling.charts import Charts, draw
 from scripts.lib.telling.summary import read_solutions, summarise
 
@@ -42,13 +42,21 @@ def solving_lines(facts: dict) -> list[str]:
     return [f"solved       {facts['to_solve'] - len(facts['unsolved'])} of {facts['to_solve']}"]
 
 
-def page(facts: dict, charts: Charts | None, template: Path) -> str:
-    """Return a night's page."""
+def page(facts: dict, charts: Charts | None, table: str, template: Path) -> str:
+    """Return a night's page.
+
+    Parameters
+    ----------
+    table : str
+        Digest of the ``frames.csv`` that the page is about.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(template.parent)
     environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined)
-    return environment.get_template(template.name).render(facts | {"charts": charts})
+    return environment.get_template(template.name).render(
+        facts | {"charts": charts, "table": table}
+    )
 
 
 def free_raw(folder: Path, marker: Path) -> None:
@@ -56,6 +64,12 @@ def free_raw(folder: Path, marker: Path) -> None:
     marker.unlink(missing_ok=True)
     shutil.rmtree(folder)
     logger.info("raw copies removed: all that could be delivered has been")
+
+
+def free_made(folder: Path) -> None:
+    """Remove cubes and frames, all delivered: Snakemake keeps some if another night failed."""
+    for name in ("cubes", "frames"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 if __name__ == "__main__":
@@ -76,8 +90,10 @@ if __name__ == "__main__":
     for programme in counts.keys() | {own}:
         name = transfer_log_name(programme, own)
         log_transfer(output.parent.parent / name, night, counts.get(programme, 0))
+    free_made(output.parent)
     raw = output.parent / "raw"
     if raw.exists() and not snakemake.config["keep_raw"]:
         free_raw(raw, raw / "complete")
     charts = draw(rows, chain.from_iterable(solved.values()))
-    write_text(output, page(facts, charts, Path(snakemake.input.template)))
+    table = table_digest(Path(snakemake.input.frames))
+    write_text(output, page(facts, charts, table, Path(snakemake.input.template)))

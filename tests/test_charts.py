@@ -92,5 +92,7 @@ def test_the_page_fits_its_window(tmp_path, width):
     solved = {names["sequence"]: [solution(frame, 1.5) for frame in frames]}
     receipts = [frame | {"verdict": "passed; " + "z" * 90} for frame in rows[:-1]]
     facts = summarise("Callisto", "20260305", rows, receipts, solved)
-    html = page(facts, draw(rows, solved[names["sequence"]]), REPOSITORY / "templates/night.html")
+    html = page(
+        facts, draw(rows, solved[names["sequence"]]), "x", REPOSITORY / "templates/night.html"
+    )
     assert html.count("h0") == 4 * len(frames) and shown(html, width, tmp_path) == width

@@ -17,7 +17,7 @@ from astropy.wcs import WCS
 
 from scripts.lib.delivery import placing
 from scripts.lib.delivery.receipts import write_receipt
-from scripts.lib.files.tables import DamagedTable, read_table, write_table
+from scripts.lib.files.tables import DamagedTable, read_table, table_digest, write_table
 from scripts.lib.fits.cards import (
     CARD,
     Header,
@@ -435,6 +435,18 @@ def complete_night(tmp_path):
     (folder / "night.html").touch()
     config = {"source": str(tmp_path / "source"), "source_mounted": False, "products": "cubes"}
     return config | {"workdir": str(tmp_path / "work")}, folder
+
+
+def test_a_table_that_was_made_again_as_it_was_leaves_its_night_complete(complete_night):
+    config, folder = complete_night
+    table, page = folder / "frames.csv", folder / "night.html"
+    os.utime(page, (1, 1))
+    assert not is_complete(config, "20260305")
+    page.write_text(f"<meta content='{table_digest(table)}'>")
+    os.utime(page, (1, 1))
+    assert is_complete(config, "20260305")
+    table.write_text(table.read_text().replace("C_bias", "C_dark"))
+    assert not is_complete(config, "20260305")
 
 
 @pytest.mark.parametrize("name", ["ingested.csv", "frames.csv", "archived/p.csv"])

@@ -167,6 +167,25 @@ def test_corrections_are_applied(callisto):
     assert fits.getheader(callisto.archive / rows[flats[0]]["product"])["FILTER"] == "J'"
 
 
+def test_a_correction_that_was_removed_no_longer_counts(callisto):
+    truth = callisto.simulate()
+    folder = callisto.root / "corrections"
+    folder.mkdir()
+    correction = folder / f"callisto_{NIGHT}.yaml"
+    correction.write_text(
+        f"- files: '{truth[0]['file']}'\n  reason: a mistake\n  set: {{TELESCOP: Io}}\n"
+    )
+    callisto.run(corrections=folder)
+    assert [row["file"] for row in callisto.frames() if row["status"] == "held"] == [
+        truth[0]["file"]
+    ]
+    correction.unlink()
+    callisto.run(corrections=folder)
+    callisto.assert_delivered_once(truth)
+    assert "Nothing to be done" in callisto.run(corrections=folder)
+    assert not (callisto.folder / "cubes").exists() and not (callisto.folder / "raw").exists()
+
+
 def test_a_correction_that_is_none_is_refused(callisto):
     callisto.simulate()
     folder = callisto.root / "corrections"

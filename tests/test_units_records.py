@@ -167,9 +167,10 @@ def test_corrections_keep_the_type_of_their_value(tmp_path, value):
     assert found == value and type(found) is type(value)
 
 
-def test_an_empty_correction_file_is_refused_by_name(tmp_path):
+@pytest.mark.parametrize("text", ["# nothing yet\n", "- files: [\n", "- {files: a"])
+def test_what_is_no_correction_file_is_refused_by_name(tmp_path, text):
     path = tmp_path / "io_20260305.yaml"
-    path.write_text("# nothing yet\n")
+    path.write_text(text)
     with pytest.raises(ValueError, match=re.escape(str(path))):
         read_corrections(path)
 

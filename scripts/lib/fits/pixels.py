@@ -36,7 +36,10 @@ def read_pixels(raw: Path, row: dict, buffer: bytearray) -> int:
         with open(path, "rb", buffering=0) as stream:
             count = os.preadv(stream.fileno(), [buffer], int(row["data_start"]))
     except OSError as error:
-        raise LostPixels(f"{path} cannot be read: {error.strerror}") from error
+        raise LostPixels(
+            f"{path} cannot be read: {error.strerror}. To copy it anew: "
+            f"rm '{raw.absolute()}/complete' and run again"
+        ) from error
     if count != len(buffer):
         raise LostPixels(f"{path} ends after {count} of {len(buffer)} bytes of pixels")
     total = data_sum(buffer)

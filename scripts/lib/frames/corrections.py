@@ -29,7 +29,7 @@ def read_corrections(path: Path) -> list[dict]:
     Raises
     ------
     ValueError
-        If the file is not a list of entries with files, reason and set.
+        If the file is no YAML, or not a list of entries with files, reason and set.
     FileNotFoundError
         If there is no folder of corrections.
     """
@@ -39,7 +39,10 @@ def read_corrections(path: Path) -> list[dict]:
         return []
     import yaml  # only nights with corrections pay for it
 
-    entries = yaml.safe_load(path.read_text())
+    try:
+        entries = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     for entry in entries if isinstance(entries, list) else [None]:
         if not isinstance(entry, dict) or entry.keys() != REQUIRED.keys():
             raise ValueError(f"{path}: each correction has exactly the keys files, reason, set")
