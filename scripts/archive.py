@@ -92,18 +92,17 @@ def archive_product(product: Path, frames: list[dict], archive: Path, gate: Gate
         raise Refused(reason_of(wrong))
     line = line_of(subject)
     earlier = None if gate.again else check_free(gate.delivered, line)
-    if earlier and not lies_in(archive, product):
-        if not gate.interrupted:
+    if earlier:
+        # Never delivered anew: ESO may collect it at this very moment.
+        there = lies_in(archive, product)
+        if not (there or gate.interrupted):
             raise Clash(
                 f"refused by check T24: {product.name} was delivered on {earlier.delivered} as "
                 f"{earlier.dp_id}, and collected. If ESO is to get it again: "
                 "--config redeliver=true"
             )
-        logger.info("%s: was delivered on %s, and collected", product.name, earlier.delivered)
-        line = earlier
-    elif earlier:
-        # Never delivered anew: ESO may collect it at this very moment.
-        logger.info("%s: lay in %s already", product.name, archive)
+        became = "lies there" if there else "was collected"
+        logger.info("%s: delivered on %s, %s", product.name, earlier.delivered, became)
         line = earlier
     elif deliver(product, archive):
         logger.info("%s: delivered to %s", product.name, archive)
