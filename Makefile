@@ -9,12 +9,14 @@ DEMO := demo
 DEMO_NIGHT := 20260305
 SYSTEM_PYTHON ?= python3
 SEEDS := 5
+SOAK_SEEDS := 300
+SOAK_FIRST := 1
 # Command and the Debian package that has it.
 TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smbd:samba \
   sshd:openssh-server sshfs:sshfs rsync:rsync chromium:chromium systemd-analyze:systemd \
   mkfs.ext4:e2fsprogs
 
-.PHONY: help setup demo demo-clean test fuzz test-full picture lint install uninstall status docs bench \
+.PHONY: help setup demo demo-clean test fuzz soak test-full picture lint install uninstall status docs bench \
   packages place
 
 help: ## this list
@@ -82,12 +84,16 @@ fuzz: $(TEST_READY) packages ## random damage to 2,000 frames with each of SEEDS
 	  echo "FUZZ_SEED=$$seed"; \
 	  FUZZ_SEED=$$seed $(BIN)/python -m pytest -q tests/test_fuzz.py || exit 1; done
 
+soak: $(TEST_READY) ## random kills, collections, removals and late frames: SOAK_SEEDS=300 scripts of runs
+	$(BIN)/python -m tests.soak --seeds $(SOAK_SEEDS) --first $(SOAK_FIRST)
+
 test-full: $(TEST_READY) packages ## the tests of products on nights of real size, 300 and 40 frames
 	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 tests/test_products.py
 
-lint: $(TEST_READY) ## formatters and linters, changing nothing
+lint: $(TEST_READY) ## formatters, linters and type checker, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir="$$(mktemp -d)"
 

@@ -4,14 +4,19 @@ One configuration file per telescope; profiles/ holds one profile for each. What
 README.md.
 """
 
+import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
 
-from scripts.lib.running.configuration import ConfigurationError, checked
+from scripts.lib.settings.check import ConfigurationError, checked
 
 min_version("9.27.1")
 
+
+# Snakemake would cut the setting there, as YAML does with a comment.
+if cut := [word for word in sys.argv if " #" in word.partition("=")[2]]:
+    raise WorkflowError(f"{cut[0]}: a setting on the command line cannot hold ' #'")
 
 # And not Snakemake's own check, which shows passwords that stand in an address.
 try:
@@ -32,7 +37,8 @@ wildcard_constraints:
     start=r"\d{8}T\d{6}",
     n="[1-4]",
     sequence="[SC]_[A-Za-z0-9.+_-]+",
-    product="[A-Za-z0-9.+_-]+",
+    product="[SC][A-Za-z0-9.+_-]+",
+    group="[SC]",
 
 
 include: "rules/common.smk"
@@ -56,12 +62,12 @@ rule all:
 
 
 onstart:
-    RUN.take()
+    begin()
 
 
 onsuccess:
     list_transfers()
-    mail_run(MAILED, ended_run([], True, log), MAIL_TEMPLATES)
+    mail_run(SETTINGS, LEDGER, ended_run([], True, log), MAIL_TEMPLATES)
     copy_transfer_logs()
     count_unanswered()
 

@@ -10,11 +10,14 @@ import time
 from pathlib import Path
 from statistics import median
 
-from scripts.lib.gate.checks import errors, judged, read_checks
-from scripts.lib.gate.expectations import TABLES, expected_of
-from scripts.lib.gate.subject import read_subject
-from scripts.lib.headers.headered import read_headers
+from scripts.lib.frames.names import group_of, sequence_of
+from scripts.lib.gate.checks import Check, errors, judged, read_checks
+from scripts.lib.gate.expectations import TABLES
+from scripts.lib.gate.subject import Expected, read_subject
+from scripts.lib.headers.finished import read_headers
+from scripts.lib.settings.profile import read_file
 from tests.night import NIGHT, Night
+from tests.records import expectations
 
 ROUNDS = 5
 
@@ -33,16 +36,19 @@ def main() -> None:
                 print(f"| {name} | {planes} | {cost:.2f} | {cost / planes:.2f} |")
 
 
-def costs(root: Path, telescope: str, frames: int, checks: list) -> list[tuple[str, int, float]]:
+def costs(
+    root: Path, telescope: str, frames: int, checks: list[Check]
+) -> list[tuple[str, int, float]]:
     """Return name, planes and CPU milliseconds: of the median frame, or of each cube."""
     night = Night(root, telescope)
     night.simulate(frames)
     night.run()
+    settings = read_file(night.config)
     found = []
     for path in night.products():
-        headered = night.folder / "headered" / f"{path.stem.partition('_')[2]}.fits"
-        headers = read_headers(headered) if headered.exists() else {}
-        expected = expected_of(night.settings(), NIGHT, headers)
+        sequence = sequence_of(path.name)
+        headers = night.folder / "headers" / group_of(sequence) / f"{sequence}.fits"
+        expected = expectations(settings, NIGHT, read_headers(headers))
         product = read_subject(path, expected)
         known = product.hdus[0].sum
         cost = median(cost_of(path, expected, known, checks) for _ in range(ROUNDS))
@@ -53,7 +59,7 @@ def costs(root: Path, telescope: str, frames: int, checks: list) -> list[tuple[s
     return found
 
 
-def cost_of(path: Path, expected, known: int, checks: list) -> float:
+def cost_of(path: Path, expected: Expected, known: int, checks: list[Check]) -> float:
     """Return the CPU milliseconds for one product, the sum of its pixels known from writing."""
     begin = time.process_time()
     findings = judged(read_subject(path, expected, known), checks)

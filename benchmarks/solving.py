@@ -25,12 +25,15 @@ from astropy.wcs import WCS, FITSFixedWarning
 from scripts.catalogue import make_index
 from scripts.lib.simulated_sky import Camera, Shot, aimed, astropy_wcs, linear, stretched
 from scripts.lib.simulated_sky import Sky as Drawer
-from scripts.lib.solving.catalogue import GAIA_DR2, CatalogueError, Rows
 from scripts.lib.solving.detection import detect
+from scripts.lib.solving.errors import CatalogueError
 from scripts.lib.solving.image import Dark, Image, make_dark
+from scripts.lib.solving.rows import GAIA_DR2, Rows
 from scripts.lib.solving.solver import (
     Orientation,
+    Prior,
     Sky,
+    Solution,
     Unsolved,
     header_priors,
     middle,
@@ -50,14 +53,14 @@ MOUNTS = {"Io": Orientation(0.348, 0.0, 1), "Callisto": Orientation(0.309, 0.0, 
 
 
 class Difficulty(NamedTuple):
-    """A kind of frame: how many there are of it, and what makes it so.
+    """A kind of frame: how many frames there are of it, and what makes it so.
 
     ``fields`` has choices for the fields of a Shot; ``stars`` is the density as catalogue stars in
     a frame.
     """
 
     name: str
-    count: int
+    frames: int
     fields: dict
     header: str = ""
     rotation: float | None = None
@@ -98,7 +101,7 @@ class Trial(NamedTuple):
 
 def shots(camera: Camera, difficulty: Difficulty, rng: np.random.Generator) -> Iterator[tuple]:
     """Yield camera and exposure of each frame of a kind."""
-    for i in range(difficulty.count):
+    for i in range(difficulty.frames):
         fields = {key: rng.choice(values).item() for key, values in difficulty.fields.items()}
         fields = {"fwhm": rng.uniform(1.0, 2.0), "mispointing": rng.uniform(0, 120)} | fields
         seen = camera
@@ -226,7 +229,7 @@ def error_of(wcs: TangentWCS, shot: Shot, shape: tuple[int, int]) -> float:
     return 3600 * float(np.sqrt(np.mean(np.square(apart))))
 
 
-def priors_of(trial: Trial) -> list:
+def priors_of(trial: Trial) -> list[Prior]:
     hints = (
         header_priors(moved_to(trial.header, *middle(trial.image.shape))) if trial.header else []
     )
@@ -256,12 +259,12 @@ class Result(NamedTuple):
 
 def report(title: str, results: list[Result]) -> str:
     """Return a row of a Markdown table."""
-    solved = [r for r in results if r.error is not None]
-    right = [r.error for r in solved if r.error <= WRONG]
+    errors = [r.error for r in results if r.error is not None]
+    right = [error for error in errors if error <= WRONG]
     cpu = np.median([r.cpu for r in results])
-    errors = f"{np.median(right):.3f} | {max(right):.3f}" if right else "- | -"
+    quality = f"{np.median(right):.3f} | {max(right):.3f}" if right else "- | -"
     return (
-        f"| {title} | {len(right)}/{len(results)} | {len(solved) - len(right)} | {errors} | "
+        f"| {title} | {len(right)}/{len(results)} | {len(errors) - len(right)} | {quality} | "
         f"{cpu:.3f} | {max(r.cpu for r in results):.2f} |"
     )
 
@@ -309,7 +312,9 @@ def run_sequence(telescope: str, density: float, seed: int, frames: int = 40) ->
     dark = dark_of(drawer, 10.0)
     ra, dec = rng.uniform(0, 360), rng.uniform(-75, 20)
     stretch, angle = stretch_of(rng), rng.uniform(0, 360)
-    results, ways, before = [], {}, None
+    results: list[Result] = []
+    ways: dict[str, int] = {}
+    before: Solution | None = None
     for i in range(frames):
         flipped = i >= frames // 2
         shot = Shot(
@@ -331,17 +336,19 @@ def run_sequence(telescope: str, density: float, seed: int, frames: int = 40) ->
         image = image_of(drawer.pixels(shot), dark)
         sky = catalogue_of(drawer, shot)
         begin = time.process_time()
+        error: float | None = None
+        way = "unsolved"
         try:
             priors = pointing_priors(ra, dec, mount, image.shape)
             before = solve(image, sky, priors, (ra, dec), mount, before)
             error, way = error_of(before.wcs, shot, image.shape), before.method
         except Unsolved:
-            error, way = None, "unsolved"
+            pass
         results.append(Result("", 0, error, time.process_time() - begin))
         ways[way] = ways.get(way, 0) + 1
     cpu = np.mean([r.cpu for r in results])
-    told = ", ".join(f"{count} {way}" for way, count in ways.items())
-    print(report(f"{telescope} sequence, {density:g} stars/arcmin2 ({told})", results))
+    listed = ", ".join(f"{count} {way}" for way, count in ways.items())
+    print(report(f"{telescope} sequence, {density:g} stars/arcmin2 ({listed})", results))
     print(f"| {'':27} mean CPU {cpu:.4f} s a frame | | | | | | |", flush=True)
 
 

@@ -1,26 +1,22 @@
 """archive: products go to the archive directory, whole and once.
 
-Needs   a cube, or the frames of a sequence; {night}/frames.csv, {night}/headered/held.csv
-Leaves  <archive>/{product}.fits, {night}/archived/{product}.csv (the receipt),
-        ledger/{night}.csv
+Needs   a cube, or the frames of a sequence; {night}/headers/, the ledger
+Leaves  <archive>/{product}.fits, {night}/archived/{product}.csv (the receipt), its ledger records
 """
 
 
 rule archive:
-    """Check that a product is whole and what ESO wants, deliver it, write the receipt."""
+    """Check that a product is whole and what ESO wants, publish it, book it."""
     input:
         product=product,
-        frames="{night}/frames.csv",
-        headered="{night}/headered",
+        headers=headers_of_product,
         checks=CHECKS,
     output:
-        receipt=update("{night}/archived/{product}.csv"),
+        stamp=f"{{night}}/{STAMPS}/{{product}}",
     log:
         "{night}/logs/archive/{product}.log",
+    localrule: True
     conda:
         "../envs/archive.yaml"
-    params:
-        redeliver=config["redeliver"],
-        programme=programme,
     script:
         "../scripts/archive.py"

@@ -16,6 +16,7 @@ rule confirm:
     log:
         "{night}/logs/confirm.log",
     priority: -1
+    localrule: True
     conda:
         "../envs/confirm.yaml"
     # It waits for somebody else: no core is kept from deliveries, which also go first.

@@ -1,8 +1,9 @@
 """header: the finished ESO headers of a night, apart from their pixels.
 
 Needs   {night}/frames.csv, {night}/raw/, {night}/solved/ if frames are to be solved
-Leaves  {night}/headered/{sequence}.fits    header-only HDUs; for cubes also their METADATA
-        {night}/headered/held.csv           frames held back: unsolved, or refused by the gate
+Leaves  {night}/headers/S/, C/    of science frames and of calibrations:
+            {sequence}.fits       header-only HDUs; for cubes also their METADATA
+            held_back.csv         frames held back: unsolved, or refused by the gate
 """
 
 
@@ -16,15 +17,15 @@ rule header:
         corrections=night_corrections,
         solved=solved_tables,
     output:
-        headered=directory("{night}/headered"),
+        headers=directory("{night}/headers/{group}"),
     log:
-        "{night}/logs/header.log",
+        "{night}/logs/header/{group}.log",
     conda:
         "../envs/header.yaml"
     params:
-        observatory=observatory,
-        products=config["products"],
-        longitude=config["longitude"],
-        unsolved=config["unsolved"],
+        headings=headings,
+        programme=programme,
+        named=named,
+        snapshot=snapshot,
     script:
         "../scripts/header.py"

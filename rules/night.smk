@@ -1,24 +1,25 @@
 """night: what became of a night.
 
-Needs   {night}/frames.csv, {night}/archived/
-Leaves  {night}/night.html, {night}/summary.txt, its line in transfer_log.txt
+Needs   {night}/frames.csv, the ledger
+Leaves  {night}/night.html, {night}/summary.txt, the receipts, its line in transfer_log.txt
 """
 
 
 rule night:
-    """Report a night and log the transfer once all its good frames are delivered."""
+    """Report a night once all its good frames are delivered."""
     input:
         frames="{night}/frames.csv",
-        receipts=undelivered,
+        stamps=undelivered,
         template=TEMPLATE,
     output:
-        page="{night}/night.html",
+        page=update("{night}/night.html"),
+        stamp=f"{{night}}/{STAMPS}/night",
     log:
         "{night}/logs/night.log",
+    localrule: True
     conda:
         "../envs/night.yaml"
     params:
-        programme=programme,
-        damage=damage,
+        work=shown("page"),
     script:
         "../scripts/night.py"

@@ -1,6 +1,6 @@
 """cube, frames: raw pixels and finished headers become products.
 
-Needs   {night}/frames.csv, {night}/raw/, {night}/headered/
+Needs   {night}/frames.csv, {night}/raw/, {night}/headers/
 Leaves  {night}/cubes/SPECU{n}.{start}_{sequence}.fits, or {night}/frames/{sequence}/, until archived
 """
 
@@ -10,13 +10,15 @@ rule cube:
     input:
         frames="{night}/frames.csv",
         marker="{night}/raw/complete",
-        headered="{night}/headered",
+        headers=headers,
     output:
         cube=temp("{night}/cubes/SPECU{n}.{start}_{sequence}.fits"),
     log:
         "{night}/logs/cube/SPECU{n}.{start}_{sequence}.log",
     conda:
         "../envs/cube.yaml"
+    params:
+        snapshot=snapshot,
     script:
         "../scripts/cube.py"
 
@@ -26,7 +28,7 @@ rule frames:
     input:
         frames="{night}/frames.csv",
         marker="{night}/raw/complete",
-        headered="{night}/headered",
+        headers=headers,
     output:
         folder=temp(directory("{night}/frames/{sequence}")),
     log:
@@ -34,5 +36,7 @@ rule frames:
     conda:
         "../envs/frames.yaml"
     threads: 2
+    params:
+        snapshot=snapshot,
     script:
         "../scripts/frames.py"

@@ -1,24 +1,24 @@
 """raw: a night's frames as they left the telescope.
 
-Needs   <source>/<night>/*.fits, *.fts
+Needs   <source>/<night>/…, the ledger
 Leaves  {night}/raw/            the frames, until the night is delivered
-        {night}/ingested.csv    a row for each: size, time, DATASUM
         {night}/frames.csv      a row for each: kind, sequence, product, or why it is held back
+        in the ledger           what is known of each frame
 """
 
 
 rule ingest:
     """Copy a night from the source, verified; continue where an earlier copy was cut off."""
     output:
-        table=update("{night}/ingested.csv"),
         marker="{night}/raw/complete",
     log:
         "{night}/logs/ingest.log",
+    localrule: True
     conda:
         "../envs/ingest.yaml"
     threads: 2
     params:
-        listing=source_listing,
+        work=shown("ingest"),
     script:
         "../scripts/ingest.py"
 
@@ -27,18 +27,18 @@ checkpoint inventory:
     """Read every header of a night once; give each frame its sequence, or the reason against it."""
     input:
         **TABLES,
-        ingested="{night}/ingested.csv",
-        marker="{night}/raw/complete",
+        marker=raw_to_judge,
         corrections=night_corrections,
     output:
         frames="{night}/frames.csv",
     log:
         "{night}/logs/inventory.log",
+    localrule: True
     conda:
         "../envs/inventory.yaml"
     params:
-        observatory=observatory,
-        products=config["products"],
-        unsolved=config["unsolved"],
+        work=shown("inventory"),
+        programme=programme,
+        named=named,
     script:
         "../scripts/inventory.py"

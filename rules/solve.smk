@@ -20,7 +20,10 @@ rule solve:
         "../envs/solve.yaml"
     threads: 2
     params:
-        observatory=observatory,
+        programme=programme,
+        named=named,
+        camera=config["camera"],
+        snapshot=snapshot,
         solving=SOLVING,
     script:
         "../scripts/solve.py"

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from scripts.lib.files.durable import whole_file
-from scripts.lib.solving.catalogue import BANDS, GAIA_DR2, CatalogueError, Rows, open_catalogue
+from scripts.lib.solving.catalogue import BANDS, open_catalogue
+from scripts.lib.solving.errors import CatalogueError
+from scripts.lib.solving.rows import GAIA_DR2, Rows
 
 BUILDER = "build-astrometry-index"
 SCALES = [0, 1, 2, 3, 4]  # quads of 2 to 11 arcmin: what fits into the frames of both cameras
@@ -159,7 +161,20 @@ def _index_file(table: Path, folder: Path, scale: int) -> Path | None:
     target = folder / f"index-{scale:02d}.fits"
     part = table.with_name(target.name)
     # -E looks where stars are: without it a small piece of sky is taken for a whole one.
-    words = [BUILDER, "-i", table, "-o", part, "-A", "ra", "-D", "dec", "-S", "mag", "-E"]
+    words: list[str | Path] = [
+        BUILDER,
+        "-i",
+        table,
+        "-o",
+        part,
+        "-A",
+        "ra",
+        "-D",
+        "dec",
+        "-S",
+        "mag",
+        "-E",
+    ]
     words += ["-M", "-P", str(scale), "-I", str(scale), "-t", table.parent]
     done = subprocess.run(words, capture_output=True, text=True, errors="replace")
     printed = done.stdout + done.stderr
@@ -259,8 +274,10 @@ def main() -> None:
     options = parse()
     try:
         options.run(options)
-    except (CatalogueError, OSError) as error:
+    except CatalogueError as error:
         raise SystemExit(str(error)) from error
+    except OSError as error:
+        raise SystemExit(f"{options.to}: {error.strerror or 'cannot be written'}") from error
 
 
 if __name__ == "__main__":

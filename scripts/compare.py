@@ -51,11 +51,11 @@ def main(words: list[str] | None = None) -> int:
     """Run from the command line and return the exit status."""
     options = parse(words)
     try:
-        sides = [read_side(folder, options.night) for folder in (options.ours, options.legacy)]
-        if not any(side.products or side.damaged for side in sides):
+        ours, legacy = (read_side(one, options.night) for one in (options.ours, options.legacy))
+        if not any(side.products or side.damaged for side in (ours, legacy)):
             print("no products in either directory", file=sys.stderr)
             return 2
-        comparison = Comparison(*sides, Expectations(TABLE))
+        comparison = Comparison(ours, legacy, Expectations(TABLE))
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

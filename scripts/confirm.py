@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.lib.delivery.confirmation import (
     BAD,
-    COLUMNS,
+    CONFIRMED,
+    Answer,
+    Delivered,
     Expected,
-    Product,
     counts_of,
     judge_all,
     products_of,
@@ -15,18 +17,26 @@ from scripts.lib.delivery.confirmation import (
     read_confirmed,
     unasked,
     write_asked,
+    write_confirmed,
 )
-from scripts.lib.delivery.receipts import read_receipts
 from scripts.lib.delivery.tap import Service, TapError, ask, credentials
 from scripts.lib.files.log import logger, start_log
-from scripts.lib.files.tables import write_table
 from scripts.lib.frames.identity import read_kinds, read_telescopes
+from scripts.lib.ledger.ledger import Ledger, ledger_path
+from scripts.lib.settings.records import Configuration
+
+if TYPE_CHECKING:
+    from scripts.lib.files.job import snakemake
 
 
 def confirm(
-    night: str, products: list[Product], expected: Expected, service: Service, patience: timedelta
-) -> list[dict]:
-    """Return a row for each product of a night, as ESO's archive has it now.
+    night: str,
+    products: list[Delivered],
+    expected: Expected,
+    service: Service,
+    patience: timedelta,
+) -> list[Answer]:
+    """Return what ESO's archive says now of each product of a night.
 
     Raises
     ------
@@ -41,25 +51,34 @@ def confirm(
     return judge_all(products, found, expected, now, patience, anonymous=login is None)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the job."""
     start_log(snakemake.log[0])
-    output, config = Path(snakemake.output.table), snakemake.config
-    telescope = read_telescopes(Path(snakemake.input.telescopes))[config["telescope"]]
+    output, night = Path(snakemake.output.table), snakemake.wildcards.night
+    settings = Configuration.of(snakemake.config)
+    telescope = read_telescopes(Path(snakemake.input.telescopes))[settings.telescope]
     expected = Expected(telescope.number, read_kinds(Path(snakemake.input.kinds)))
-    products = products_of(read_receipts(output.parent / "archived"))
     service = Service(
-        config["confirm_service"], config["confirm_token_service"], config["confirm_timeout"]
+        settings.confirm_service, settings.confirm_token_service, settings.confirm_timeout
     )
-    patience, cause = timedelta(hours=config["confirm_after"]), ""
-    try:
-        rows = confirm(snakemake.wildcards.night, products, expected, service, patience)
-    except TapError as error:
-        cause = str(error)
-        logger.warning("not asked, the next run tries again: %s", cause)
-        rows = unasked(products, read_confirmed(output), expected)
-    for row in rows:
-        if row["status"] in BAD:
-            logger.warning("%s: %s %s", row["product"], row["status"], row.get("differs", ""))
-    logger.info("%s", counts_of([rows]))
-    write_table(output, COLUMNS, rows)
+    patience, cause = timedelta(hours=settings.confirm_after), ""
+    with Ledger(ledger_path(Path())) as ledger:
+        products = products_of(ledger, night)
+        try:
+            answers = confirm(night, products, expected, service, patience)
+        except TapError as error:
+            cause = str(error)
+            logger.warning("not asked, the next run tries again: %s", cause)
+            answers = unasked(products, read_confirmed(output), expected)
+        confirmed = [answer.product for answer in answers if answer.status == CONFIRMED]
+        ledger.confirm(confirmed, datetime.now(UTC))
+    for answer in answers:
+        if answer.status in BAD:
+            logger.warning("%s: %s %s", answer.product, answer.status, answer.differs)
+    logger.info("%s", counts_of([answers]))
+    write_confirmed(output, answers)
     write_asked(output.parent, snakemake.params.run, cause)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """Write docs/eso.md: what ESO gets, from the tables that make it so."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -28,12 +29,12 @@ def description() -> str:
     )
 
 
-def checks() -> list[dict]:
+def checks() -> list[dict[str, str]]:
     """Return the rows of the table of checks."""
     return read_table(TABLES / "checks.csv")
 
 
-def origin(row: dict) -> str:
+def origin(row: Mapping[str, str]) -> str:
     """Return where the value of a keyword comes from."""
     if row["rule"] == "constant":
         return f"always `{row['value']}`"
@@ -41,7 +42,7 @@ def origin(row: dict) -> str:
         return "the raw frame"
     if row["rule"] == "wcs":
         return "the plate solution; without one, pixels"
-    said = function_for(row["keyword"]).__doc__.strip().splitlines()[0]
+    said = (function_for(row["keyword"]).__doc__ or "").strip().partition("\n")[0]
     return said.removesuffix(".").replace("``", "`")
 
 

@@ -3,30 +3,43 @@
 Each sequence gets one FITS file of headers without data: the cube's primary header and METADATA
 (for cubes), then the header of each frame. Structure and checksums of the products are written
 with the pixels, by the rules `cube` and `frames`.
+
+Science frames and calibrations have a job each: calibrations do not wait for plate solving.
 """
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.files.durable import whole_file, whole_folder
 from scripts.lib.files.log import logger, start_log
-from scripts.lib.files.tables import read_table, write_table
-from scripts.lib.fits.cards import Header
+from scripts.lib.fits.cards import Header, Value
 from scripts.lib.fits.hdu import empty_structure, image_structure, sealed
 from scripts.lib.frames import names
-from scripts.lib.frames.frame import BadFrame, open_header
-from scripts.lib.gate.checks import Check, Finding, errors, judged, read_checks, reason_of
+from scripts.lib.gate.checks import Check, Finding, errors, fault_of, judged, read_checks
 from scripts.lib.gate.subject import Expected, Subject
 from scripts.lib.headers import values
+from scripts.lib.headers.held_back import write_held
 from scripts.lib.headers.keywords import Entry, Keywords, compose
 from scripts.lib.headers.metadata import cube_values, metadata_hdu, partial_keywords
-from scripts.lib.headers.observatory import Observatory, expose, open_observatory
+from scripts.lib.headers.observatory import Observatory, load_exposure, open_observatory
 from scripts.lib.headers.pixel_wcs import pixel_wcs
 from scripts.lib.headers.sidereal import sidereal_seconds
 from scripts.lib.headers.sky_wcs import WrongWCS, header_wcs, sky_wcs
 from scripts.lib.headers.values import Exposure
-from scripts.lib.nights.night_frames import COLUMNS, HELD, sequences
+from scripts.lib.ledger.faults import BadFrame, Fault, Reason
+from scripts.lib.ledger.outlook import too_many_held
+from scripts.lib.ledger.records import Frame, Status
+from scripts.lib.ledger.snapshot import read_frames, sequences
+from scripts.lib.settings.records import Configuration
 from scripts.lib.solving.table import Solved, read_solved
+
+if TYPE_CHECKING:
+    from scripts.lib.files.job import snakemake
+
+# Of one sequence, by file name.
+Solutions = Mapping[str, Solved]
 
 
 class Night(NamedTuple):
@@ -53,60 +66,65 @@ class Night(NamedTuple):
 
 
 class Composed(NamedTuple):
-    """A frame whose header is finished: its row of ``frames.csv``, and what it was made of."""
+    """A frame whose header is finished, and what it was made of."""
 
-    row: dict
+    frame: Frame
     exposure: Exposure
     header: list[Entry]
 
     @property
-    def values(self) -> dict[str, object]:
+    def values(self) -> dict[str, Value]:
         """Keyword and value of each card."""
         return {entry.keyword: entry.value for entry in self.header}
 
 
 def read_exposures(
-    raw: Path,
-    frames: list[dict],
-    observatory: Observatory,
-    longitude: float,
-    solved: dict[str, Solved] | None,
-) -> list[Exposure]:
-    """Return the exposures of frames, with sidereal time and sky.
+    raw: Path, frames: list[Frame], night: Night, solved: Solutions | None
+) -> tuple[dict[str, Exposure], dict[str, Fault]]:
+    """Return exposures with programme, sidereal time and sky, and why some frames have none.
+
+    A frame that was delivered before and is gone since has neither.
 
     Parameters
     ----------
-    frames : list of dict
-        Rows of ``frames.csv``.
-    longitude : float
-        Of the site, in degrees, east positive.
-    solved : dict of Solved or None
-        By file name; None if the frames were not to be solved.
+    solved : mapping of Solved or None
+        None if the frames were not to be solved.
     """
-    exposures = []
-    for row in frames:
-        header, data_start = open_header(raw / row["file"])
-        exposure = expose(row["file"], header, data_start, observatory)
-        exposures.append(with_sky(row["file"], exposure, observatory, solved))
-    lst = sidereal_seconds([e.frame.date_obs for e in exposures], longitude)
-    return [e._replace(lst=seconds) for e, seconds in zip(exposures, lst, strict=True)]
+    exposures: dict[str, Exposure] = {}
+    faults = {}
+    for frame in frames:
+        try:
+            exposure = load_exposure(raw, frame.file, night.observatory)
+            programme = exposure.programme._replace(id=frame.programme)
+            exposure = exposure._replace(programme=programme)
+            exposures[frame.file] = with_sky(frame.file, exposure, night.observatory, solved)
+        except BadFrame as error:
+            logger.warning("%s: no header: %s", frame.file, error)
+            if error.fault.reason is not Reason.GONE:
+                faults[frame.file] = error.fault
+    if not exposures:
+        return {}, faults
+    times = [exposure.facts.date_obs for exposure in exposures.values()]
+    lst = sidereal_seconds(times, night.longitude)
+    found = zip(exposures.items(), lst, strict=True)
+    return {file: exposure._replace(lst=seconds) for (file, exposure), seconds in found}, faults
 
 
 def with_sky(
-    name: str, exposure: Exposure, observatory: Observatory, solved: dict[str, Solved] | None
+    name: str, exposure: Exposure, observatory: Observatory, solved: Solutions | None
 ) -> Exposure:
     """Return an exposure with its world coordinates.
 
     They are on the sky if the frame was solved; where nothing is solved, if its own header has
     credible ones. Otherwise they stay pixels.
     """
-    if exposure.frame.kind.name != "science":
+    if exposure.facts.kind.name != "science":
         return exposure
     if solved is not None:
         found = solved[name]
         wcs = sky_wcs(found.wcs) if found.solved else exposure.wcs
         return exposure._replace(wcs=wcs, solver=found.provenance)
-    scale = observatory.camera.pixel_scale * exposure.frame.setting.xbinning
+    scale = observatory.camera.pixel_scale * exposure.facts.setting.xbinning
     try:
         wcs = header_wcs(exposure.raw, values.ra(exposure), values.dec(exposure), scale)
         return exposure._replace(wcs=wcs)
@@ -115,8 +133,10 @@ def with_sky(
         return exposure
 
 
-def held_back(frames: list[dict], solved: dict[str, Solved] | None, policy: str) -> list[dict]:
-    """Return the rows of frames that are held back because they are unsolved, with the reason.
+def unsolved_faults(
+    frames: Iterable[Frame], solved: Solutions | None, policy: str
+) -> dict[str, Fault]:
+    """Return why frames are held back because they are unsolved, by file name.
 
     Parameters
     ----------
@@ -124,49 +144,39 @@ def held_back(frames: list[dict], solved: dict[str, Solved] | None, policy: str)
         ``unsolved`` of the configuration: deliver or hold.
     """
     if solved is None or policy != "hold":
-        return []
-    unsolved = [row for row in frames if not solved[row["file"]].solved]
-    return [row | {"status": "held", "reason": solved[row["file"]].provenance} for row in unsolved]
+        return {}
+    found = {frame.file: solved[frame.file] for frame in frames}
+    return {
+        file: Fault(Reason.UNSOLVED, one.reason) for file, one in found.items() if not one.solved
+    }
 
 
-def check_held(held: list[dict], rows: list[dict], max_held: float) -> None:
-    """Raise RuntimeError if more than the share ``max_held`` of a night's frames is held back."""
-    count = len(held) + sum(row["status"] == "held" for row in rows)
-    if held and count > max_held * len(rows):
-        raise RuntimeError(
-            f"{len(held)} frames unsolved or refused; with them {count} of {len(rows)} frames are "
-            f"held back, more than max_held {max_held} allows: {held[0]['reason']}. If they are to "
-            "be left out: --config max_held=1. To deliver unsolved ones: --config unsolved=deliver"
-        )
-
-
-def refused(composed: list[Composed], night: Night) -> list[dict]:
-    """Return the rows of frames that the gate would refuse, with the reason.
+def refused(composed: list[Composed], night: Night) -> dict[str, Fault]:
+    """Return why the gate would refuse frames, by file name.
 
     Better now than when a cube is made of them: here a frame costs nothing but itself.
     """
-    found = []
-    for frame in composed:
-        row = frame.row
-        structure = image_structure((int(row["naxis1"]), int(row["naxis2"])), extended=False)
-        if wrong := wrong_with(row["eso_name"], structure, frame.header, night):
-            found.append(row | {"status": "held", "reason": reason_of(wrong)})
+    found = {}
+    for one in composed:
+        structure = image_structure((one.frame.naxis1, one.frame.naxis2), extended=False)
+        if wrong := wrong_with(one.frame.eso_name, structure, one.header, night):
+            found[one.frame.file] = fault_of(wrong)
     return found
 
 
-def refused_as_first(composed: list[Composed], sequence: str, night: Night) -> list[dict]:
-    """Return the rows of frames that no cube can begin with, with the reason.
+def refused_as_first(composed: list[Composed], sequence: str, night: Night) -> dict[str, Fault]:
+    """Return why no cube can begin with some frames, by file name.
 
     A cube's own header is that of its first frame but for the sky, so it may be refused for what
-    the frame's is not. Each of these frames would be the next one's predecessor.
+    the frame's is not.
     """
-    found = []
-    for place, frame in enumerate(composed):
+    found: dict[str, Fault] = {}
+    for place, one in enumerate(composed):
         primary = primary_of(composed[place:], sequence, night.observatory.keywords)
-        wrong = wrong_with(frame.row["product"], empty_structure(), primary, night)
+        wrong = wrong_with(one.frame.product, empty_structure(), primary, night)
         if not wrong:
             break
-        found.append(frame.row | {"status": "held", "reason": reason_of(wrong)})
+        found[one.frame.file] = fault_of(wrong)
     return found
 
 
@@ -186,16 +196,9 @@ def wrong_with(
     return errors(judged(Subject(name, cards, expected), night.checks))
 
 
-def without(frames: list[dict], others: list[dict]) -> list[dict]:
-    """Return the rows of frames that are not among others."""
-    files = {row["file"] for row in others}
-    return [row for row in frames if row["file"] not in files]
-
-
-def remaining(composed: list[Composed], others: list[dict]) -> list[Composed]:
-    """Return the frames whose rows are not among others."""
-    files = {row["file"] for row in others}
-    return [frame for frame in composed if frame.row["file"] not in files]
+def without(composed: list[Composed], faults: Mapping[str, Fault]) -> list[Composed]:
+    """Return the frames that are not held back."""
+    return [one for one in composed if one.frame.file not in faults]
 
 
 def primary_of(composed: list[Composed], sequence: str, table: Keywords) -> list[Entry]:
@@ -221,15 +224,15 @@ def sequence_headers(sequence: str, composed: list[Composed], table: Keywords, c
         Whether to begin with a cube's header and its METADATA.
     """
     if cube:
-        eso_names = [frame.row["eso_name"] for frame in composed]
+        eso_names = [one.frame.eso_name for one in composed]
         hdus = [
             headers_only(primary_of(composed, sequence, table)),
             metadata_hdu(eso_names, [frame.values for frame in composed], table),
         ]
     else:
         hdus = [headers_only([])]
-    for frame in composed:
-        hdus.append(headers_only(frame.header, names.stem(frame.row["eso_name"])))
+    for one in composed:
+        hdus.append(headers_only(one.header, names.stem(one.frame.eso_name)))
     return b"".join(hdus)
 
 
@@ -238,66 +241,95 @@ def headers_only(header: list[Entry], extname: str = "") -> bytes:
     return sealed(empty_structure(extname) + [entry.image for entry in header], 0)
 
 
+def compose_sequence(
+    sequence: str, frames: list[Frame], raw: Path, night: Night, solved: Solutions | None
+) -> tuple[list[Composed], dict[str, Fault]]:
+    """Return the frames of a sequence with finished headers, and why others are held back."""
+    faults = unsolved_faults(frames, solved, night.unsolved)
+    frames = [frame for frame in frames if frame.file not in faults]
+    exposures, unread = read_exposures(raw, frames, night, solved)
+    faults |= unread
+    table = night.observatory.keywords
+    composed = [
+        Composed(frame, exposures[frame.file], compose(exposures[frame.file], table))
+        for frame in frames
+        if frame.file in exposures
+    ]
+    faults |= refused(composed, night)
+    composed = without(composed, faults)
+    if night.cubes:
+        faults |= refused_as_first(composed, sequence, night)
+    return without(composed, faults), faults
+
+
 def write_headers(
-    folder: Path, rows: list[dict], raw: Path, night: Night, solved: dict[str, dict[str, Solved]]
-) -> list[dict]:
-    """Write the headers of a night's sequences and return the rows of frames held back.
+    folder: Path,
+    grouped: Mapping[str, list[Frame]],
+    raw: Path,
+    night: Night,
+    solved: Mapping[str, Solutions],
+) -> dict[str, Fault]:
+    """Write the headers of sequences and return why frames are held back, by file name.
 
     Parameters
     ----------
-    rows : list of dict
-        Of ``frames.csv``.
+    grouped : mapping of list of Frame
+        Frames by sequence, in time order.
     raw : Path
         Folder of the raw frames.
-    solved : dict of dict of Solved
-        By sequence and file name; a sequence that was not to be solved is not in it.
+    solved : mapping of Solutions
+        By sequence; one that was not to be solved is not in it.
     """
-    held = []
-    for sequence, frames in sequences(rows).items():
-        unsolved = held_back(frames, solved.get(sequence), night.unsolved)
-        held += unsolved
-        if not (frames := without(frames, unsolved)):
-            continue
-        try:
-            exposures = read_exposures(
-                raw, frames, night.observatory, night.longitude, solved.get(sequence)
-            )
-            composed = [
-                Composed(row, exposure, compose(exposure, night.observatory.keywords))
-                for row, exposure in zip(frames, exposures, strict=True)
-            ]
-        except BadFrame as error:
-            # Delivered before, and gone or judged otherwise since: of no concern to the rest.
-            logger.warning("%s: no headers: %s", sequence, error)
-            continue
-        wrong = refused(composed, night)
-        composed = remaining(composed, wrong)
-        if night.cubes:
-            unfit = refused_as_first(composed, sequence, night)
-            wrong, composed = wrong + unfit, remaining(composed, unfit)
-        held += wrong
+    found: dict[str, Fault] = {}
+    for sequence, frames in grouped.items():
+        composed, faults = compose_sequence(sequence, frames, raw, night, solved.get(sequence))
+        found |= faults
         if composed:
             content = sequence_headers(sequence, composed, night.observatory.keywords, night.cubes)
             with whole_file(folder / f"{sequence}.fits") as stream:
                 stream.write(content)
-    return held
+    return found
+
+
+def check_night(frames: Iterable[Frame], faults: Mapping[str, Fault], max_held: float) -> None:
+    """Raise RuntimeError if too many of a night's frames are held back now."""
+    now = [
+        replace(frame, status=Status.HELD, fault=faults[frame.file])
+        if frame.file in faults
+        else frame
+        for frame in frames
+    ]
+    if faults and (reason := too_many_held(now, max_held)):
+        raise RuntimeError(f"{reason}. To deliver unsolved ones: --config unsolved=deliver")
+
+
+def main() -> None:
+    """Run the job."""
+    start_log(snakemake.log[0])
+    settings = Configuration.of(snakemake.config)
+    night = Night(
+        open_observatory(
+            snakemake.wildcards.night,
+            settings,
+            {key: str(path) for key, path in snakemake.input.items()},
+            snakemake.params.programme,
+            snakemake.params.named,
+        ),
+        settings.longitude,
+        read_checks(Path(snakemake.input.checks)),
+        settings.products == "cubes",
+        settings.unsolved,
+    )
+    frames = read_frames(Path(snakemake.input.frames), snakemake.params.snapshot)
+    group = snakemake.wildcards.group
+    grouped = {name: m for name, m in sequences(frames).items() if names.group_of(name) == group}
+    solved = {Path(path).stem: read_solved(Path(path)) for path in snakemake.input.solved}
+    with whole_folder(Path(snakemake.output.headers)) as folder:
+        raw = Path(snakemake.input.marker).parent
+        faults = write_headers(folder, grouped, raw, night, solved)
+        check_night(frames, faults, settings.max_held)
+        write_held(folder, faults)
 
 
 if __name__ == "__main__":
-    start_log(snakemake.log[0])
-    night = Night(
-        open_observatory(
-            snakemake.wildcards.night, snakemake.params.observatory, dict(snakemake.input.items())
-        ),
-        snakemake.params.longitude,
-        read_checks(Path(snakemake.input.checks)),
-        snakemake.params.products == "cubes",
-        snakemake.params.unsolved,
-    )
-    rows = read_table(Path(snakemake.input.frames))
-    solved = {Path(path).stem: read_solved(Path(path)) for path in snakemake.input.solved}
-    with whole_folder(Path(snakemake.output.headered)) as folder:
-        raw = Path(snakemake.input.marker).parent
-        held = write_headers(folder, rows, raw, night, solved)
-        check_held(held, rows, snakemake.config["max_held"])
-        write_table(folder / HELD, COLUMNS, held)
+    main()

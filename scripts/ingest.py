@@ -1,60 +1,54 @@
 """Copy a night from the source: verified, resumable, several frames at a time.
 
-Every frame is read once; its DATASUM is made of the very bytes that are written. A frame that
+Every frame is read once; its sums are made of the very bytes that are written. A frame that
 changes while it is read is tried again, and reported if it does not come to rest. A copy bears
 the time of its frame, so what an earlier run copied is known and not copied again.
 """
 
-import os
-import re
-import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from scripts.lib.files.durable import remove_parts, sync_folder, whole_file, write_text
+from scripts.lib.files.durable import remove_parts, sync_folder, write_text
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.files.space import GIGABYTE, free_gb
-from scripts.lib.fits.cards import header_size, padded
-from scripts.lib.fits.checksum import data_sum
-from scripts.lib.fits.sums import add_at
-from scripts.lib.nights import ingested
+from scripts.lib.fits.cards import LARGEST_HEADER, padded
+from scripts.lib.ledger.faults import BadFrame, Fault, Reason
+from scripts.lib.ledger.ledger import Ledger, ledger_path
+from scripts.lib.ledger.outlook import OPEN, latest, listing_digest
+from scripts.lib.ledger.records import (
+    DELIVERY,
+    NOT_COPIED,
+    Entry,
+    FileState,
+    Frame,
+    Status,
+)
+from scripts.lib.settings.records import Camera, Configuration
+from scripts.lib.sources.copying import copy_again, is_copied, sums_of
 from scripts.lib.sources.opening import open_source
-from scripts.lib.sources.source import SourceError, State
+from scripts.lib.sources.source import Source
 
-# Whole FITS blocks, so that no piece cuts a word of the sum; large enough for a whole frame.
-PIECE = 2880 * 4096
-ATTEMPTS = 3
-STILL_WRITTEN = "still being written at the source"
-WRONG_SUM = "the data do not have the DATASUM that the header states"
-DATASUM = re.compile(rb"DATASUM = ' *(\d+) *'")
+if TYPE_CHECKING:
+    from scripts.lib.files.job import snakemake
 
 
 class NoSpace(RuntimeError):
     """The night does not fit on the disk; the message says how much is missing."""
 
 
-class Unsettled(OSError):
-    """The frame changed while it was copied."""
-
-
 def copy_night(
-    source, night: str, raw: Path, known: list[dict], streams: int, settle: float
-) -> list[dict]:
-    """Copy what is missing or changed; return a row per frame that the night ever had.
+    source: Source, night: str, raw: Path, ledger: Ledger, settings: Configuration
+) -> None:
+    """Copy what is missing or changed, and write down what is known of each frame.
 
     Parameters
     ----------
-    source : source
-        See `scripts.lib.sources`.
     raw : Path
         The folder that gets the frames.
-    known : list of dict
-        Rows of an earlier ingest of this night: frames gone from the source stay on record.
-    streams : int
-        Frames copied at a time.
-    settle : float
-        Seconds between attempts at a frame that is still changing.
 
     Raises
     ------
@@ -63,37 +57,134 @@ def copy_night(
     NoSpace
         If what is missing does not fit on the disk.
     """
-    listing = source.list(night)
+    listed = source.list(night)
+    entries = {entry.name: judged(entry, settings.camera) for entry in listed}
+    known = latest(ledger.frames(night))
+    # What is seen now is known from now on, whatever becomes of this job.
+    new = [Frame(night, name) for name in entries if name not in known]
+    with ledger.transaction():
+        ledger.set_night(night)
+        ledger.record(new)
+    known |= {frame.file: frame for frame in new}
     raw.mkdir(parents=True, exist_ok=True)
-    remove_parts(raw)
-    rows = {row["file"]: row for row in known}
-    there = {name for name in listing if is_copied(raw / name, listing[name])}
-    check_space(raw, [state for name, state in listing.items() if name not in there])
+    wanted = [entry for entry in entries.values() if entry.fault is None]
+    folders = {raw, *((raw / entry.name).parent for entry in wanted)}
+    for folder in folders:
+        remove_parts(folder)
+    missing = [entry.state for entry in wanted if not is_copied(raw / entry.name, entry.state)]
+    check_space(raw, missing)
 
-    def ingest(name: str) -> dict:
-        copy = raw / name
-        if name in there:
-            row = rows.get(name)
-            if row and ingested.state_of(row) == listing[name]:
-                return row
-            return ingested.row(name, listing[name], sum_of(copy))
-        return ingest_frame(source, night, name, raw, settle)
+    def ingest(entry: Entry) -> Frame:
+        return ingested(known[entry.name], entry, raw, copy=copied)
 
-    with ThreadPoolExecutor(streams) as pool:
-        rows.update((row["file"], row) for row in pool.map(ingest, listing))
-    # Once for all frames: it costs as much as a frame does.
-    sync_folder(raw)
-    failed = sum(rows[name]["status"] == "failed" for name in listing)
-    logger.info("%d frames at the source, %d of them could not be copied", len(listing), failed)
-    return sorted(rows.values(), key=lambda row: row["file"])
+    def copied(entry: Entry) -> Frame:
+        return copy_of(source, night, entry, raw, settings.settle)
+
+    with ThreadPoolExecutor(settings.streams) as pool:
+        frames = list(pool.map(ingest, wanted))
+    for folder in folders:
+        # Once for all frames: it costs as much as a frame does.
+        if folder.exists():
+            sync_folder(folder)
+    frames += [refused(known[e.name], e.state, e.fault) for e in entries.values() if e.fault]
+    frames += [gone(f) for name, f in known.items() if name not in entries and is_lost(f, raw)]
+    failed = sum(frame.status is Status.HELD for frame in frames)
+    logger.info("%d entries at the source, %d of them held back here", len(entries), failed)
+    changed = [frame for frame in frames if frame != known[frame.file]]
+    with ledger.transaction():
+        ledger.record(changed)
+        ledger.set_night(
+            night, listing=listing_digest(listed), retried=str(datetime.now(UTC).date())
+        )
+        if changed:
+            ledger.set_night(night, reported=0)
 
 
-def is_copied(copy: Path, state: State) -> bool:
-    """Tell whether a frame in this state was copied before."""
-    return copy.is_file() and state_of(copy) == state
+def judged(entry: Entry, camera: Camera) -> Entry:
+    """Return an entry, with a fault if no frame of the camera is as large."""
+    largest = LARGEST_HEADER + padded(2 * camera.naxis1 * camera.naxis2)
+    if entry.fault or entry.state.bytes <= largest:
+        return entry
+    detail = f"{entry.state.bytes} bytes, at most {largest}"
+    return replace(entry, fault=Fault(Reason.TOO_LARGE, detail))
 
 
-def check_space(raw: Path, missing: list[State]) -> None:
+def ingested(frame: Frame, entry: Entry, raw: Path, copy: Callable[[Entry], Frame]) -> Frame:
+    """Return what is known of a frame once it is in ``raw``.
+
+    Parameters
+    ----------
+    copy : callable
+        Copies the frame of an entry.
+    """
+    there = is_copied(raw / entry.name, entry.state)
+    if there and frame.source == entry.state and frame.datasum is not None:
+        return frame
+    if there:
+        sums = sums_of(raw / entry.name)
+        found = Frame(
+            frame.night,
+            frame.file,
+            source=entry.state,
+            datasum=sums.data,
+            header_sum=sums.header,
+            status=Status.COPIED,
+        )
+    else:
+        found = copy(entry)
+    if frame.status in DELIVERY:
+        if found.status is not Status.COPIED:
+            return frame
+        if found.datasum == frame.datasum or frame.datasum is None:
+            # The same pixels with another time; or delivered by an earlier version.
+            return replace(frame, source=found.source, header_sum=found.header_sum)
+        return replace(found, version=frame.version + 1)
+    same = (found.source, found.datasum) == (frame.source, frame.datasum)
+    if same and frame.status in (Status.HELD, Status.ASSIGNED):
+        return frame
+    return replace(found, version=frame.version)
+
+
+def copy_of(source: Source, night: str, entry: Entry, raw: Path, wait: float) -> Frame:
+    """Copy one frame and return what is known of it then."""
+    try:
+        copied = copy_again(source, night, entry.name, raw, wait)
+    except BadFrame as error:
+        # With the state in which it was tried: once it has changed, it is tried again.
+        state, fault = entry.state, error.fault
+        return Frame(night, entry.name, source=state, status=Status.HELD, fault=fault)
+    return Frame(
+        night,
+        entry.name,
+        source=copied.state,
+        datasum=copied.sums.data,
+        header_sum=copied.sums.header,
+        status=Status.COPIED,
+    )
+
+
+def refused(frame: Frame, state: FileState, fault: Fault | None) -> Frame:
+    """Return the record of something at the source that cannot be a frame."""
+    if frame.status in DELIVERY:
+        return frame
+    return Frame(
+        frame.night, frame.file, frame.version, source=state, status=Status.HELD, fault=fault
+    )
+
+
+def is_lost(frame: Frame, raw: Path) -> bool:
+    """Tell whether a frame that the source no longer has is to be delivered and not here."""
+    return frame.status in OPEN and not is_copied(raw / frame.file, frame.source)
+
+
+def gone(frame: Frame) -> Frame:
+    """Return the record of a frame that was lost."""
+    return replace(
+        frame, source=NOT_COPIED, status=Status.HELD, fault=Fault(Reason.GONE), sequence=""
+    )
+
+
+def check_space(raw: Path, missing: list[FileState]) -> None:
     """Raise `NoSpace` unless the missing frames fit on the disk, and products as large as they.
 
     A disk that a copy has filled leaves no room for logs either, nor for other nights.
@@ -106,132 +197,16 @@ def check_space(raw: Path, missing: list[State]) -> None:
         )
 
 
-def state_of(path: Path) -> State:
-    """Return the state of a copy."""
-    stat = path.stat()
-    return State(stat.st_size, stat.st_mtime_ns)
-
-
-def ingest_frame(source, night: str, name: str, raw: Path, settle: float) -> dict:
-    """Copy one frame and return its row.
-
-    A frame that changes, cannot be read, or does not have the DATASUM that it states is read
-    again. A wrong sum that was read twice is the frame's own: it is kept, for the inventory to
-    hold back.
-
-    Raises
-    ------
-    SourceError
-        If the source itself has become unreachable.
-    """
-    earlier, reasons = None, []
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            copied = copy_frame(source, night, name, raw / name)
-            if copied.datasum == copied.stated or copied == earlier:
-                return ingested.row(name, copied.state, copied.datasum)
-            changed = earlier is not None and copied.state != earlier.state
-            earlier = copied
-            reasons.append(STILL_WRITTEN if changed else WRONG_SUM)
-        except SourceError:
-            raise
-        except OSError as error:
-            source.check()
-            reasons.append(str(error))
-        logger.warning("%s: attempt %d: %s", name, attempt, reasons[-1])
-        if attempt < ATTEMPTS:
-            time.sleep(settle)
-    (raw / name).unlink(missing_ok=True)
-    reason = STILL_WRITTEN if STILL_WRITTEN in reasons else reasons[-1]
-    return ingested.row(name, ingested.NO_STATE, None, reason)
-
-
-class Copied(NamedTuple):
-    """What is known of a copy: state of the frame, sum of its data, and the sum it states."""
-
-    state: State
-    datasum: int | None
-    stated: int | None
-
-
-def copy_frame(source, night: str, name: str, target: Path) -> Copied:
-    """Copy one frame to ``target``, which bears its name only when whole.
-
-    Raises
-    ------
-    Unsettled
-        If its size or time changed while it was read.
-    OSError
-        If it cannot be read or written.
-    """
-    before = source.state(night, name)
-    with source.open(night, name) as stream, whole_file(target, lasting=False) as copy:
-        written, total, stated = copy_stream(stream, copy, before.bytes)
-        if source.state(night, name) != before or written != before.bytes:
-            raise Unsettled(STILL_WRITTEN)
-        copy.flush()
-        os.utime(copy.fileno(), ns=(before.mtime_ns, before.mtime_ns))
-    return Copied(before, total, total if stated is None else stated)
-
-
-def copy_stream(stream, copy, size: int) -> tuple[int, int | None, int | None]:
-    """Copy bytes; return how many, the sum of those behind the first header, and the stated one.
-
-    Parameters
-    ----------
-    copy : binary file or None
-        None to sum only.
-    size : int
-        Bytes that are expected, so that one piece holds a frame of usual size.
-    """
-    piece = bytearray(min(PIECE, padded(max(size, 1))))
-    done, total, begin, stated = 0, None, None, None
-    while count := fill(stream, piece):
-        view = memoryview(piece)[:count]
-        if copy:
-            copy.write(view)
-        if done == 0:
-            begin = header_size(view)
-            stated = None if begin is None else stated_sum(bytes(view[:begin]))
-        if begin is not None:
-            data = view[max(begin - done, 0) :]
-            total = add_at(total or 0, data_sum(data), max(done - begin, 0))
-        done += count
-    return done, total, stated
-
-
-def stated_sum(header: bytes) -> int | None:
-    """Return the value of the DATASUM card; None if there is none that can be read."""
-    match = DATASUM.search(header)
-    return int(match[1]) if match else None
-
-
-def fill(stream, buffer: bytearray) -> int:
-    """Read until a buffer is full or the stream ends; return the bytes read."""
-    view = memoryview(buffer)
-    filled = 0
-    while filled < len(buffer) and (count := stream.readinto(view[filled:])):
-        filled += count
-    return filled
-
-
-def sum_of(path: Path) -> int | None:
-    """Return the sum of the data of a file that was copied before."""
-    with open(path, "rb", buffering=0) as stream:
-        return copy_stream(stream, None, path.stat().st_size)[1]
+def main() -> None:
+    """Run the job."""
+    start_log(snakemake.log[0])
+    marker, night = Path(snakemake.output.marker), snakemake.wildcards.night
+    settings = Configuration.of(snakemake.config)
+    with Ledger(ledger_path(Path())) as ledger:
+        source = open_source(settings.source, settings.source_mounted)
+        copy_night(source, night, marker.parent, ledger, settings)
+    write_text(marker, "every frame of the source's listing has been copied\n")
 
 
 if __name__ == "__main__":
-    start_log(snakemake.log[0])
-    marker = Path(snakemake.output.marker)
-    table = Path(snakemake.output.table)
-    rows = copy_night(
-        open_source(snakemake.config["source"], snakemake.config["source_mounted"]),
-        snakemake.wildcards.night,
-        marker.parent,
-        ingested.read(table),
-        snakemake.config["streams"],
-        snakemake.config["settle"],
-    )
-    ingested.write(table, rows)
-    write_text(marker, "every frame of the source's listing has been copied\n")
+    main()

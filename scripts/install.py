@@ -15,17 +15,14 @@ from string import Template
 import yaml
 
 from scripts.lib.files.durable import write_text
-from scripts.lib.running.configuration import (
-    CHECKOUT,
+from scripts.lib.settings.check import CHECKOUT, ConfigurationError
+from scripts.lib.settings.passwords import password_file
+from scripts.lib.settings.profile import (
     PROFILE_NAMES,
-    ConfigurationError,
     find_profile,
     profile_home,
     read_configuration,
 )
-from scripts.lib.running.env_file import env_file
-from scripts.lib.running.preflight import FREE_GB
-from scripts.run import TIME_LIMIT
 
 TELESCOPES = ("io", "europa", "ganymede", "callisto")
 UNITS = {"service": ".service", "timer": ".timer", "alert": "-alert.service"}
@@ -55,7 +52,7 @@ def is_own(path: Path) -> bool:
 def check_free(paths: list[Path]) -> None:
     """Raise `Foreign` if one of the files to be written, or a rival of it, is not our own.
 
-    What a checkout wrote that is no longer there, because it was moved say, is nobody's.
+    What a checkout wrote that is gone, because it was moved for example, may be overwritten.
     """
     for path in paths:
         if not (path.exists() or path.is_symlink()):
@@ -109,9 +106,9 @@ def telescope_notes(telescope: str) -> str:
         config = read_configuration(profile)
     except ConfigurationError as error:
         return f"\n{telescope}: {error}"
-    lines = [f"\n{telescope}", f"  workdir    {made(Path(config['workdir']))}"]
-    lines.append(f"  archive    {there(Path(config['archive']))}")
-    passwords = env_file(config)
+    lines = [f"\n{telescope}", f"  workdir    {made(config.workdir)}"]
+    lines.append(f"  archive    {there(config.archive)}")
+    passwords = password_file(config)
     if passwords.exists():
         lines.append(f"  passwords  {passwords}")
     else:
@@ -159,7 +156,7 @@ def site_notes() -> str:
 
 
 def units_line() -> str:
-    """Return the command that may write units, which finds the profiles of who installs."""
+    """Return the command that may write units and finds the installing user's profiles."""
     words = [sys.executable, "-m", "scripts.install"]
     if not is_root():
         names = ("HOME", "XDG_CONFIG_HOME")
@@ -169,7 +166,7 @@ def units_line() -> str:
 
 
 def is_root() -> bool:
-    """Tell whether who installs may write to the system's folders."""
+    """Tell whether the user who installs may write to the system's folders."""
     return os.geteuid() == 0
 
 
@@ -194,7 +191,7 @@ def uninstall() -> None:
         if is_own(path):
             path.unlink()
             print(f"removed      {path}")
-            # Passwords, or whatever else lies there, stay.
+            # Passwords, or whatever else is there, stay.
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
     for path in sorted(SYSTEM.glob("speculoos-*")):
@@ -209,16 +206,15 @@ def units(telescope: str, user_name: str) -> dict[str, str]:
     """Return the units of a telescope: text by file name."""
     config = read_configuration(find_profile(telescope))
     home = os.environ.get("XDG_CONFIG_HOME")
-    limit = config.get("time_limit", TIME_LIMIT)
     values = {
         "telescope": telescope,
         "user": user_name,
         "checkout": escaped(str(CHECKOUT)),
         "python": quoted(sys.executable),
-        "mounts": " ".join(quoted(config[name]) for name in FREE_GB),
+        "mounts": " ".join(quoted(str(folder)) for folder in (config.workdir, config.archive)),
         "environment": f"Environment={quoted(f'XDG_CONFIG_HOME={home}')}" if home else "",
         # Checks, mails and a look at all nights come on top of the run.
-        "start_limit": f"{int(3600 * limit) + 3600}s",
+        "start_limit": f"{int(3600 * config.time_limit) + 3600}s",
     }
     return {
         f"speculoos-{telescope}{ending}": rendered(CHECKOUT / "units" / f"{name}.in", values)
@@ -249,7 +245,7 @@ def quoted(text: str) -> str:
 
 def print_units(telescopes: list[str], user_name: str, into: Path | None) -> None:
     """Print the units of telescopes, or write them to a folder."""
-    texts = {}
+    texts: dict[str, str] = {}
     for telescope in telescopes:
         texts |= units(telescope, user_name)
     if into is None:
@@ -262,7 +258,7 @@ def print_units(telescopes: list[str], user_name: str, into: Path | None) -> Non
 
 
 def user() -> str:
-    """Return the name of who installs."""
+    """Return the name of the user who installs."""
     import getpass
 
     return getpass.getuser()

@@ -1,67 +1,69 @@
-"""Report a night: page, summary, its line in the transfer log; then free the raw copies' space."""
+"""Report a night: page, summary, receipts, its table; then free the raw copies' space."""
 
 import shutil
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scripts.lib.delivery.receipts import read_receipts
-from scripts.lib.delivery.transfer_log import log_transfer, products_by_programme, transfer_log_name
+from scripts.lib.delivery.receipts import FOLDER, write_receipts
 from scripts.lib.files.durable import write_text
 from scripts.lib.files.log import logger, start_log
-from scripts.lib.files.tables import read_table, table_digest
+from scripts.lib.ledger.ledger import Ledger, ledger_path
+from scripts.lib.ledger.snapshot import NAME as TABLE
+from scripts.lib.ledger.snapshot import digest, file_digest, snapshot_bytes, write_snapshot
+from scripts.lib.settings.records import Configuration
 from scripts.lib.telling.charts import Charts, draw
-from scripts.lib.telling.summary import read_solutions, summarise
+from scripts.lib.telling.summary import Summary, read_solutions, summarise
+
+if TYPE_CHECKING:
+    from scripts.lib.files.job import snakemake
+
+PAGE, SUMMARY = "night.html", "summary.txt"
 
 
-def summary_text(facts: dict) -> str:
+def summary_text(summary: Summary) -> str:
     """Return a night's summary as plain text."""
-    kinds = ", ".join(f"{count} {kind}" for kind, count in facts["kinds"].items()) or "no frames"
+    kinds = ", ".join(f"{count} {kind}" for kind, count in summary.kinds.items()) or "no frames"
     lines = [
-        f"{facts['telescope']} {facts['night']}",
-        f"raw frames   {facts['raw']}",
-        f"good         {sum(facts['kinds'].values())} ({kinds})",
-        f"delivered    {facts['delivered']} frames in {len(facts['products'])} products",
-        f"held back    {len(facts['held'])}",
-        *(f"             {count} x {reason}" for reason, count in facts["reasons"]),
-        *solving_lines(facts),
+        f"{summary.telescope} {summary.night}",
+        f"raw frames   {summary.raw}",
+        f"good         {sum(summary.kinds.values())} ({kinds})",
+        f"delivered    {summary.delivered} frames in {len(summary.products)} products",
+        f"held back    {len(summary.held)}",
+        *(f"             {count} x {reason}" for reason, count in summary.reasons),
+        *solving_lines(summary),
         "",
-        *(f"{s['frames']:5d} frames  {s['name']}  {s['product']}" for s in facts["sequences"]),
+        *(f"{s.frames:5d} frames  {s.name}  {s.product}" for s in summary.sequences),
         "",
-        *(f"warning: {name}: {text}" for name, text in facts["warned"].items()),
-        *(f"held back: {row['file']}: {row['reason']}" for row in facts["held"]),
-        *(f"unsolved: {frame.file}: {frame.reason}" for frame in facts["unsolved"]),
-        *(f"NOT DELIVERED: {name}" for name in facts["missing"]),
+        *(f"warning: {name}: {text}" for name, text in summary.warned.items()),
+        *(f"held back: {frame.file}: {frame.fault}" for frame in summary.held),
+        *(f"unsolved: {frame.file}: {frame.reason}" for frame in summary.unsolved),
+        *(f"NOT DELIVERED: {name}" for name in summary.missing),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def solving_lines(facts: dict) -> list[str]:
-    """Return the lines of the summary that tell of plate solving; none if none was wanted."""
-    if not facts["to_solve"]:
+def solving_lines(summary: Summary) -> list[str]:
+    """Return the lines of the summary about plate solving; none if none was wanted."""
+    if not summary.to_solve:
         return []
-    return [f"solved       {facts['to_solve'] - len(facts['unsolved'])} of {facts['to_solve']}"]
+    return [f"solved       {summary.to_solve - len(summary.unsolved)} of {summary.to_solve}"]
 
 
-def page(facts: dict, charts: Charts | None, table: str, template: Path) -> str:
-    """Return a night's page.
-
-    Parameters
-    ----------
-    table : str
-        Digest of the ``frames.csv`` that the page is about.
-    """
+def page(summary: Summary, charts: Charts | None, template: Path) -> str:
+    """Return a night's page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(template.parent)
     environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined)
-    return environment.get_template(template.name).render(
-        facts | {"charts": charts, "table": table}
-    )
+    facts = {field.name: getattr(summary, field.name) for field in fields(summary)}
+    return environment.get_template(template.name).render(facts, charts=charts)
 
 
-def free_raw(folder: Path, marker: Path) -> None:
+def free_raw(folder: Path) -> None:
     """Remove the raw copies of a night. The marker goes first: without it they count as absent."""
-    marker.unlink(missing_ok=True)
+    (folder / "complete").unlink(missing_ok=True)
     shutil.rmtree(folder)
     logger.info("raw copies removed: all that could be delivered has been")
 
@@ -72,28 +74,53 @@ def free_made(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-if __name__ == "__main__":
+def write_views(
+    ledger: Ledger, night: str, folder: Path, settings: Configuration, template: Path
+) -> None:
+    """Write all that people read of a night, from the ledger.
+
+    Raises
+    ------
+    RuntimeError
+        If a good frame is not delivered.
+    """
+    summary = summarise(settings.telescope, night, ledger, folder / "solved")
+    if summary.missing:
+        count = len(summary.missing)
+        raise RuntimeError(f"{count} good frames are not delivered: {summary.missing}")
+    frames = ledger.frames(night)
+    content = snapshot_bytes(frames)
+    # Jobs compare its time with theirs: it is not touched without need.
+    if file_digest(folder / TABLE) != digest(content):
+        write_snapshot(folder / TABLE, frames)
+    ledger.note_night(night, snapshot=digest(content))
+    write_receipts(ledger, night, folder / FOLDER, settings.products == "cubes")
+    solved = read_solutions(folder / "solved", [sequence.name for sequence in summary.sequences])
+    texts = {
+        SUMMARY: summary_text(summary),
+        PAGE: page(summary, draw(frames, chain.from_iterable(solved.values())), template),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    ledger.set_views(
+        night, {name: digest(text.encode(errors="surrogateescape")) for name, text in texts.items()}
+    )
+
+
+def main() -> None:
+    """Run the job."""
     start_log(snakemake.log[0])
-    output = Path(snakemake.output.page)
-    night = snakemake.wildcards.night
-    rows = read_table(Path(snakemake.input.frames))
-    receipts = read_receipts(output.parent / "archived")
-    solved = read_solutions(output.parent / "solved", rows)
-    facts = summarise(snakemake.config["telescope"], night, rows, receipts, solved)
-    if facts["missing"]:
-        raise RuntimeError(
-            f"{len(facts['missing'])} good frames have no receipt: {facts['missing']}"
-        )
-    write_text(output.parent / "summary.txt", summary_text(facts))
-    counts = products_by_programme(receipts)
-    own = snakemake.params.programme
-    for programme in counts.keys() | {own}:
-        name = transfer_log_name(programme, own)
-        log_transfer(output.parent.parent / name, night, counts.get(programme, 0))
-    free_made(output.parent)
-    raw = output.parent / "raw"
-    if raw.exists() and not snakemake.config["keep_raw"]:
-        free_raw(raw, raw / "complete")
-    charts = draw(rows, chain.from_iterable(solved.values()))
-    table = table_digest(Path(snakemake.input.frames))
-    write_text(output, page(facts, charts, table, Path(snakemake.input.template)))
+    output, night = Path(snakemake.output.page), snakemake.wildcards.night
+    settings = Configuration.of(snakemake.config)
+    folder = output.parent
+    with Ledger(ledger_path(Path())) as ledger:
+        write_views(ledger, night, folder, settings, Path(snakemake.input.template))
+        free_made(folder)
+        if (folder / "raw").exists() and not settings.keep_raw:
+            free_raw(folder / "raw")
+        ledger.note_night(night, reported=1)
+    write_text(Path(snakemake.output.stamp), "reported: see the ledger\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,9 @@
 """Run the workflow for a telescope, as cron or systemd calls it: silent when all is well.
 
 Only one run of a telescope is at work. What is left of a killed run is ended first; folders and
-source are checked; the run has a time limit; who is on duty is told of what goes wrong, by mail
-or, where that is not possible, on standard error, which cron mails. The exit status is that of
-snakemake, 1 if it was not started, 0 if another run is at work that does not last too long.
+source are checked; the run has a time limit. What goes wrong is reported to the person on duty by
+mail or, where that is not possible, on standard error, which cron mails. The exit status is that
+of snakemake, 1 if it was not started, 0 if another run is at work that does not last too long.
 """
 
 import io
@@ -12,29 +12,26 @@ import re
 import shutil
 import sys
 import time
-from contextlib import redirect_stderr, suppress
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
-from scripts.lib.running.configuration import (
-    ConfigurationError,
-    bare_configuration,
-    checked,
-    find_profile,
-    read_unchecked,
-)
-from scripts.lib.running.env_file import read_environment
+from scripts.lib.ledger.ledger import Ledger, LedgerError, ledger_path
 from scripts.lib.running.health import LOCK, assess, is_held, lasting, late_nights, summary, unended
-from scripts.lib.running.heartbeat import read_heartbeat, write_heartbeat
+from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from scripts.lib.running.lock import AlreadyRunning, Lock, taken
 from scripts.lib.running.preflight import problems_before
 from scripts.lib.running.processes import Ended, end_marked, run_marked
 from scripts.lib.running.run_log import note, open_log, remove_snakemake_logs, run_log_path, tail
+from scripts.lib.settings.check import ConfigurationError, Unchecked
+from scripts.lib.settings.passwords import read_environment
+from scripts.lib.settings.profile import find_profile, read_unchecked
+from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.opening import open_source
-from scripts.lib.telling.mail import alert, mailed_since, send_spooled, spool_of
+from scripts.lib.telling.mail import alert, mailed_since, queue_of, queued_messages, send_queued
 
-TIME_LIMIT = 20
-MAX_AGE = 24
 # Also `-np`, and abbreviations of `--dry-run`.
 DRY = re.compile(r"--dry.*|-[afklptvDFS]*n.*")
 USAGE = "usage: python -m scripts.run TELESCOPE [options of snakemake]"
@@ -42,6 +39,10 @@ USAGE = "usage: python -m scripts.run TELESCOPE [options of snakemake]"
 PAUSES = (0.2, 0.5, 0)
 # A run a day may begin some hours earlier than that of the day before.
 DAILY = timedelta(hours=20)
+# Notes in the ledger of what was reported.
+INCOMPLETE, CORRECTIONS = "incomplete nights reported", "corrections reported"
+
+Result = TypeVar("Result")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -54,23 +55,23 @@ def main(words: list[str] | None = None) -> int:
     if dry := [word for word in options if DRY.fullmatch(word)]:
         print(f"nothing is run by {' '.join(dry)}: use snakemake itself", file=sys.stderr)
         return 2
-    config = bare_configuration(telescope)
+    unchecked = Unchecked(telescope)
     try:
         profile = find_profile(telescope)
-        config |= read_unchecked(profile, options)
-        # Before the rest is looked at: the mail that says what is wrong with it may need a login.
-        os.environ.update(read_environment(config))
-        config = checked(config, f"the configuration of {profile}")
+        unchecked = read_unchecked(profile, options)
+        # Before the rest is checked: the mail that says what is wrong with it may need a login.
+        os.environ.update(read_environment(unchecked))
+        config = unchecked.checked()
     except ConfigurationError as error:
         # Its settings for mail may be right all the same.
-        tell(config, "not run", str(error))
+        report(unchecked, "not run", str(error))
         return 1
     return run_alone(config, profile, options)
 
 
-def run_alone(config: dict, profile: Path, options: list[str]) -> int:
+def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
     """Run the workflow unless another run is at work; return the exit status."""
-    workdir = Path(config["workdir"])
+    workdir = config.workdir
     lock = Lock(workdir / LOCK)
     try:
         take(lock)
@@ -78,7 +79,7 @@ def run_alone(config: dict, profile: Path, options: list[str]) -> int:
     except AlreadyRunning:
         return overlap(config, lock.path)
     except OSError as error:
-        tell(config, "not run", "\n".join(problems_before(config)) or str(error))
+        report(config, "not run", "\n".join(problems_before(config)) or str(error))
         return 1
     with log:
         stays = end_marked(str(workdir))
@@ -87,7 +88,7 @@ def run_alone(config: dict, profile: Path, options: list[str]) -> int:
             status = overlap(config, workdir / "run.lock", log)
             look_back(config, status, log)
             return status
-        tell_of_killed(config, log)
+        report_killed_run(config, log)
         beat(workdir, log, lambda last: last.began(datetime.now(UTC)))
         if stays:
             status = refuse(config, log, [f"processes {stays} of an earlier run cannot be ended"])
@@ -100,12 +101,12 @@ def run_alone(config: dict, profile: Path, options: list[str]) -> int:
     return status
 
 
-def tell_of_killed(config: dict, log) -> None:
-    """Tell that the run before was killed, or its machine switched off: nobody else could."""
-    if problem := unended(read_heartbeat(Path(config["workdir"]))):
+def report_killed_run(config: Configuration, log: BinaryIO) -> None:
+    """Report that the run before was killed, or its machine switched off: it could not itself."""
+    if problem := unended(read_heartbeat(config.workdir)):
         text = f"{problem} What it left undone is completed by the next run that can begin."
         note(log, text)
-        tell(config, "the last run was killed", text, log)
+        report(config, "the last run was killed", text, log)
 
 
 def take(lock: Lock) -> None:
@@ -119,17 +120,17 @@ def take(lock: Lock) -> None:
         time.sleep(pause)
 
 
-def overlap(config: dict, path: Path, log=None) -> int:
-    """Return the exit status while another run holds a lock; tell if it has for too long."""
+def overlap(config: Configuration, path: Path, log: BinaryIO | None = None) -> int:
+    """Return the exit status while another run holds a lock; report if it has for too long."""
     age = datetime.now(UTC) - taken(path)
-    if age <= timedelta(hours=config.get("max_age", MAX_AGE)):
+    if age <= timedelta(hours=config.max_age):
         return 0
     text = f"A run has been at work for {lasting(age)}: look at it. It holds {path}."
-    tell(config, "run does not end", text, log)
+    report(config, "run does not end", text, log)
     return 1
 
 
-def beat(workdir: Path, log, change) -> None:
+def beat(workdir: Path, log: BinaryIO, change: Callable[[Heartbeat], Heartbeat]) -> None:
     """Write down that a run began or ended."""
     try:
         write_heartbeat(workdir, change(read_heartbeat(workdir)))
@@ -137,17 +138,17 @@ def beat(workdir: Path, log, change) -> None:
         note(log, f"heartbeat: {error}")
 
 
-def refuse(config: dict, log, problems: list[str]) -> int:
-    """Tell why a run was not started and return the exit status."""
+def refuse(config: Configuration, log: BinaryIO, problems: list[str]) -> int:
+    """Report why a run was not started and return the exit status."""
     for problem in problems:
         note(log, f"not run: {problem}")
-    tell(config, "not run", "\n".join(problems), log)
+    report(config, "not run", "\n".join(problems), log)
     return 1
 
 
-def run(config: dict, profile: Path, options: list[str], log) -> int:
-    """Run the workflow, tell of a failure, and return its exit status."""
-    workdir, began = Path(config["workdir"]), datetime.now(UTC)
+def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO) -> int:
+    """Run the workflow, report a failure, and return its exit status."""
+    workdir, began = config.workdir, datetime.now(UTC)
     # We hold our own lock, nothing of an earlier run is left: this one can only be stale.
     shutil.rmtree(workdir / ".snakemake/locks", ignore_errors=True)
     remove_snakemake_logs(workdir, began)
@@ -159,83 +160,86 @@ def run(config: dict, profile: Path, options: list[str], log) -> int:
     note(log, f"start: {' '.join(command)}")
     begin = log.tell()
     environ = os.environ | {"PATH": f"{binaries}:{os.environ.get('PATH', os.defpath)}"}
-    limit = 3600 * config.get("time_limit", TIME_LIMIT)
+    limit = 3600 * config.time_limit
     # Snakemake keeps its logs below the working directory; the checkout may be somebody else's.
     ended = run_marked(command, str(workdir), environ, workdir, log, limit)
     last_lines = tail(run_log_path(workdir), begin)
     cause = f", {ended.cause}" if ended.cause else ""
     note(log, f"end: exit status {ended.status}{cause}, {lasting(datetime.now(UTC) - began)}")
     if ended.status:
-        tell_failure(config, ended, began, last_lines, log)
+        report_failure(config, ended, began, last_lines, log)
     return ended.status
 
 
-def tell_failure(config: dict, ended: Ended, began: datetime, last_lines: str, log) -> None:
-    """Tell that a run failed, unless its own mail did."""
+def report_failure(
+    config: Configuration, ended: Ended, began: datetime, last_lines: str, log: BinaryIO
+) -> None:
+    """Report that a run failed, unless its own mail did."""
     subject = f"run ended with exit status {ended.status}"
-    text = f"{ended.cause}\n\n{last_lines}\n\nAll of it: {run_log_path(Path(config['workdir']))}"
+    text = f"{ended.cause}\n\n{last_lines}\n\nAll of it: {run_log_path(config.workdir)}"
     # A run that was ended from outside does not know why.
     if ended.cause or not mailed_since(config, began):
-        tell(config, subject, text.strip(), log)
-    elif has_waiting_mail(config):
-        print(f"{config['telescope']}: {subject}\n{text.strip()}", file=sys.stderr)
+        report(config, subject, text.strip(), log)
+    elif queued_messages(config):
+        print(f"{config.telescope}: {subject}\n{text.strip()}", file=sys.stderr)
 
 
-def has_waiting_mail(config: dict) -> bool:
-    """Tell whether a mail could not be sent yet."""
-    return any(spool_of(config).glob("[!.]*.letter"))
+def look_back(config: Configuration, status: int, log: BinaryIO) -> None:
+    """Look at all nights once a run has ended: to the log, and report if one stays incomplete.
 
-
-def look_back(config: dict, status: int, log) -> None:
-    """Look at all nights once a run has ended: to the log, and tell if one stays incomplete.
-
-    Of a run that failed somebody was told already, and one mail a run is enough.
+    A run that failed was reported before, and one mail a run is enough.
     """
     now = datetime.now(UTC)
-    if has_waiting_mail(config):
-        send_quietly(lambda: send_spooled(config), log)
-    if has_waiting_mail(config):
-        # Nobody may have seen what stands in them; cron's own mail takes another way.
-        folder = spool_of(config)
-        print(f"{config['telescope']}: mails wait in {folder}; why: run.log", file=sys.stderr)
+    if queued_messages(config):
+        send_quietly(lambda: send_queued(config), log)
+    if queued_messages(config):
+        # Nobody may have seen them; cron's own mail takes another way.
+        folder = queue_of(config)
+        print(f"{config.telescope}: mails wait in {folder}; why: run.log", file=sys.stderr)
     try:
         health = assess(config, now)
         note(log, summary(health, now))
-        late = late_nights(health, now)
-        if (
-            late
-            and not status
-            and not told_lately(run_log_path(Path(config["workdir"])).parent, now)
-        ):
-            tell(config, "nights that stay incomplete", summary(health, now), log)
+        if status or not ledger_path(config.workdir).exists():
+            return
+        with Ledger(ledger_path(config.workdir)) as ledger:
+            if late_nights(health, now) and not reported_lately(ledger, now):
+                report(config, "nights that stay incomplete", summary(health, now), log)
+            corrections = "\n".join(health.new_corrections)
+            if corrections not in ("", ledger.text(CORRECTIONS)):
+                report(config, "corrections of delivered nights", corrections, log)
+            ledger.note(CORRECTIONS, corrections)
     except Exception as error:  # The run is over; its exit status stands.
-        tell(config, "nights cannot be looked at", f"{type(error).__name__}: {error}", log)
+        known = isinstance(error, (OSError, LedgerError))
+        text = str(error) if known else f"{type(error).__name__}: {error}"
+        report(config, "nights cannot be looked at", text, log)
 
 
-def told_lately(folder: Path, now: datetime) -> bool:
-    """Tell whether incomplete nights were told of today, and note that they are now."""
-    mark = folder / "told"
-    with suppress(OSError):
-        if now - datetime.fromtimestamp(mark.stat().st_mtime, UTC) < DAILY:
+def reported_lately(ledger: Ledger, now: datetime) -> bool:
+    """Tell whether incomplete nights were reported today, and note that they are now."""
+    if last := ledger.text(INCOMPLETE):
+        # A time of the future was noted while the clock was wrong.
+        if timedelta() <= now - datetime.fromisoformat(last) < DAILY:
             return True
-    with suppress(OSError):
-        mark.touch()
+    ledger.note(INCOMPLETE, now.isoformat())
     return False
 
 
-def tell(config: dict, subject: str, text: str, log=None) -> None:
-    """Tell who is on duty: by mail, otherwise on standard error, which cron mails."""
+def report(
+    config: Configuration | Unchecked, subject: str, text: str, log: BinaryIO | None = None
+) -> None:
+    """Report to the person on duty: by mail, otherwise on standard error, which cron mails."""
     if not send_quietly(lambda: alert(config, subject, text), log):
-        print(f"{config.get('telescope')}: {subject}\n{text}", file=sys.stderr)
+        print(f"{config.telescope}: {subject}\n{text}", file=sys.stderr)
 
 
-def send_quietly(work, log):
-    """Return what ``work`` returns; what it says of mails goes to the log."""
-    said = io.StringIO()
-    with redirect_stderr(said):
+def send_quietly(work: Callable[[], Result], log: BinaryIO | None) -> Result:
+    """Return what ``work`` returns; what it prints about mails goes to the log."""
+    printed = io.StringIO()
+    with redirect_stderr(printed):
         result = work()
-    for line in said.getvalue().splitlines() if log else ():
-        note(log, line)
+    if log:
+        for line in printed.getvalue().splitlines():
+            note(log, line)
     return result
 
 

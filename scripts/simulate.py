@@ -10,11 +10,12 @@ import argparse
 import csv
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -26,6 +27,8 @@ from scripts.lib.simulated_sky import (
     Shot,
     Sky,
     Stars,
+    Value,
+    WcsRow,
     aimed,
     astropy_wcs,
     dense_enough,
@@ -43,6 +46,8 @@ def read_csv(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(line for line in stream if not line.startswith("#")))
 
 
+# A row of the truth table, by its columns.
+Truth = dict[str, Value]
 DIFFICULTIES = "cloud fwhm trail starless mispointing".split()
 TRUTH = [
     *"file kind object filter exptime date_obs naxis1 naxis2 datasum pixels_sha256 ctype".split(),
@@ -111,15 +116,13 @@ def plan_night(
     clock = max(clock, dusk + timedelta(hours=2.5, seconds=10))
     for i, target in enumerate(targets):
         flip = numbers[i] // 2 if i == 0 and numbers[i] >= FEWEST_TO_FLIP else numbers[i]
-        for shot in observe(
-            camera, target | {"exptime": exptimes[i]}, numbers[i], flip, clock, rng
-        ):
+        for shot in observe(camera, target, exptimes[i], numbers[i], flip, clock, rng):
             shots.append(shot if wcs == "astra" else replace(shot, header_wcs={}))
             clock = shot.start + timedelta(seconds=shot.exptime + 1)
     return [replace(shot, number=i) for i, shot in enumerate(shots)]
 
 
-def split(count: int, targets: list[dict]) -> list[int]:
+def split(count: int, targets: list[dict[str, str]]) -> list[int]:
     """Return how many frames each target gets, at least one."""
     others = [max(1, round(count * float(target["share"]))) for target in targets[1:]]
     return [count - sum(others), *others]
@@ -136,18 +139,24 @@ def fitting(exptimes: list[float], numbers: list[int]) -> list[float]:
 
 
 def observe(
-    camera: Camera, target: dict, count: int, flip: int, clock: datetime, rng: np.random.Generator
+    camera: Camera,
+    target: Mapping[str, str],
+    exptime: float,
+    count: int,
+    flip: int,
+    clock: datetime,
+    rng: np.random.Generator,
 ) -> Iterator[Shot]:
     """Yield the frames of one action: drifting, and turned by 180 degrees from number ``flip`` on.
 
     The header's WCS is that of the pointing frame at the start of the action, or after the flip.
     """
-    ra, dec, exptime = float(target["ra"]), float(target["dec"]), float(target["exptime"])
+    ra, dec = float(target["ra"]), float(target["dec"])
     off = rng.uniform(0, 2 * math.pi)
     stretch = stretched(
         rng.uniform(-SCALE_ERROR, SCALE_ERROR), rng.uniform(0, REFRACTION), rng.uniform(0, 180)
     )
-    pointed: dict = {}
+    pointed: WcsRow = {}
     for i in range(count):
         flipped = i >= flip
         event = events(target["object"], i, count)
@@ -183,7 +192,7 @@ def seeing(moment: datetime) -> float:
     return SEEING + SEEING_SWING * math.sin(phase)
 
 
-def events(target: str, number: int, count: int) -> dict:
+def events(target: str, number: int, count: int) -> dict[str, Any]:
     """Return what goes wrong at one of a target's frames: values of a Shot's fields."""
     if count < FEWEST_FOR_EVENTS:
         return {}
@@ -231,7 +240,7 @@ def heliocentric_delay(mjd: float, ra: float, dec: float) -> float:
     return -0.0057755 * (1.00014 - 0.01671 * math.cos(anomaly)) * along
 
 
-def frame_values(camera: Camera, shot: Shot) -> dict:
+def frame_values(camera: Camera, shot: Shot) -> dict[str, Value]:
     """Return the values in which a frame's header differs from others."""
     mjd = (shot.start - datetime(1858, 11, 17, tzinfo=UTC)) / timedelta(days=1)
     end = shot.start + timedelta(seconds=shot.exptime)
@@ -248,7 +257,7 @@ def frame_values(camera: Camera, shot: Shot) -> dict:
         )
     )
     imagetyp, astratyp, *_ = KINDS.get(shot.kind, ("Light Frame", "object"))
-    return {
+    values: dict[str, Value] = {
         "NAXIS1": camera.naxis1,
         "NAXIS2": camera.naxis2 - shot.rows_less,
         "TELESCOP": camera.telescope,
@@ -284,7 +293,8 @@ def frame_values(camera: Camera, shot: Shot) -> dict:
         "MJD-END": mjd + shot.exptime / 86400,
         "DATE-END": end.strftime("%Y-%m-%dT%H:%M:%S.%f"),
         "AIRMASS": 1 / math.sin(math.radians(max(altitude, 10.0))),
-    } | shot.cards
+    }
+    return values | shot.cards
 
 
 def header_cards(camera: Camera, shot: Shot, completed: bool = True) -> list[fits.Card]:
@@ -341,7 +351,7 @@ def file_name(camera: Camera, shot: Shot, suffix: str) -> str:
     return f"{camera.telescope}_{what}_{shot.filter}_{shot.exptime:.3f}s_{moment}{suffix}"
 
 
-def truth_row(camera: Camera, name: str, shot: Shot, data: bytes) -> dict:
+def truth_row(camera: Camera, name: str, shot: Shot, data: bytes) -> Truth:
     """Return the row of the truth table for a frame."""
     words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").sum(dtype=np.uint64)
     stale = bool(shot.header_wcs) and shot.header_wcs["cd1_1"] * shot.wcs["cd1_1"] < 0
@@ -368,7 +378,7 @@ def truth_row(camera: Camera, name: str, shot: Shot, data: bytes) -> dict:
 
 
 # Faults that are a card: its value, or None for a missing one.
-CARD_FAULTS = {
+CARD_FAULTS: dict[str, dict[str, Value]] = {
     "no_date_obs": {"DATE-OBS": None},
     "bad_date_obs": {"DATE-OBS": "05/03/26 23:00"},
     "no_exptime": {"EXPTIME": None},
@@ -383,7 +393,7 @@ CARD_FAULTS = {
     "non_ascii": {"PI-COI": "M. Gillon  b   b"},
 }
 # Faults of the file's bytes: what becomes of the right ones, given where the data begin.
-BYTE_FAULTS = {
+BYTE_FAULTS: dict[str, Callable[[bytes, int], bytes]] = {
     "empty": lambda content, begin: b"",
     "truncated": lambda content, begin: content[: begin + (len(content) - begin) // 2],
     "truncated_header": lambda content, begin: content[:4000],
@@ -444,7 +454,7 @@ def simulate(
     faults: bool = False,
     truth: Path | str | None = None,
     flats: int | None = None,
-) -> list[dict]:
+) -> list[Truth]:
     """Write a night of raw frames, and return the rows of its truth table.
 
     Parameters
@@ -483,7 +493,7 @@ def simulate(
 
 def simulate_shots(
     camera: Camera, shots: list[Shot], folder: Path | str, seed: int = 1
-) -> list[dict]:
+) -> list[Truth]:
     """Write frames of one's own choosing, and return the rows of their truth table.
 
     Parameters
@@ -505,7 +515,7 @@ def simulate_shots(
     return write_frames(Sky(camera, seed), named, folder, truth)
 
 
-def write_frames(sky: Sky, named: list[tuple[Shot, str]], folder: Path, truth: Path) -> list[dict]:
+def write_frames(sky: Sky, named: list[tuple[Shot, str]], folder: Path, truth: Path) -> list[Truth]:
     """Write exposures under their names and the tables of truth and stars; return the truth."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):

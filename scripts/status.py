@@ -5,47 +5,41 @@ import json
 import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from scripts.lib.files.tables import DamagedTable
-from scripts.lib.running.configuration import (
-    ConfigurationError,
-    bare_configuration,
-    checked,
-    find_profile,
-    installed_telescopes,
-    read_unchecked,
-)
-from scripts.lib.running.env_file import environment, read_environment
+from scripts.lib.ledger.ledger import LedgerError
 from scripts.lib.running.health import as_json, assess, summary
+from scripts.lib.settings.check import ConfigurationError, Unchecked
+from scripts.lib.settings.passwords import environment, read_environment
+from scripts.lib.settings.profile import find_profile, installed_telescopes, read_unchecked
 from scripts.lib.telling.mail import alert, mailed_since
 
 # A run that cannot begin leaves no time of its start; systemd asks for the mail right after it.
 LATELY = timedelta(hours=1)
 
 
-def status_of(telescope: str, now: datetime, mail: bool) -> tuple[dict, str]:
+def status_of(telescope: str, now: datetime, mail: bool) -> tuple[dict[str, Any], str]:
     """Return how a telescope stands, for programs and for people."""
-    config = bare_configuration(telescope)
+    unchecked = Unchecked(telescope)
     with ExitStack() as stack:
         try:
-            profile = find_profile(telescope)
-            config |= read_unchecked(profile)
+            unchecked = read_unchecked(find_profile(telescope))
             # Each telescope's passwords are its own.
-            stack.enter_context(environment(read_environment(config)))
-            config = checked(config, f"the configuration of {profile}")
-            health = assess(config, now)
+            stack.enter_context(environment(read_environment(unchecked)))
+            health = assess(unchecked.checked(), now)
             content, text, begin = as_json(health), summary(health, now), health.heartbeat.start
         except Exception as error:  # The trouble of one telescope must not hide the others.
-            known = isinstance(error, (ConfigurationError, OSError, DamagedTable))
+            known = isinstance(error, (ConfigurationError, OSError, DamagedTable, LedgerError))
             problem = str(error) if known else f"{type(error).__name__}: {error}"
             (content, text), begin = trouble(telescope, problem), now - LATELY
         # What is wrong with the configuration need not be what it says of mail.
-        if mail and not content["ok"] and not (begin and mailed_since(config, begin)):
-            alert(config, "trouble", text)
+        if mail and not content["ok"] and not (begin and mailed_since(unchecked, begin)):
+            alert(unchecked, "trouble", text)
     return content, text
 
 
-def trouble(telescope: str, problem: str) -> tuple[dict, str]:
+def trouble(telescope: str, problem: str) -> tuple[dict[str, Any], str]:
     """Return that a telescope cannot be looked at."""
     content = {"telescope": telescope, "ok": False, "problems": [problem]}
     return content, f"{telescope}: trouble\n  TROUBLE        {problem}"

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from scripts.lib.delivery.ledger import dp_id
 from scripts.lib.fits.cards import HeaderError
 from scripts.lib.gate.checks import (
     ERROR,
@@ -25,23 +24,22 @@ from scripts.lib.gate.checks import (
     read_checks,
 )
 from scripts.lib.gate.expectations import TABLES, expected_of
-from scripts.lib.gate.subject import Expected, read_subject
+from scripts.lib.gate.subject import Expected, dp_id, read_subject
 from scripts.lib.nights.dates import NightError
-from scripts.lib.running.configuration import ConfigurationError, read_mapping
+from scripts.lib.settings.check import ConfigurationError
+from scripts.lib.settings.profile import read_file
 
 # Columns are named as keywords, hyphens included: the reader wants it so.
 HYPHEN = "contains character '-'"
 CLASH = "one product for one millisecond of an instrument"
 
 
-def validate(path: Path, checks: list[Check], expect: Callable) -> tuple[list[Finding], str]:
-    """Return what is wrong with a file, and the name that ESO would give it.
+# Gives what products of a telescope are held against: by its name, which may be empty.
+Expect = Callable[[str], Expected]
 
-    Parameters
-    ----------
-    expect : callable
-        Gives what a product of a telescope (its name, or empty) is held against.
-    """
+
+def validate(path: Path, checks: list[Check], expect: Expect) -> tuple[list[Finding], str]:
+    """Return what is wrong with a file, and the name that ESO would give it."""
     try:
         subject = read_subject(path, expect(""))
     except (ArithmeticError, HeaderError, OSError, TypeError, ValueError) as error:
@@ -99,25 +97,26 @@ def asked_of_astropy(path: Path) -> Iterator[Finding]:
         yield Finding("W32", WARNING, "", text, right, "FITS")
 
 
-def expectations(configs: list[Path], night: str) -> Callable[[str], Expected]:
+def expectations(configs: list[Path], night: str) -> Expect:
     """Return what gives the expectations of a telescope.
 
     Raises
     ------
     ConfigurationError
-        If a configuration cannot be read, or is none.
+        If a configuration cannot be read, or the schema does not allow it.
     NightError
-        If the night is none.
+        If the night is not a night.
     """
     paths = configs or [path for path in TABLES.glob("*.yaml") if path.name != "schema.yaml"]
+    unknown = expected_of(night=night)
     by_name = {}
     for path in paths:
-        config = read_mapping(path)
-        try:
-            by_name[config["telescope"]] = expected_of(config, night)
-        except (KeyError, TypeError) as error:
-            raise ConfigurationError(f"{path} is no telescope's configuration: {error}") from error
-    return lambda name: by_name.get(name) or expected_of(None, night)
+        settings = read_file(path)
+        programmes = (settings.programme, *(entry.programme for entry in settings.programmes))
+        by_name[settings.telescope] = expected_of(
+            settings.telescope, settings.camera, night, programmes=programmes
+        )
+    return lambda name: by_name.get(name, unknown)
 
 
 def listing(found: dict[Path, list[Finding]]) -> str:

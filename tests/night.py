@@ -123,7 +123,8 @@ class Night:
         """Collect all products, as ESO does, and return where they are now."""
         collected = self.root / "collected"
         collected.mkdir(exist_ok=True)
-        return [Path(shutil.move(path, collected / path.name)) for path in self.products()]
+        seen = [path for path in self.products() if not path.name.startswith(".")]
+        return [Path(shutil.move(path, collected / path.name)) for path in seen]
 
 
 def is_spare(row: dict) -> bool:

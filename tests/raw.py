@@ -1,9 +1,14 @@
 """Raw frames that differ from what the simulator writes, made card by card, for tests."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+from scripts.lib.fits.checksum import data_sum, encode
+from scripts.lib.fits.sums import ALL_ONES, fold
+
 CARD, BLOCK = 80, 2880
+CHECKSUM = re.compile(rb"CHECKSUM= '.{16}'")
 
 
 def split(content: bytes) -> tuple[list[str], bytes]:
@@ -23,10 +28,35 @@ def joined(cards: list[str], data: bytes) -> bytes:
     return header + b" " * (-len(header) % BLOCK) + data
 
 
-def with_cards(content: bytes, changes: dict[str, str | list[str] | None]) -> bytes:
+def with_checksum(content: bytes) -> bytes:
+    """Return a raw file with the CHECKSUM that it should have, if it has one at all."""
+    try:
+        cards, data = split(content)
+    except ValueError:
+        return content
+    at = next(
+        (CARD * n for n, card in enumerate(cards) if CHECKSUM.match(card.encode("latin-1"))), 0
+    )
+    header = content[: len(content) - len(data)]
+    if not at or fold(data_sum(header) + data_sum(data)) == ALL_ONES:
+        return content
+    value = slice(at + 11, at + 27)
+    empty = header[: value.start] + b"0" * 16 + header[value.stop :]
+    text = encode(fold(data_sum(empty) + data_sum(data))).encode()
+    return header[: value.start] + text + header[value.stop :] + data
+
+
+def with_cards(
+    content: bytes, changes: dict[str, str | list[str] | None], checksum: bool = True
+) -> bytes:
     """Return a raw file with other cards: whole images, as text, by keyword; None removes one.
 
     What is not there yet is appended. Data, and so their sum, stay as they are.
+
+    Parameters
+    ----------
+    checksum : bool
+        Whether to make CHECKSUM right again, unless it is among the changes.
     """
     cards, data = split(content)
     left = dict(changes)
@@ -39,14 +69,18 @@ def with_cards(content: bytes, changes: dict[str, str | list[str] | None]) -> by
             result += images(left.pop(keyword, None))
     for new in left.values():
         result += images(new)
-    return joined(result, data)
+    changed = joined(result, data)
+    return with_checksum(changed) if checksum and "CHECKSUM" not in changes else changed
 
 
 def images(new: str | list[str] | None) -> list[str]:
     return [] if new is None else [new] if isinstance(new, str) else new
 
 
-def rewrite(path: Path, change: Callable[[bytes], bytes] | dict) -> None:
+def rewrite(path: Path, change: Callable[[bytes], bytes] | dict, checksum: bool = True) -> None:
     """Change a raw file in place: by a function of its bytes, or by cards (see `with_cards`)."""
     content = path.read_bytes()
-    path.write_bytes(with_cards(content, change) if isinstance(change, dict) else change(content))
+    if isinstance(change, dict):
+        path.write_bytes(with_cards(content, change, checksum))
+    else:
+        path.write_bytes(with_checksum(change(content)) if checksum else change(content))

@@ -328,6 +328,19 @@ class SlowLine:
 
 
 @contextmanager
+def mounted_disk(folder: Path, options: str):
+    """Mount a small file system of its own."""
+    folder.mkdir(exist_ok=True)
+    words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S607
+
+
+@contextmanager
 def mounted_share(share: Path, point: Path):
     """Mount a folder through SSH; give the process that does it, the server and the mount."""
     point.mkdir()

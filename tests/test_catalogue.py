@@ -1,9 +1,18 @@
 """Star catalogues: the same stars from every kind of file, little memory, clear messages."""
 
+import os
+import random
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import time
+from contextlib import closing, contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +21,10 @@ from astropy.table import Table
 
 import scripts.catalogue
 from scripts.catalogue import make_index, write_rows
-from scripts.lib.solving.catalogue import CatalogueError, Rows, distinct, open_catalogue
+from scripts.lib.solving.catalogue import open_catalogue
+from scripts.lib.solving.errors import CatalogueError
+from scripts.lib.solving.index_files import distinct
+from scripts.lib.solving.rows import Rows
 
 needs_builder = pytest.mark.skipif(
     not shutil.which("build-astrometry-index"), reason="Debian's astrometry.net is not installed"
@@ -99,7 +111,7 @@ def test_proper_motions_are_applied(tmp_path):
     assert stars.dec[0] == pytest.approx(60 - 72 / 3600, abs=1e-6)
 
 
-def test_a_star_as_fast_as_barnards_moves_into_the_circle_and_out_of_it(tmp_path):
+def test_a_star_as_fast_as_barnards_moves_in_and_out_of_a_circle(tmp_path):
     rows = Rows(*(np.array([value]) for value in (269.452, 4.6933, 8.2, -801.6, 10362.4, 2015.5)))
     catalogue = open_catalogue(write(rows, tmp_path / "s.sqlite"))
     assert len(catalogue.cut(269.452, 4.735, 0.01, 2015.5).ra) == 0
@@ -107,7 +119,7 @@ def test_a_star_as_fast_as_barnards_moves_into_the_circle_and_out_of_it(tmp_path
     assert len(catalogue.cut(269.452, 4.6933, 0.01, 2030.0).ra) == 0
 
 
-def test_a_csv_table_may_lack_motions_and_have_blanks_text_and_comments(tmp_path):
+def test_csv_may_lack_motions_and_have_blanks_text_and_comments(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text(
         '\ufeff# a comment\nRA, Dec,mag,name,j\n10,20,12,"x, y",9\n\n10.01,20,11,#y,\n'
@@ -178,7 +190,7 @@ def test_index_files_carry_their_stars_and_the_engine_opens_them(tmp_path):
 
 
 @needs_builder
-def test_without_magnitudes_the_order_of_index_files_ranks_their_stars(tmp_path):
+def test_without_magnitudes_the_order_of_index_stars_ranks_them(tmp_path):
     rows = random_rows(120.0, 4.0, number=20_000)
     for path in make_index(rows, tmp_path / "index", [1, 3]):
         with fits.open(path) as hdus:
@@ -220,7 +232,7 @@ def test_too_few_stars_for_index_files_are_named(tmp_path):
         ("s.parquet", "PAR", "cannot be read"),
     ],
 )
-def test_what_is_no_catalogue_is_named(tmp_path, name, content, message):
+def test_what_is_not_a_catalogue_is_named(tmp_path, name, content, message):
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
     path = tmp_path / name
@@ -245,7 +257,7 @@ def test_fits_tables_without_what_is_needed_are_named(tmp_path, columns, message
         open_catalogue(str(tmp_path)).cut(1, 2, 1, 2026)
 
 
-def test_a_fits_file_without_table_or_cut_short_is_named(tmp_path):
+def test_a_fits_file_without_table_or_truncated_is_named(tmp_path):
     path = tmp_path / "s.fits"
     fits.PrimaryHDU(np.zeros(9)).writeto(path)
     with pytest.raises(CatalogueError, match="holds no table"):
@@ -262,6 +274,394 @@ def test_missing_files_empty_folders_and_unknown_bands_are_named(tmp_path):
             open_catalogue(str(path))
     with pytest.raises(CatalogueError, match="band k is none of g, j"):
         open_catalogue(str(tmp_path), "k")
+
+
+BAND = (180.0, 1.0, 0.5)  # a circle in which the catalogues below have stars
+TABLE = {"ra": [180.0, 180.1], "dec": [1.0, 1.1], "mag": [9.0, 8.0]}
+STRIP = "ra, dec, phot_g_mean_mag, j_m, pmra, pmdec"
+
+
+def few_stars():
+    return random_rows(180.0, 1.0, number=2000)
+
+
+def fits_table(path, columns=TABLE, **keywords):
+    Table(columns, meta=keywords).write(path)
+
+
+def parquet_table(path, columns=TABLE):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns), path)
+
+
+def database(path, *statements):
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def whole(path):
+    write(few_stars(), path)
+
+
+def truncated(path, share=0.5):
+    whole(path)
+    os.truncate(path, int(path.stat().st_size * share))
+
+
+def other_content(path):
+    """Write a catalogue of another kind under the name."""
+    other = path.with_name("other.csv" if path.suffix == ".sqlite" else "other.sqlite")
+    whole(other)
+    other.rename(path)
+
+
+def damaged_page(path):
+    """Write an SQLite file whose first page is no tree of tables."""
+    whole(path)
+    with open(path, "r+b") as stream:
+        stream.seek(100)
+        stream.write(b"\xff" * 3000)
+
+
+def image(path):
+    fits.PrimaryHDU(np.zeros((10, 10))).writeto(path)
+
+
+def wrong_form(path):
+    fits_table(path)
+    path.write_bytes(path.read_bytes().replace(b"TFORM2  = 'D ", b"TFORM2  = '?D"))
+
+
+def missing_form(path):
+    fits_table(path)
+    path.write_bytes(path.read_bytes().replace(b"TFORM3  =", b"XFORM3  ="))
+
+
+def index_of(path):
+    """Make a folder with a real index file and return the file."""
+    if not shutil.which("build-astrometry-index"):
+        pytest.skip("Debian's astrometry.net is not installed")
+    return make_index(random_rows(180.0, 1.0, number=20_000), path, [2])[0]
+
+
+def index_replaced(path, old, new):
+    file = index_of(path)
+    content = file.read_bytes()
+    assert old in content and len(old) == len(new)
+    file.write_bytes(content.replace(old, new))
+
+
+def index_truncated(path, share):
+    file = index_of(path)
+    os.truncate(file, int(file.stat().st_size * share))
+
+
+def index_and_text(path):
+    index_of(path)
+    (path / "index-07.fits").write_text("a page that asks for a password " * 500)
+
+
+UNREADABLE: dict[str, dict[str, tuple]] = {
+    "s.sqlite": {
+        "is a text": (lambda path: path.write_text("ra,dec,mag\n" * 500), "not an SQLite database"),
+        "is empty": (lambda path: path.touch(), "it is empty: no tables such as"),
+        "is a CSV table": (other_content, "not an SQLite database"),
+        "has half": (truncated, r"truncated: \d+ bytes of \d+"),
+        "has a header only": (partial(truncated, share=0.001), "truncated"),
+        "has a damaged page": (damaged_page, "SQLite finds it damaged"),
+        "has no tables": (partial(database), "it is empty: no tables|no tables such as"),
+        "has other tables": (
+            lambda path: database(path, "CREATE TABLE stars (ra, dec, mag)"),
+            "has no tables such as '-6_-5'",
+        ),
+        "has a table of other columns": (
+            lambda path: database(
+                path,
+                f'CREATE TABLE "0_1" ({STRIP})',
+                f'CREATE TABLE "1_2" ({STRIP.replace("pmra", "mura")})',
+            ),
+            "table '1_2' has no column pmra; needed are ra, dec",
+        ),
+        "has no rows": (
+            lambda path: database(path, f'CREATE TABLE "1_2" ({STRIP})'),
+            "holds no stars",
+        ),
+    },
+    "s.csv": {
+        "is empty": (lambda path: path.touch(), "it is empty: no column ra, dec, mag"),
+        "is a database": (other_content, "not a table of text"),
+        "has half a line": (
+            lambda path: path.write_text("ra,dec,mag\n180,1,9\n180.1,1"),
+            "'180.1,1' ends before column mag",
+        ),
+        "has no rows": (lambda path: path.write_text("ra,dec,mag\n# none\n"), "holds no stars"),
+        "has no column": (lambda path: path.write_text("ra,dec\n180,1\n"), "no column mag"),
+        "has words": (
+            lambda path: path.write_text("ra,dec,mag\n180,1,bright\n"),
+            "column mag has 'bright', which is not a number",
+        ),
+        "has hours": (
+            lambda path: path.write_text("ra,dec,mag\n12:00:00,1,9\n"),
+            "column ra has '12:00:00', which is not a number",
+        ),
+        "has semicolons": (lambda path: path.write_text("ra;dec;mag\n180;1;9\n"), "no column ra"),
+        "is Latin-1": (
+            lambda path: path.write_bytes(b"ra,dec,mag,name\n180,1,9,\xe9toile\n"),
+            "not UTF-8 text: byte 0xe9",
+        ),
+        "is UTF-16": (
+            lambda path: path.write_text("ra,dec,mag\n180,1,9\n", encoding="utf-16"),
+            "not a table of text",
+        ),
+        "is a web page": (
+            lambda path: path.write_text("<html><body>Please log in</body></html>\n"),
+            "no column ra, dec, mag; needed are",
+        ),
+    },
+    "s.fits": {
+        "is a text": (lambda path: path.write_text("ra,dec,mag\n" * 500), "not a FITS file"),
+        "is empty": (lambda path: path.touch(), "it is empty"),
+        "is a database": (other_content, "not a FITS file"),
+        "has half": (truncated, r"truncated: \d+ bytes of \d+"),
+        "has part of its header": (partial(truncated, share=0.03), "ends within its header"),
+        "has no table": (image, "holds no table"),
+        "has no column": (
+            lambda path: fits_table(path, {"ra": [1.0], "dec": [1.0]}),
+            "no column mag",
+        ),
+        "has words": (
+            lambda path: fits_table(path, TABLE | {"mag": ["a", "b"]}),
+            "column mag is not one number a row",
+        ),
+        "has two numbers a row": (
+            lambda path: fits_table(path, TABLE | {"pmra": [[1.0, 2.0], [3.0, 4.0]]}),
+            "column pmra is not one number a row",
+        ),
+        "has no rows": (
+            lambda path: fits_table(path, {key: [] for key in TABLE}),
+            "holds no stars",
+        ),
+        "has an epoch in words": (
+            lambda path: fits_table(path, EPOCH="now"),
+            "EPOCH is 'now', not a year",
+        ),
+        "has an unknown form": (wrong_form, "TFORM2 is '.D', not a column of FITS"),
+        "lacks a form": (missing_form, "TFORM3 is None, not a column of FITS"),
+    },
+    "s.parquet": {
+        "is a text": (lambda path: path.write_text("ra,dec,mag\n" * 500), "not a Parquet file"),
+        "is empty": (lambda path: path.touch(), "it is empty: no column"),
+        "has half": (truncated, "truncated"),
+        "has a damaged end": (
+            lambda path: path.write_bytes(b"PAR1" + b"\xff" * 3000 + b"PAR1"),
+            "Parquet's reader finds it damaged",
+        ),
+        "has no column": (lambda path: parquet_table(path, {"ra": [1.0]}), "no column dec, mag"),
+        "has dates": (
+            lambda path: parquet_table(path, TABLE | {"mag": [datetime(2026, 1, 1)] * 2}),
+            r"column mag holds timestamp\[us\], not numbers",
+        ),
+        "has no rows": (
+            lambda path: parquet_table(path, {key: np.empty(0) for key in TABLE}),
+            "holds no stars",
+        ),
+    },
+    "index": {
+        "is empty": (lambda path: path.mkdir(), r"no index files \(\*.fits\)"),
+        "has a table": (
+            lambda path: (path.mkdir(), fits_table(path / "t.fits")),
+            "t.fits: no index file: it has no table kdtree_data_stars",
+        ),
+        "has a folder": (
+            lambda path: (path / "t.fits").mkdir(parents=True),
+            "t.fits: it is a folder",
+        ),
+        "has a text beside": (index_and_text, "index-07.fits: not a FITS file"),
+        "has a tenth": (partial(index_truncated, share=0.1), "index-02.fits: it is truncated"),
+        "has half": (partial(index_truncated, share=0.5), "index-02.fits"),
+        "has all but the end": (partial(index_truncated, share=0.98), "index-02.fits: it is trunc"),
+        "has another tree": (
+            partial(index_replaced, old=b"'u32     '", new=b"'u16     '"),
+            "index-02.fits: its kd-tree is of u16, not of u32",
+        ),
+        "has no splits": (
+            partial(index_replaced, old=b"'kdtree_split_stars'", new=b"'kdtree_other_stars'"),
+            "index-02.fits: its kd-tree has no table kdtree_split_stars",
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "name, case", [(name, case) for name, cases in UNREADABLE.items() for case in cases]
+)
+def test_an_unreadable_catalogue_is_found_when_opened(tmp_path, name, case):
+    damage, message = UNREADABLE[name][case]
+    path = tmp_path / name
+    damage(path)
+    assert_named(path, message)
+
+
+def assert_named(path, message, read=open_catalogue):
+    """Fail unless an error names a file and what was found, without words of Python."""
+    with pytest.raises(CatalogueError, match=message) as error:
+        read(str(path))
+    text = str(error.value)
+    assert text.startswith(f"catalogue: {path}") and "\n" not in text
+    assert not re.search(r"Errno|Traceback|Error|Exception|could not convert|object", text)
+
+
+@pytest.mark.parametrize("name", ["s.sqlite", "s.csv", "s.fits", "s.parquet"])
+def test_only_regular_files_are_opened(tmp_path, name):
+    (tmp_path / name).mkdir()
+    assert_named(tmp_path / name, "no index files")
+    (tmp_path / name).rmdir()
+    os.mkfifo(tmp_path / name)
+    assert_named(tmp_path / name, "not a regular file")
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to(tmp_path / "nowhere")
+    assert_named(tmp_path / name, "does not exist; is its disk mounted")
+    assert_named(tmp_path / name / "below", "does not exist; is its disk mounted")
+    (tmp_path / "file").touch()
+    assert_named(tmp_path / "file" / name, "does not exist; is its disk mounted")
+    assert_named(tmp_path / (300 * "long" + name), "File name too long")
+
+
+@contextmanager
+def unprivileged():
+    """Be a user who is not root, to whom permissions apply."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("name", ["s.sqlite", "s.csv", "s.fits", "s.parquet", "index"])
+def test_a_catalogue_without_permission_is_named(name):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder) / name
+        if name == "index":
+            path.mkdir()
+            fits_table(path / "t.fits")
+        else:
+            whole(path)
+        path.chmod(0o000)
+        with unprivileged():
+            assert_named(path, "no permission: the user who runs the workflow must be able to read")
+        path.chmod(0o755)
+
+
+def removed(path):
+    path.unlink()
+
+
+def replaced(path):
+    path.unlink()
+    path.write_text("a page that asks for a password " * 500)
+
+
+def shortened(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [removed, replaced, shortened])
+@pytest.mark.parametrize("name", ["s.sqlite", "s.csv", "s.fits", "s.parquet", "index"])
+def test_a_catalogue_that_becomes_unreadable_is_named(tmp_path, name, damage):
+    path = tmp_path / name
+    file = path
+    if name == "index":
+        file = index_of(path)
+    else:
+        whole(path)
+    catalogue = open_catalogue(str(path))
+    assert len(catalogue.cut(*BAND, 2026).ra) > 100
+    damage(file)
+    assert_named(path, file.name, lambda _: catalogue.cut(*BAND, 2026))
+
+
+def test_a_damaged_piece_is_named_once_it_is_read(tmp_path):
+    path = tmp_path / "s.sqlite"
+    whole(path)
+    with open(path, "r+b") as stream:
+        stream.seek(path.stat().st_size * 3 // 4)
+        stream.write(bytes(4096))
+    catalogue = open_catalogue(str(path))
+    assert_named(path, "SQLite finds it damaged", lambda _: catalogue.cut(*BAND, 2026))
+    path = tmp_path / "s.csv"
+    path.write_text("ra,dec,mag\n180,1,9\n180,1,x9\n180,1,9\n")
+    catalogue = open_catalogue(str(path))
+    assert_named(path, "column mag has 'x9'", lambda _: catalogue.cut(*BAND, 2026))
+    path = tmp_path / "t.sqlite"
+    database(
+        path,
+        f'CREATE TABLE "1_2" ({STRIP})',
+        """INSERT INTO "1_2" VALUES (180, 1, 9, NULL, 'fast', NULL)""",
+    )
+    catalogue = open_catalogue(str(path))
+    assert_named(path, "'1_2' has 'fast', which is not", lambda _: catalogue.cut(*BAND, 2026))
+
+
+@pytest.mark.parametrize("name", ["s.sqlite", "s.csv", "s.fits", "s.parquet", "index"])
+def test_whatever_is_damaged_nothing_but_that_is_said(tmp_path, name):
+    """Bytes are changed, lost or put in anywhere: stars are read, or the file is named."""
+    path = tmp_path / name
+    file = path
+    if name == "index":
+        file = index_of(path)
+    else:
+        write(random_rows(180.0, 1.0, number=300), path)
+    whole = file.read_bytes()
+    rng = random.Random(f"{os.environ['FUZZ_SEED']} {name}")
+    for _ in range(150):
+        # Most faults that matter are in headers.
+        begin = rng.randrange(rng.choice([9000, len(whole)]) - 1) % len(whole)
+        other = rng.choice([b"", b"\0" * 90, b" " * 40, b"9" * 30, rng.randbytes(60)])
+        end = begin + rng.choice([0, 1, len(other), len(whole)])
+        file.write_bytes(whole[:begin] + other + whole[end:])
+        try:
+            open_catalogue(str(path)).cut(*BAND, 2026)
+        except CatalogueError as error:
+            assert str(error).startswith(f"catalogue: {path}")
+
+
+def test_parquet_words_are_named_once_they_are_read(tmp_path):
+    path = tmp_path / "s.parquet"
+    parquet_table(path, TABLE | {"mag": ["9.5", "bright"]})
+    catalogue = open_catalogue(str(path))
+    assert_named(path, "column mag has 'bright'", lambda _: catalogue.cut(*BAND, 2026))
+
+
+def test_opening_reads_little(tmp_path):
+    """A table of 40 MB, whose rows are not looked at but for the last."""
+    path = tmp_path / "s.csv"
+    with open(path, "w") as stream:
+        stream.write("ra,dec,mag\n180,1,9\n")
+        for _ in range(40):
+            stream.write("not,a,star\n" * 90_000)
+        stream.write("180,1,9\n")
+    begin = time.process_time()
+    catalogue = open_catalogue(str(path))
+    assert time.process_time() - begin < 0.3
+    assert_named(path, "column ra has 'not'", lambda _: catalogue.cut(*BAND, 2026))
+
+
+def test_catalogues_are_called_by_their_file_name(tmp_path, monkeypatch):
+    for name, right in [("s.csv", "s.csv"), ("gaïa\n.csv", "ga?a?.csv")]:
+        (tmp_path / name).write_text("ra,dec,mag\n180,1,9\n")
+        assert open_catalogue(str(tmp_path / name)).name == right
+    monkeypatch.chdir(tmp_path)
+    assert open_catalogue("s.csv").name == "s.csv"
+    with pytest.raises(CatalogueError, match="no index files"):
+        open_catalogue(f"{tmp_path}/")
 
 
 @pytest.mark.parametrize("name, most", [("s.fits", 150), ("s.sqlite", 150), ("s.parquet", 300)])
@@ -286,8 +686,8 @@ def test_a_large_catalogue_needs_little_memory(tmp_path, name, most):
 
 
 def run(*words):
-    words = [sys.executable, "-m", "scripts.catalogue", *map(str, words)]
-    return subprocess.run(words, capture_output=True, text=True)
+    command = [sys.executable, "-m", "scripts.catalogue", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_the_command_cuts(tmp_path):

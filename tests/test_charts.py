@@ -1,39 +1,41 @@
 """The night's charts: each good frame is drawn where and when it was."""
 
 import re
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
-from scripts.lib.solving.table import Solved
+from scripts.lib.ledger.faults import Fault, Reason
+from scripts.lib.ledger.ledger import Ledger
+from scripts.lib.ledger.records import Frame, Product, Status
+from scripts.lib.solving.table import Solved, solved_bytes
 from scripts.lib.telling.charts import draw, limits, value_ticks
 from scripts.lib.telling.summary import summarise
 from scripts.night import page
 from tests.browser import needs_browser, shown
-from tests.night import REPOSITORY
+from tests.night import NIGHT, REPOSITORY
 
 
-def row(target: str, moment: str, exptime: float = 10, status: str = "ok") -> dict:
+def frame_of(
+    target: str, moment: str, exptime: float = 10, status: Status = Status.ASSIGNED
+) -> Frame:
+    """Return a frame of March 2026, ``DDThh:mm:ss``."""
+    date_obs = datetime.fromisoformat(f"2026-03-{moment}.000+00:00")
     file = f"{target}_{moment}.fits"
-    date_obs = f"2026-03-{moment}.000"
-    return {
-        "file": file,
-        "object": target,
-        "date_obs": date_obs,
-        "exptime": str(exptime),
-        "status": status,
-    }
+    return Frame(NIGHT, file, status=status, object=target, exptime=exptime, date_obs=date_obs)
 
 
-def solution(frame: dict, fwhm: float) -> Solved:
-    return Solved(frame["file"], True, fwhm=fwhm, background=800.0, matched=40, offset=3.0)
+def solution(frame: Frame, fwhm: float) -> Solved:
+    return Solved(frame.file, True, fwhm=fwhm, background=800.0, matched=40, offset=3.0)
 
 
 def test_a_night_without_good_frames_has_no_charts():
-    assert draw([row("BIAS", "05T21:30:00", 0, status="held")], []) is None
+    assert draw([frame_of("BIAS", "05T21:30:00", 0, Status.HELD)], []) is None
 
 
 def test_exposures_are_one_bar_until_there_is_a_gap():
-    frames = [row("A", f"06T01:{minute:02d}:00", 55) for minute in (0, 1, 2, 30)]
+    frames = [frame_of("A", f"06T01:{minute:02d}:00", 55) for minute in (0, 1, 2, 30)]
     charts = draw(frames, [])
     assert [tick.label for tick in charts.hours] == ["01", "02"]
     [line] = charts.exposures
@@ -43,10 +45,10 @@ def test_exposures_are_one_bar_until_there_is_a_gap():
 
 
 def test_dots_lie_where_their_values_do_and_unsolved_frames_are_marked():
-    frames = [row("A", f"06T00:{minute:02d}:00") for minute in (0, 15, 30, 45)]
+    frames = [frame_of("A", f"06T00:{minute:02d}:00") for minute in (0, 15, 30, 45)]
     widths = (1.0, 2.0, 3.0)
     solved = [solution(frame, width) for frame, width in zip(frames[:3], widths, strict=True)]
-    charts = draw(frames, [*solved, Solved(frames[3]["file"], False, reason="clouds")])
+    charts = draw(frames, [*solved, Solved(frames[3].file, False, reason="clouds")])
     width = charts.curves[0]
     dots = [tuple(map(float, xy)) for xy in re.findall(r"M(\S+) (\S+?)h0", width.lines[0].path)]
     assert [x for x, _ in dots] == [0, 25, 50]
@@ -56,7 +58,14 @@ def test_dots_lie_where_their_values_do_and_unsolved_frames_are_marked():
 
 
 def test_a_target_keeps_its_colour_in_all_charts():
-    frames = [row("BIAS", "05T21:30:00", 0), row("A", "06T00:00:00"), row("B", "06T05:00:00")]
+    frames = [
+        frame_of(target, moment, exptime)
+        for target, moment, exptime in (
+            ("BIAS", "05T21:30:00", 0),
+            ("A", "06T00:00:00", 10),
+            ("B", "06T05:00:00", 10),
+        )
+    ]
     charts = draw(frames, [solution(frame, 1.5) for frame in frames[1:]])
     colours = {line.target: line.colour for line in charts.exposures}
     assert colours == {"BIAS": 0, "A": 1, "B": 2}
@@ -84,15 +93,22 @@ def test_a_few_outliers_do_not_flatten_a_night():
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_fits_its_window(tmp_path, width):
     frames = [
-        row(f"target {n}", f"06T{n:02d}:{minute:02d}:00") for n in range(9) for minute in (0, 9)
+        frame_of(f"target {n}", f"06T{n:02d}:{minute:02d}:00", status=Status.DELIVERED)
+        for n in range(9)
+        for minute in (0, 9)
     ]
-    names = {"kind": "science", "sequence": "S_" + "x" * 50, "product": "SPECU4." + "x" * 60}
-    rows = [frame | names | {"reason": ""} for frame in frames]
-    rows += [row("y" * 80, "06T00:00:30", status="held") | names | {"reason": "truncated: " * 20}]
-    solved = {names["sequence"]: [solution(frame, 1.5) for frame in frames]}
-    receipts = [frame | {"verdict": "passed; " + "z" * 90} for frame in rows[:-1]]
-    facts = summarise("Callisto", "20260305", rows, receipts, solved)
-    html = page(
-        facts, draw(rows, solved[names["sequence"]]), "x", REPOSITORY / "templates/night.html"
-    )
+    sequence, name = "S_" + "x" * 50, "SPECU4." + "x" * 60
+    frames = [replace(f, kind="science", sequence=sequence, product=name) for f in frames]
+    fault = Fault(Reason.TRUNCATED, "truncated: " * 20)
+    held = Frame(NIGHT, f"{'y' * 80}.fits", status=Status.HELD, fault=fault)
+    product = Product(name, NIGHT, name, "", "", 0, 0, "", "passed; " + "z" * 90)
+    solved = [solution(frame, 1.5) for frame in frames]
+    (tmp_path / f"{sequence}.fits").write_bytes(solved_bytes(solved))
+    with Ledger(":memory:") as ledger:
+        with ledger.transaction():
+            ledger.record([*frames, held])
+            ledger.enter([product])
+        facts = summarise("Callisto", NIGHT, ledger, tmp_path)
+        charts = draw(ledger.frames(NIGHT), solved)
+    html = page(facts, charts, REPOSITORY / "templates/night.html")
     assert html.count("h0") == 4 * len(frames) and shown(html, width, tmp_path) == width

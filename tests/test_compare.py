@@ -5,18 +5,20 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import yaml
 from astropy.io import fits
 
 from scripts.compare import TABLE, main
 from scripts.lib.comparing.comparison import Comparison, read_side
 from scripts.lib.comparing.comparison_text import HEADINGS, as_dict
 from scripts.lib.comparing.differences import Difference, Expectations
+from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.nights.dates import last_night, night_name, parse_night
-from scripts.lib.running import planning
+from scripts.lib.running.planning import Planner
+from scripts.lib.settings.profile import read_file
 from tests.legacy import legacy_products
 from tests.night import NIGHT, REPOSITORY, Night
 
@@ -396,15 +398,36 @@ def test_what_lookback_and_the_working_directory_ask_for(both):
     now = datetime.now(UTC)
     last = last_night(now)
     before = night_name(parse_night(last) - timedelta(days=1))
-    config = yaml.safe_load(both.config.read_text())
-    config |= {"nights": "", "source_mounted": False, "redeliver": False}
+    settings = replace(read_file(both.config), nights="")
     for night in (before, last):
         shutil.copytree(both.source / NIGHT, both.source / night, dirs_exist_ok=True)
-    # The working directory knows nothing of the night before: it would be delivered …
-    assert planning.wanted_nights(config | {"lookback": 14}, now) == [before, last]
-    # … but not with lookback 0 …
-    assert planning.wanted_nights(config | {"lookback": 0}, now) == [last]
-    # … nor if the trial has delivered it, wherever to.
-    done = both.workdir / before
-    shutil.copytree(both.folder, done)
-    assert planning.wanted_nights(config | {"lookback": 14}, now) == [last]
+    with Ledger(ledger_path(both.workdir)) as ledger:
+
+        def wanted(lookback: int) -> list[str]:
+            planner = Planner(ledger, replace(settings, lookback=lookback), now.date())
+            return planner.wanted_nights(now)
+
+        # The working directory knows nothing of the night before: it would be delivered …
+        assert wanted(14) == [before, last]
+        # … but not with lookback 0 …
+        assert wanted(0) == [last]
+        # … nor if the trial has delivered it, wherever to.
+        copy_night(ledger, before)
+        shutil.copytree(both.folder, both.workdir / before)
+        assert wanted(14) == [last]
+
+
+def copy_night(ledger: Ledger, night: str) -> None:
+    """Give a ledger another night, just like the one that it has."""
+    frames = [replace(frame, night=night) for frame in ledger.frames(NIGHT)]
+    products = [
+        replace(product, night=night, name=f"{night}.{product.name}")
+        for product in ledger.products(NIGHT)
+    ]
+    known = asdict(ledger.night(NIGHT))
+    assert frames and products and known.pop("night") == NIGHT
+    with ledger.transaction():
+        ledger.record(frames)
+        ledger.enter(products)
+        ledger.set_night(night, **known)
+    ledger.set_views(night, ledger.views(NIGHT))

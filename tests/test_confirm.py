@@ -1,9 +1,9 @@
 """What ESO's archive shows of deliveries, asked of a real TAP service on loopback."""
 
-import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,17 +12,18 @@ import yaml
 from astropy.io import fits
 
 from scripts.lib.delivery import confirmation, patience, tap
-from scripts.lib.delivery.confirmation import Expected, Product, judge_all, query_of
-from scripts.lib.delivery.receipts import write_receipt
+from scripts.lib.delivery.confirmation import Delivered, Expected, judge_all, query_of
 from scripts.lib.delivery.tap import Service, TapError
-from scripts.lib.files.tables import write_table
 from scripts.lib.frames import names
 from scripts.lib.frames.identity import read_kinds
+from scripts.lib.ledger.ledger import Ledger, ledger_path
+from scripts.lib.ledger.records import Frame, Product, Status
 from scripts.lib.nights.times import iso
 from scripts.lib.running import health
-from scripts.lib.running.configuration import checked
-from scripts.lib.running.env_file import environment
+from scripts.lib.settings.passwords import environment
+from scripts.lib.settings.profile import read_file
 from tests.night import NIGHT, REPOSITORY, Night, read_csv
+from tests.records import configuration
 from tests.smtp import MailServer, free_port
 from tests.tap import PASSWORD, TOKEN, USER, TapServer, bounds_of, wait_for
 
@@ -143,17 +144,17 @@ def test_a_wrong_login_is_no_anonymous_one(eso):
 # Judging
 
 
-def product(kind="science", hours=30, **values) -> Product:
+def product(kind="science", hours=30, **values) -> Delivered:
     start = datetime(2026, 3, 6, 0, 1, 23, 540_000, tzinfo=UTC)
     delivered = NOW - timedelta(hours=hours)
-    made = Product("SPECU4.fits", "60.A-9009(D)", kind, start, delivered)
+    made = Delivered("SPECU4.fits", "60.A-9009(D)", kind, start, delivered)
     return made._replace(**values)
 
 
-def judged(one: Product, *found: dict, anonymous: bool = False) -> tuple[str, str]:
+def judged(one: Delivered, *found: dict, anonymous: bool = False) -> tuple[str, str]:
     patience = timedelta(hours=24)
-    [row] = judge_all([one], list(found), EXPECTED, NOW, patience, anonymous)
-    return row["status"], row["differs"]
+    [answer] = judge_all([one], list(found), EXPECTED, NOW, patience, anonymous)
+    return answer.status, answer.differs
 
 
 def test_each_product_is_judged_by_its_own_row():
@@ -208,37 +209,45 @@ def test_what_is_not_seen_waits_then_is_missing():
 def test_a_night_is_asked_for_until_it_is_judged_and_told(tmp_path, hours, status, told, asked):
     one = product(hours=hours)
     folder = tmp_path / NIGHT
-    (folder / "archived").mkdir(parents=True)
-    receipt = {"file": "a", "status": "ok", "product": one.name, "kind": "science"}
-    times = {"date_obs": iso(one.start), "delivered": iso(one.delivered)}
-    write_receipt(folder / "archived/a.csv", [receipt | times | {"programme": one.programme}])
-    rows = [confirmation.plain_row(one, EXPECTED) | {"status": status, "differs": ""}]
+    folder.mkdir()
+    answers = [confirmation.unasked_answer(one, EXPECTED)]
     if status:
-        write_table(folder / "confirmed.csv", confirmation.COLUMNS, rows)
+        answers = [replace(answers[0], status=status)]
+        confirmation.write_confirmed(folder / "confirmed.csv", answers)
     if told:
-        confirmation.write_told(folder, confirmation.marks_of(rows))
-    config = {"confirm": True, "redeliver": False, "confirm_until": 7, "workdir": str(tmp_path)}
-    config |= {"mail": {"to": ["a@b.example"]}}
-    stamp = one.delivered.timestamp()
-    os.utime(folder / "archived", (stamp, stamp))
+        confirmation.write_told(folder, confirmation.marks_of(answers))
+    recipients = {"from": "a@b.example", "to": ["a@b.example"], "host": "b.example"}
 
-    def nights(named=(), **settings) -> list[str]:
-        return confirmation.nights_to_confirm(config | settings, list(named), NOW)
+    with Ledger(ledger_path(tmp_path)) as ledger:
+        enter(ledger, NIGHT, one)
 
-    assert nights() == ([NIGHT] if asked else [])
-    assert nights(["20240101"]) == nights(confirm=False) == nights(redeliver=True) == []
-    # Nobody can be told of it without mail.
-    if hours == 200 and status == "missing":
-        assert nights(mail={}) == []
-    # Delivered again: what was known counts no more.
-    again = {"delivered": iso(NOW - timedelta(hours=5)), "programme": one.programme}
-    write_receipt(folder / "archived/a.csv", [receipt | times | again])
-    os.utime(folder / "archived", (NOW.timestamp(), NOW.timestamp()))
-    assert nights() == [NIGHT]
-    [kept] = confirmation.unasked(
-        confirmation.products_of(confirmation.read_receipts(folder / "archived")), rows, EXPECTED
-    )
-    assert kept["status"] == "waiting"
+        def nights(named=(), mail=recipients, **settings) -> list[str]:
+            own = {"confirm": True, "confirm_until": 7, "workdir": str(tmp_path), "mail": mail}
+            settings = configuration("Callisto", **own | settings)
+            return confirmation.nights_to_confirm(ledger, settings, list(named), NOW)
+
+        assert nights() == ([NIGHT] if asked else [])
+        assert nights(["20240101"]) == nights(confirm=False) == nights(redeliver=True) == []
+        # Nobody can be told of it without mail.
+        if hours == 200 and status == "missing":
+            assert nights(mail={}) == []
+        # Delivered again: what was known counts no more.
+        enter(ledger, NIGHT, one._replace(delivered=NOW - timedelta(hours=5)))
+        assert nights() == [NIGHT]
+        products = confirmation.products_of(ledger, NIGHT)
+        [kept] = confirmation.unasked(products, answers, EXPECTED)
+        assert kept.status == "waiting"
+
+
+def enter(ledger: Ledger, night: str, one: Delivered) -> None:
+    """Write a product of one frame as delivered."""
+    known = {"product": one.name, "programme": one.programme, "kind": one.kind}
+    sequence = names.sequence_of(one.name)
+    frame = Frame(night, "a.fits", status=Status.DELIVERED, sequence=sequence, **known)
+    made = Product(one.name, night, names.stem(one.name), one.programme, "", 0, 0, "", "passed")
+    with ledger.transaction():
+        ledger.record([replace(frame, date_obs=one.start)])
+        ledger.enter([replace(made, delivered=one.delivered)])
 
 
 def test_failures_in_a_row_are_counted_once_a_run(tmp_path):
@@ -281,15 +290,13 @@ def confirming(root: Path, eso: TapServer, mails: MailServer) -> Night:
 
 
 def deliver_by_hand(night: Night, name: str) -> dict:
-    """Write the receipt of a night with one dark, and return ESO's row of it."""
+    """Write down that a night with one dark was delivered, and return ESO's row of it."""
     moment = datetime(2026, 3, 5, 1, tzinfo=UTC)
     product = names.cube_name(4, moment, "C_dark_10s")
-    archived = night.workdir / name / "archived"
-    archived.mkdir(parents=True)
-    row = {"file": "a.fits", "kind": "dark", "status": "ok", "product": product}
-    row |= {"date_obs": iso(moment), "sequence": "C_dark_10s", "programme": "60.A-9009(D)"}
-    row |= {"delivered": iso(datetime.now(UTC) - timedelta(hours=5))}
-    write_receipt(archived / f"{names.stem(product)}.csv", [row])
+    delivered = datetime.now(UTC) - timedelta(hours=5)
+    night.workdir.mkdir(exist_ok=True)
+    with Ledger(ledger_path(night.workdir)) as ledger:
+        enter(ledger, name, Delivered(product, "60.A-9009(D)", "dark", moment, delivered))
     return at_eso(f"SPECU4.{iso(moment)}", origfile=product, dp_type="DARK", mjd_obs=61104.041)
 
 
@@ -309,10 +316,10 @@ def ingested(path: Path) -> dict:
 
 
 def age(night: Night, hours: float) -> None:
-    """Make the night's receipts as old as that."""
-    moment = iso(datetime.now(UTC) - timedelta(hours=hours))
-    for path in night.folder.glob("archived/*.csv"):
-        write_receipt(path, [row | {"delivered": moment} for row in read_csv(path)])
+    """Make the night's deliveries as old as that."""
+    moment = datetime.now(UTC) - timedelta(hours=hours)
+    with Ledger(ledger_path(night.workdir)) as ledger, ledger.transaction():
+        ledger.enter([replace(one, delivered=moment) for one in ledger.products(NIGHT)])
 
 
 def table(night: Night, name: str = NIGHT) -> dict[str, dict]:
@@ -325,8 +332,8 @@ def statuses(night: Night, name: str = NIGHT) -> dict[str, str]:
 
 def status(night: Night) -> str:
     """Return what `make status` says."""
-    config = checked(yaml.safe_load(night.config.read_text()), "test")
-    return health.summary(health.assess(config, datetime.now(UTC)), datetime.now(UTC))
+    health_now = health.assess(read_file(night.config), datetime.now(UTC))
+    return health.summary(health_now, datetime.now(UTC))
 
 
 def command_line(process: Path) -> str:
@@ -480,8 +487,10 @@ def test_an_archive_that_does_not_answer_fails_nothing_and_is_told_after_three_r
     eso.mood = "ok"
     outputs.append(night.run(asked, nights=EARLIER))
     assert set(statuses(night, EARLIER).values()) == {"confirmed"}
-    config = checked(yaml.safe_load(night.config.read_text()), "test")
-    assert confirmation.nights_to_confirm(config, [EARLIER], datetime.now(UTC)) == []
+    settings = read_file(night.config)
+    with Ledger(ledger_path(night.workdir)) as ledger:
+        now = datetime.now(UTC)
+        assert confirmation.nights_to_confirm(ledger, settings, [EARLIER], now) == []
     assert "could not be asked" not in outputs[-1] + status(night)
     assert len(mails.received) == 1
     assert_no_secret(texts_of(night) + "".join(outputs) + message.as_string())

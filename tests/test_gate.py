@@ -15,13 +15,16 @@ from scripts.lib.fits.cards import CARD, Header, card, keyword_of, padded, quote
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.hdu import sealed
 from scripts.lib.fits.sizes import data_size
+from scripts.lib.frames.names import group_of, sequence_of
 from scripts.lib.gate.checks import errors, judged, read_checks
 from scripts.lib.gate.expectations import TABLES, expected_of
 from scripts.lib.gate.subject import read_subject
-from scripts.lib.headers.headered import read_headers
+from scripts.lib.headers.finished import read_headers
 from scripts.lib.nights.times import parse_date
+from scripts.lib.settings.profile import read_file
 from scripts.validate import main, validate
 from tests.night import NIGHT, REPOSITORY, Night
+from tests.records import expectations
 
 CHECKS = read_checks(TABLES / "checks.csv")
 # Large enough for stars by which frames are solved.
@@ -36,18 +39,19 @@ def products(tmp_path_factory) -> dict:
         night = Night(tmp_path_factory.mktemp(telescope), telescope, size=size)
         night.simulate(14, every_kind=True)
         night.run(catalogue=night.stars())
-        config = night.settings()
+        settings = read_file(night.config)
         for path in night.products():
-            expected = expected_of(config, NIGHT, headers_of(night, path))
+            expected = expectations(settings, NIGHT, headers_of(night, path))
             subject = read_subject(path, expected)
+            assert subject.is_cube == bool(expected.headers)
             words = [telescope, subject.kind.name, *(subject.traits & {"sky", "pixel", "cube"})]
             found.setdefault(" ".join(sorted(words)), (path, expected))
     return found
 
 
 def headers_of(night: Night, product: Path) -> dict:
-    path = night.folder / "headered" / f"{product.stem.partition('_')[2]}.fits"
-    return read_headers(path) if path.exists() else {}
+    sequence = sequence_of(product.name)
+    return read_headers(night.folder / "headers" / group_of(sequence) / f"{sequence}.fits")
 
 
 FRAME, BIAS, FLAT = "Io science sky", "Io bias pixel", "Io flat pixel"
@@ -379,7 +383,7 @@ def test_a_wrong_name_is_caught(products, tmp_path, check, product, name):
 
 def test_another_night_and_the_edge_of_a_night_are_caught(products):
     path, expected = products[FRAME]
-    later = expected_of(None, "20260306").bounds
+    later = expected_of(night="20260306").bounds
     assert "T23" in found_by(path, expected._replace(bounds=later))
     start = parse_date(read_subject(path, expected).value("DATE-OBS"))
     edge = (start - timedelta(minutes=10), start + timedelta(days=1))

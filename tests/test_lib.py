@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from astropy.time import Time
 from astropy.utils import iers
 from astropy.wcs import WCS
 
-from scripts.lib.delivery import placing
-from scripts.lib.delivery.receipts import write_receipt
-from scripts.lib.files.tables import DamagedTable, read_table, table_digest, write_table
+from scripts.lib.delivery.publish import publish_all, stage
+from scripts.lib.delivery.receipts import FOLDER, write_receipts
+from scripts.lib.files.tables import DamagedTable, read_table
 from scripts.lib.fits.cards import (
     CARD,
     Header,
@@ -37,14 +38,19 @@ from scripts.lib.fits.sizes import data_size
 from scripts.lib.fits.sums import add_at
 from scripts.lib.frames import names
 from scripts.lib.frames.corrections import corrected, read_corrections
-from scripts.lib.frames.frame import Camera, Frame, Setting
+from scripts.lib.frames.frame import Facts, Setting
 from scripts.lib.frames.identity import check_programme, read_kinds
+from scripts.lib.frames.judgement import judgement
 from scripts.lib.headers.keywords import function_for, read_keywords
 from scripts.lib.headers.pixel_wcs import pixel_wcs
 from scripts.lib.headers.sidereal import sidereal_seconds
-from scripts.lib.headers.sky_wcs import WrongWCS, distance, header_wcs
+from scripts.lib.headers.sky_wcs import WrongWCS, header_wcs
 from scripts.lib.headers.values import degrees
-from scripts.lib.nights import ingested, night_frames, times
+from scripts.lib.ledger.faults import Fault, Reason
+from scripts.lib.ledger.ledger import Ledger
+from scripts.lib.ledger.records import FileState, Frame, Intent, Product, Status
+from scripts.lib.ledger.snapshot import file_digest, write_snapshot
+from scripts.lib.nights import times
 from scripts.lib.nights.dates import (
     NightError,
     last_night,
@@ -52,15 +58,18 @@ from scripts.lib.nights.dates import (
     parse_nights,
     recent_nights,
 )
-from scripts.lib.running import planning
-from scripts.lib.running.planning import is_complete, listing_digest
-from scripts.lib.sources.local import state_of, states
+from scripts.lib.running.planning import Planner, table_sequences
+from scripts.lib.settings.records import Camera
+from scripts.lib.solving.tangent import distance
+from scripts.lib.sources.local import described
 from scripts.lib.sources.opening import Folder, open_source
 from scripts.lib.sources.source import SourceError
 from scripts.lib.telling.failures import failures
+from tests.night import NIGHT
+from tests.records import CONFIG, configuration, product_file, product_of
 
-CONFIG = Path(__file__).parent.parent / "config"
-SPIRIT = Camera("SPIRIT", 1024, 1280, 0.309)
+SPIRIT = Camera("SPIRIT", 1024, 1280, 0.309, rotation=0, parity=1, band="g", fixed_pattern=False)
+TODAY = date(2026, 3, 6)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +205,9 @@ def test_sidereal_time_is_that_of_astropy_and_known_for_ever():
 
 
 def test_nights_are_named_singly_in_lists_and_ranges():
-    assert parse_nights("") == parse_nights(None) == []
-    assert parse_nights(20240215) == ["20240215"]
+    assert parse_nights("") == []
+    for written, nights in (("", []), (None, []), (20240215, ["20240215"])):
+        assert parse_nights(configuration("Io", nights=written).nights) == nights
     assert parse_nights("20240215 20240217") == ["20240215", "20240217"]
     assert parse_nights("20240228-20240301") == ["20240228", "20240229", "20240301"]
 
@@ -232,12 +242,12 @@ def test_recent_nights_end_with_the_last():
     )
 
 
-def frame(kind: str, **changes) -> Frame:
+def facts(kind: str, **changes) -> Facts:
     setting = Setting("SPIRIT", 1, 1, 0, 0, 1024, 1280)
     values = {"object": "Sp0805+0417", "filter": "zYJ", "exptime": 10.0, "setting": setting}
     kinds = read_kinds(CONFIG / "kinds.csv")
     values |= changes
-    return Frame(kinds[kind], date_obs=datetime(2026, 3, 6, tzinfo=UTC), data_start=8640, **values)
+    return Facts(kinds[kind], date_obs=datetime(2026, 3, 6, tzinfo=UTC), data_start=8640, **values)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +270,7 @@ def frame(kind: str, **changes) -> Frame:
     ],
 )
 def test_sequence_names(kind, changes, name):
-    assert names.sequence_name(frame(kind, **changes), SPIRIT) == name
+    assert names.sequence_name(facts(kind, **changes), SPIRIT) == name
 
 
 def test_long_names_are_cut_but_stay_apart():
@@ -384,17 +394,21 @@ def test_corrections(tmp_path):
     assert corrected(header, "b.fits", read_corrections(path)).images == header.images
 
 
-def test_source_lists_frames_of_the_top_level_only(tmp_path):
-    night = tmp_path / "20260305"
+def test_source_lists_frames_of_all_levels(tmp_path):
+    night = tmp_path / NIGHT
     (night / "deeper").mkdir(parents=True)
     for name in ("b.fits", "a.FTS", "log.txt", ".hidden.fits", "deeper/c.fits"):
         (night / name).write_bytes(b"x")
-    assert list(Folder(str(tmp_path)).list("20260305")) == ["a.FTS", "b.fits"]
-    assert Folder(str(tmp_path)).list("20260306") == {}
-    with os.scandir(tmp_path / "20260305") as entries:
-        entries = list(entries)
-    (tmp_path / "20260305" / "b.fits").unlink()
-    assert list(dict(states(entries))) == ["a.FTS"], "the night does not count as empty"
+    entries = Folder(str(tmp_path)).list(NIGHT)
+    frames = [entry.name for entry in entries if not entry.fault]
+    assert frames == ["a.FTS", "b.fits", "deeper/c.fits"]
+    assert {e.fault.reason for e in entries if e.fault} == {Reason.NOT_A_FRAME}
+    assert Folder(str(tmp_path)).list("20260306") == []
+    with os.scandir(night) as found:
+        found = list(found)
+    (night / "b.fits").unlink()
+    left = [raw.name for raw in map(described, found) if raw and raw.name.endswith(("FTS", "fits"))]
+    assert sorted(left) == [".hidden.fits", "a.FTS"], "the night does not count as empty"
 
 
 def test_sources_that_cannot_be_read_are_named(tmp_path):
@@ -404,70 +418,99 @@ def test_sources_that_cannot_be_read_are_named(tmp_path):
         open_source("ftp://host/share")
 
 
-def test_planning_never_raises_for_a_source_out_of_reach(tmp_path):
-    nowhere = str(tmp_path / "nowhere")
-    assert listing_digest(nowhere, tmp_path, "20260305", date(2026, 3, 6)).startswith("unreadable")
-    config = {"source": nowhere, "workdir": str(tmp_path), "products": "cubes"}
-    config["source_mounted"] = False
-    assert is_complete(config, "20260305")
-
-
-def test_a_night_that_alone_cannot_be_read_is_not_complete(tmp_path):
-    (tmp_path / "20260305").touch()
-    config = {"source": str(tmp_path), "source_mounted": False, "workdir": str(tmp_path / "work")}
-    assert not is_complete(config, "20260305")
-    assert is_complete(config, "20260306")
-    assert is_complete(config | {"source": "ftp://host/share"}, "20260305")
+def planner(ledger: Ledger, root: Path, source: str = "", day: date = TODAY) -> Planner:
+    """Return what plans the nights of a Callisto below a folder."""
+    source = source or str(root / "source")
+    settings = configuration("Callisto", source=source, workdir=str(root / "work"))
+    return Planner(ledger, settings, day)
 
 
 @pytest.fixture
-def complete_night(tmp_path):
-    """The configuration of a telescope with a complete night, and the night's folder."""
-    frame = tmp_path / "source/20260305/a.fits"
-    folder = tmp_path / "work/20260305"
-    for parent in (frame.parent, folder / "archived"):
+def ledger():
+    """An empty ledger in memory."""
+    with Ledger(":memory:") as ledger:
+        yield ledger
+
+
+def test_planning_never_raises_for_a_source_out_of_reach(tmp_path, ledger):
+    plans = planner(ledger, tmp_path, source=str(tmp_path / "nowhere"))
+    assert plans.plan_wanted(NIGHT).ingest == "the source cannot be read"
+    assert plans.is_complete(NIGHT)
+
+
+def test_a_night_that_alone_cannot_be_read_is_not_complete(tmp_path, ledger):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / NIGHT).touch()
+    plans = planner(ledger, tmp_path)
+    assert not plans.is_complete(NIGHT)
+    assert plans.is_complete("20260306")
+    assert planner(ledger, tmp_path, source="ftp://host/share").is_complete(NIGHT)
+
+
+@pytest.fixture
+def complete_night(tmp_path, ledger):
+    """What plans the nights of a telescope with a complete night, and the night's folder."""
+    path, folder = tmp_path / "source" / NIGHT / "a.fits", tmp_path / "work" / NIGHT
+    for parent in (path.parent, folder):
         parent.mkdir(parents=True)
-    frame.write_bytes(b"x")
-    ingested.write(folder / "ingested.csv", [ingested.row("a.fits", state_of(frame.stat()), 1)])
-    row = {"file": "a.fits", "status": "ok", "sequence": "C_bias", "product": "p.fits"}
-    write_table(folder / "frames.csv", night_frames.COLUMNS, [row])
-    write_receipt(folder / "archived/p.csv", [row | {"programme": "60.A-9099(A)"}])
+    path.write_bytes(b"x")
+    plans = planner(ledger, tmp_path)
+    frame = Frame(
+        NIGHT,
+        "a.fits",
+        source=FileState(1, path.stat().st_mtime_ns),
+        datasum=1,
+        pixel_sum=1,
+        status=Status.DELIVERED,
+        kind="bias",
+        date_obs=datetime(2026, 3, 6, tzinfo=UTC),
+        sequence="C_bias",
+        product="p.fits",
+        programme="60.A-9099(A)",
+    )
+    product = Product("p.fits", NIGHT, "p", frame.programme, "", 2880, 1, "", "passed")
+    judged = judgement(NIGHT, plans.settings, frame.programme)
+    with ledger.transaction():
+        ledger.record([frame])
+        ledger.enter([replace(product, delivered=frame.begin)])
+        ledger.set_night(NIGHT, judged=judged, reported=1)
+        ledger.set_night(NIGHT, snapshot=write_snapshot(folder / "frames.csv", [frame]))
+    write_receipts(ledger, NIGHT, folder / FOLDER, cubes=True)
     (folder / "night.html").touch()
-    config = {"source": str(tmp_path / "source"), "source_mounted": False, "products": "cubes"}
-    return config | {"workdir": str(tmp_path / "work")}, folder
+    ledger.set_views(NIGHT, {"night.html": file_digest(folder / "night.html")})
+    return plans, folder
 
 
 def test_a_table_that_was_made_again_as_it_was_leaves_its_night_complete(complete_night):
-    config, folder = complete_night
+    plans, folder = complete_night
     table, page = folder / "frames.csv", folder / "night.html"
     os.utime(page, (1, 1))
-    assert not is_complete(config, "20260305")
-    page.write_text(f"<meta content='{table_digest(table)}'>")
-    os.utime(page, (1, 1))
-    assert is_complete(config, "20260305")
-    table.write_text(table.read_text().replace("C_bias", "C_dark"))
-    assert not is_complete(config, "20260305")
+    assert plans.is_complete(NIGHT)
+    content = table.read_text()
+    table.unlink()
+    assert not plans.is_complete(NIGHT)
+    table.write_text(content)
+    assert plans.is_complete(NIGHT)
+    table.write_text(content.replace("C_bias", "C_dark"))
+    assert not plans.is_complete(NIGHT)
 
 
-@pytest.mark.parametrize("name", ["ingested.csv", "frames.csv", "archived/p.csv"])
+@pytest.mark.parametrize("name", ["frames.csv", "archived/p.csv"])
 @pytest.mark.parametrize("left", [0, 20, -5])
 def test_planning_never_raises_for_a_damaged_table(complete_night, name, left):
-    config, folder = complete_night
-    assert is_complete(config, "20260305") and not planning.damage(folder)
-    path, own = folder / name, "60.A-9009(D)"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:left])
-    assert not is_complete(config, "20260305")
-    assert str(path) in planning.damage(folder) and "docs/operations.md" in planning.damage(folder)
-    day = date(2026, 3, 6)
-    digest = listing_digest(config["source"], folder, "20260305", day)
-    assert digest.startswith("unreadable") == (name == "ingested.csv")
-    archived = folder / "archived"
-    again = planning.undelivered(folder / "frames.csv", archived, cubes=True, redeliver=True)
-    assert len(again) == (name != "frames.csv")
-    assert planning.science_sequences(folder / "frames.csv") == []
-    kept = planning.programme_of_night(folder, [], own)
-    assert (kept == own) == (name == "archived/p.csv")
+    plans, folder = complete_night
+    assert plans.is_complete(NIGHT) and table_sequences(folder / "frames.csv") == ["C_bias"]
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:left])
+    plan = plans.plan_wanted(NIGHT)
+    assert not plan.complete and not plan.ingest and not plan.targets
+    assert bool(plan.inventory) == (name == "frames.csv") and not plan.judging
+    assert plan.page == (name == "archived/p.csv")
+    assert table_sequences(folder / "frames.csv") == ([] if plan.inventory else ["C_bias"])
+    # Nothing that is delivered depends on a table.
+    assert plans.programme(NIGHT) == ("60.A-9099(A)", False)
+    plans.request(NIGHT)
+    assert plans.deliveries(NIGHT).targets == {"p"}
 
 
 def test_damaged_tables_are_named_with_their_line(tmp_path):
@@ -485,25 +528,23 @@ def test_damaged_tables_are_named_with_their_line(tmp_path):
             read_table(path)
 
 
-def test_frames_that_could_not_be_copied_are_tried_again_once_a_day(tmp_path):
-    (tmp_path / "source" / "20260305").mkdir(parents=True)
-    (tmp_path / "source" / "20260305" / "a.fits").write_bytes(b"x")
+def test_frames_that_could_not_be_copied_are_tried_again_once_a_day(tmp_path, ledger):
+    path = tmp_path / "source" / NIGHT / "a.fits"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
 
     def plan(day: int) -> str:
-        source = str(tmp_path / "source")
-        return listing_digest(source, tmp_path, "20260305", date(2026, 3, day))
+        return planner(ledger, tmp_path, day=date(2026, 3, day)).plan_wanted(NIGHT).ingest
 
     first = plan(6)
-    failed = ingested.row("a.fits", ingested.NO_STATE, None, "input/output error")
-    ingested.write(tmp_path / "ingested.csv", [failed])
+    state = FileState(1, path.stat().st_mtime_ns)
+    fault = Fault(Reason.NOT_COPIED, "input/output error")
+    with ledger.transaction():
+        ledger.record([Frame(NIGHT, "a.fits", source=state, status=Status.HELD, fault=fault)])
+        ledger.set_night(NIGHT, retried="2026-03-06")
     assert len({first, plan(6), plan(7)}) == 3
+    assert first and plan(7) and not plan(6)
     assert plan(7) == plan(7)
-
-
-def product(path: Path, pixels: bytes = b"\1\2", date: str = "2026-01-01T00:00:00.000") -> Path:
-    cards = [*image_structure((1, 1), extended=False), card("DATE", quoted(date))]
-    path.write_bytes(sealed(cards, data_sum(pixels)) + pixels.ljust(2880, b"\0"))
-    return path
 
 
 @pytest.fixture
@@ -525,24 +566,32 @@ def any_file_system(request):
         request.getfixturevalue("other_file_system")
 
 
+def deliver(made: Path, archive: Path) -> dict[str, str]:
+    """Publish a product as if none of its name had ever been; return why it could not be."""
+    with Ledger(":memory:") as ledger:
+        intent = Intent(product_of(made, NIGHT), stage(made, archive, 0o644))
+        ledger.stage([intent], [])
+        return publish_all(ledger, archive, [intent])
+
+
 def test_delivery_is_whole_and_harmless_to_repeat(tmp_path, any_file_system):
     archive = tmp_path / "archive"
     archive.mkdir()
-    made = product(tmp_path / "p.fits")
-    placing.deliver(made, archive)
-    placing.deliver(made, archive)
-    again = product(tmp_path / "p.fits", date="2026-01-02T00:00:00.000")
-    placing.deliver(again, archive)
+    made = product_file(tmp_path / "p.fits")
+    assert deliver(made, archive) == {}
+    assert deliver(made, archive) == {}
+    again = product_file(tmp_path / "p.fits", date="2026-01-02T00:00:00.000")
+    assert deliver(again, archive) == {}
     assert [path.name for path in archive.iterdir()] == ["p.fits"]
 
 
 def test_delivery_never_overwrites(tmp_path, any_file_system):
     archive = tmp_path / "archive"
     archive.mkdir()
-    product(archive / "p.fits", b"\3\4")
+    product_file(archive / "p.fits", b"\3\4")
     content = (archive / "p.fits").read_bytes()
-    with pytest.raises(placing.NameTaken, match=f"{archive}/p.fits is another file"):
-        placing.deliver(product(tmp_path / "p.fits"), archive)
+    failed = deliver(product_file(tmp_path / "p.fits"), archive)
+    assert failed["p.fits"].startswith(f"{archive}/p.fits is another file")
     assert (archive / "p.fits").read_bytes() == content
     assert len(list(archive.iterdir())) == 1
 

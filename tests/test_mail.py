@@ -8,15 +8,21 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
-from scripts.lib.files.tables import write_table
+from scripts.lib.ledger.faults import Fault, Reason
+from scripts.lib.ledger.ledger import Ledger, ledger_path
+from scripts.lib.ledger.records import Frame, Product, Status
+from scripts.lib.settings.check import Unchecked, checked
+from scripts.lib.settings.records import Configuration
 from scripts.lib.solving.table import Solved, solved_bytes
 from scripts.lib.telling import mail, report
-from scripts.lib.telling.mail import alert, mailed_since, send_spooled
+from scripts.lib.telling.mail import alert, mailed_since, send_queued
 from tests.browser import needs_browser, shown
 from tests.night import NIGHT, REPOSITORY, Night
 from tests.smtp import PASSWORD, USER, Authority, MailServer, Silent, free_port
@@ -42,9 +48,9 @@ def workdir(tmp_path):
     return tmp_path / "work"
 
 
-def configuration(workdir: Path, port: int, **settings) -> dict:
-    """Return a telescope's configuration with mail."""
-    mail_key = {
+def mail_key(port: int, **settings) -> dict:
+    """Return the key ``mail`` of a configuration."""
+    return {
         "from": ROBOT,
         "to": ["Op One <one@obs.example>", "two@obs.example"],
         "cc": ["three@else.example"],
@@ -52,17 +58,43 @@ def configuration(workdir: Path, port: int, **settings) -> dict:
         "port": port,
         "security": "starttls",
         "timeout": 5,
-    }
-    return {
-        "telescope": "Callisto",
+    } | settings
+
+
+def configuration(workdir: Path, port: int, **settings) -> Configuration:
+    """Return a telescope's configuration with mail."""
+    own = {
         "workdir": str(workdir),
         "archive": str(workdir.parent / "archive"),
         "corrections": "/opt/archive/config/corrections",
-        "mail": mail_key | settings,
+        "mail": mail_key(port, **settings),
     }
+    written = yaml.safe_load((REPOSITORY / "config/callisto.yaml").read_text())
+    return Configuration.of(checked(written | own, "test"))
 
 
-def spooled(workdir: Path) -> list[Path]:
+def to_addresses(recipients: list[str], workdir: Path, port: int) -> Configuration:
+    """Return a configuration with addresses that the schema need not allow."""
+    config = configuration(workdir, port)
+    return replace(config, mail=replace(config.mail, to=tuple(recipients)))
+
+
+def unchecked(workdir: Path, given: object) -> Unchecked:
+    """Return a configuration of which little can be read."""
+    return Unchecked("callisto", {"workdir": str(workdir), "mail": given})
+
+
+def program(config: Configuration, subject: str) -> str:
+    """Return a program that sends an alert."""
+    return (
+        "from pathlib import PosixPath\n"
+        "from scripts.lib.settings.records import *\n"
+        "from scripts.lib.telling.mail import alert\n"
+        f"alert({config!r}, {subject!r}, 'b')"
+    )
+
+
+def queued(workdir: Path) -> list[Path]:
     return sorted((workdir / "mail").glob("*.letter"))
 
 
@@ -73,7 +105,7 @@ def bodies(message) -> tuple[str, str]:
 
 
 def assert_no_secret(workdir: Path, *texts: str) -> None:
-    """Fail if a password is in these texts or in any file of the spool, plain or encoded."""
+    """Fail if a password is in these texts or in any file of the queue, plain or encoded."""
     import base64
 
     both = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
@@ -110,7 +142,7 @@ def test_everybody_receives_it_encrypted(workdir, authority, environ, capsys, se
     assert message["Message-ID"].endswith("@obs.example>")
     assert abs(message["Date"].datetime - begin) < timedelta(seconds=10)
     assert message.get_content().splitlines() == ["Zeile eins", ".", "From zwei: ü"]
-    assert not spooled(workdir)
+    assert not queued(workdir)
     assert mailed_since(config, begin)
     assert not mailed_since(config, datetime.now(UTC) + timedelta(seconds=1))
     assert_no_secret(workdir, *capsys.readouterr())
@@ -195,19 +227,19 @@ def test_what_cannot_be_sent_waits_and_is_sent_next(workdir, authority, environ,
         assert not alert(config, "first", "text", environ)
         assert time.monotonic() - started < 5
     assert mailed_since(config, begin)
-    [letter] = spooled(workdir)
-    assert stat.S_IMODE(letter.stat().st_mode) == 0o600
-    assert stat.S_IMODE(letter.parent.stat().st_mode) == 0o700
+    [path] = queued(workdir)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     lines = capsys.readouterr().err
     assert TROUBLES[trouble] in lines and "waits in" in lines
     assert_no_secret(workdir, lines)
     with MailServer(authority.context("localhost")) as server:
         config = configuration(workdir, server.port)
         assert alert(config, "second", "text", environ)
-        send_spooled(config, environ)
+        send_queued(config, environ)
     assert server.subjects() == ["Callisto: first", "Callisto: second"]
     assert len(server.received[0][0]) == 3
-    assert not spooled(workdir)
+    assert not queued(workdir)
 
 
 def test_a_wrong_password_is_told_without_it(workdir, authority, environ, capsys):
@@ -217,7 +249,7 @@ def test_a_wrong_password_is_told_without_it(workdir, authority, environ, capsys
         assert not alert(config, "a", "b", environ | {mail.PASSWORD: wrong})
         lines = capsys.readouterr().err
         assert "535" in lines and "***" in lines
-        for text in (lines, spooled(workdir)[0].read_text()):
+        for text in (lines, queued(workdir)[0].read_text()):
             assert "Tr0ub4dor" not in text
         assert not alert(config, "a", "b", environ | {mail.PASSWORD: "pässword"})
         assert not alert(config, "a", "b", environ | {mail.PASSWORD: ""})
@@ -230,16 +262,18 @@ def test_a_wrong_password_is_told_without_it(workdir, authority, environ, capsys
 def test_settings_that_cannot_work_are_told(workdir, environ, capsys):
     config = configuration(workdir, free_port())
     missing = {mail.CA: "/nowhere/ca.pem"}
-    tls = config | {"mail": config["mail"] | {"security": "tls"}}
+    tls = configuration(workdir, config.mail.port, security="tls")
     assert not alert(tls, "a", "b", environ | missing)
     assert "SPECULOOS_SMTP_CA: /nowhere/ca.pem" in capsys.readouterr().err
     for wrong in ({"from": None}, {"security": "ssl"}, {"when": "now"}, {"to": [5]}, {"host": ""}):
-        assert not alert(config | {"mail": config["mail"] | wrong}, "a", "b", environ)
+        given = mail_key(config.mail.port) | wrong
+        assert not alert(unchecked(workdir, given), "a", "b", environ)
         assert capsys.readouterr().err.startswith("mail: not sent: ")
-    for wrong in ({"mail": "a@b.example"}, {"mail": config["mail"]}):
-        assert not alert(wrong, "a", "b", environ)
-        send_spooled(wrong, environ)
-    assert len(spooled(workdir)) == 1
+    for wrong in ({"mail": "a@b.example"}, {"mail": mail_key(config.mail.port)}):
+        nowhere = Unchecked("callisto", wrong)
+        assert not alert(nowhere, "a", "b", environ)
+        send_queued(nowhere, environ)
+    assert len(queued(workdir)) == 1
 
 
 def test_a_refused_recipient_is_told_and_gets_it_later(workdir, authority, environ, capsys):
@@ -254,34 +288,33 @@ def test_a_refused_recipient_is_told_and_gets_it_later(workdir, authority, envir
             "two@obs.example": ("the server says 450 try later", 1),
             "three@else.example": ("the server says 550 no such user", 1),
         }
-        assert "two@obs.example" in report.run_facts(config, run_of(workdir))["refusals"]
+        assert "two@obs.example" in facts_of(config, run_of(workdir)).refusals
         del refused["two@obs.example"]
-        send_spooled(config, environ)
+        send_queued(config, environ)
         assert server.received[1][0] == ["two@obs.example"]
         assert len(server.received) == 2
-        send_spooled(config, environ)
+        send_queued(config, environ)
         assert len(server.received) == 2
         ids = {message["Message-ID"] for _, message in server.received}
         assert len(ids) == 1
-    [letter] = spooled(workdir)
+    [path] = queued(workdir)
     assert list(mail.refusals(workdir / "mail")) == ["three@else.example"]
-    assert stat.S_IMODE(letter.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_killed_process_loses_no_mail(workdir, authority, environ):
     with MailServer(authority.context("localhost"), hang=True) as server:
         config = configuration(workdir, server.port)
-        program = f"from scripts.lib.telling.mail import alert; alert({config!r}, 'a', 'b')"
         process = subprocess.Popen(
-            [sys.executable, "-c", program], cwd=REPOSITORY, env=os.environ | environ
+            [sys.executable, "-c", program(config, "a")], cwd=REPOSITORY, env=os.environ | environ
         )
         assert server.hanging.wait(20)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert len(spooled(workdir)) == 1
+        assert len(queued(workdir)) == 1
         server.hang = False
-        send_spooled(config, environ)
-        send_spooled(config, environ)
+        send_queued(config, environ)
+        send_queued(config, environ)
         assert len(server.received) == 1
 
 
@@ -289,13 +322,14 @@ def test_two_processes_send_each_mail_once(workdir, authority, environ):
     config = configuration(workdir, free_port())
     for _ in range(5):
         alert(config, "waits", "b", environ)
-    assert len(spooled(workdir)) == 5
+    assert len(queued(workdir)) == 5
     with MailServer(authority.context("localhost")) as server:
         config = configuration(workdir, server.port)
-        program = f"from scripts.lib.telling.mail import alert; alert({config!r}, 'new', 'b')"
         processes = [
             subprocess.Popen(
-                [sys.executable, "-c", program], cwd=REPOSITORY, env=os.environ | environ
+                [sys.executable, "-c", program(config, "new")],
+                cwd=REPOSITORY,
+                env=os.environ | environ,
             )
             for _ in range(2)
         ]
@@ -304,37 +338,37 @@ def test_two_processes_send_each_mail_once(workdir, authority, environ):
     assert server.subjects()[:5] == ["Callisto: waits"] * 5
 
 
-def test_old_and_damaged_letters(workdir, authority, environ, capsys):
+def test_old_and_damaged_mails(workdir, authority, environ, capsys):
     config = configuration(workdir, free_port())
     for _ in range(2):
         alert(config, "old", "b", environ)
-    old, young = spooled(workdir)
+    old, young = queued(workdir)
     past = datetime.now(UTC) - timedelta(days=31)
     old.rename(old.with_name(f"{past:%Y%m%dT%H%M%S.%f}-1.letter"))
-    (workdir / "mail" / "0.letter").write_bytes(b"no letter")
+    (workdir / "mail" / "0.letter").write_bytes(b"not a mail")
     (workdir / "mail" / "1.letter").touch()
     with MailServer(authority.context("localhost")) as server:
-        send_spooled(configuration(workdir, server.port), environ)
+        send_queued(configuration(workdir, server.port), environ)
         assert len(server.received) == 1
     lines = capsys.readouterr().err
     assert "given up after 30 days: 'Callisto: old' to one@obs.example, two@obs" in lines
-    assert "0.letter is no mail" in lines and "it is 1.unreadable now" in lines
-    assert not spooled(workdir) and (workdir / "mail/0.unreadable").read_bytes() == b"no letter"
+    assert "0.letter is not a mail" in lines and "it is 1.unreadable now" in lines
+    assert not queued(workdir) and (workdir / "mail/0.unreadable").read_bytes() == b"not a mail"
 
 
-def test_letters_grow_old_when_nobody_is_written_to_any_more(workdir, environ, capsys):
+def test_mails_grow_old_when_nobody_is_written_to_any_more(workdir, environ, capsys):
     config = configuration(workdir, free_port())
     alert(config, "old", "b", environ)
-    (letter,) = spooled(workdir)
-    send_spooled(config | {"mail": {}}, environ)
-    assert spooled(workdir) == [letter]
+    (path,) = queued(workdir)
+    send_queued(unchecked(workdir, {}), environ)
+    assert queued(workdir) == [path]
     past = datetime.now(UTC) - timedelta(days=31)
-    letter.rename(letter.with_name(f"{past:%Y%m%dT%H%M%S.%f}-1.letter"))
-    send_spooled(config | {"mail": {}}, environ)
-    assert not spooled(workdir) and "given up after 30 days" in capsys.readouterr().err
+    path.rename(path.with_name(f"{past:%Y%m%dT%H%M%S.%f}-1.letter"))
+    send_queued(unchecked(workdir, {}), environ)
+    assert not queued(workdir) and "given up after 30 days" in capsys.readouterr().err
 
 
-def test_a_spool_that_cannot_be_written_does_not_keep_the_mail(
+def test_a_queue_that_cannot_be_written_does_not_keep_the_mail(
     tmp_path, authority, environ, capsys
 ):
     (tmp_path / "mail").write_text("a file where the folder should be")
@@ -353,9 +387,9 @@ def test_headers_cannot_be_injected(workdir, authority, environ, capsys):
         for words in ("a\r\nBcc: x@y.example", encoded, "\x85ö\0" * 200):
             assert alert(config, words, "b\0\x1b[31mc\x1b\udcff", environ)
         name = f'"{encoded}" <one@obs.example>'
-        assert alert(configuration(workdir, server.port, to=[name]), "c", "d", environ)
+        assert alert(to_addresses([name], workdir, server.port), "c", "d", environ)
         for wrong in ("a@b.example\nBcc: x@y.example", "ö@b.example", "nobody", "a@b c", "<>"):
-            assert not alert(configuration(workdir, server.port, to=[wrong]), "e", "f", environ)
+            assert not alert(to_addresses([wrong], workdir, server.port), "e", "f", environ)
     assert len(server.received) == 4
     for _, message in server.received:
         assert "Bcc" not in message
@@ -365,13 +399,12 @@ def test_headers_cannot_be_injected(workdir, authority, environ, capsys):
         }
         assert len(message["Subject"]) <= mail.LONGEST_SUBJECT
     assert server.received[0][1].get_content() == "bc�\r\n"
-    assert capsys.readouterr().err.count("is no mail address") == 5
+    assert capsys.readouterr().err.count("is not a mail address") == 5
 
 
 @pytest.mark.parametrize("given", [None, {}, {"to": []}])
 def test_no_recipients_no_mail_but_a_line(workdir, given, capsys):
-    config = configuration(workdir, 1) | {"mail": given}
-    assert not alert(config, "a", "b", {})
+    assert not alert(unchecked(workdir, given), "a", "b", {})
     assert capsys.readouterr().err == "mail: not sent: the configuration names nobody in mail.to\n"
     assert not (workdir / "mail").exists()
 
@@ -391,9 +424,18 @@ def test_many_recipients_with_names(workdir, authority, environ):
 
 
 HELD = [
-    *(("truncated: 2621440 bytes missing", f"callisto_t{i:03d}.fits") for i in range(24)),
-    ("DATASUM differs: 123 in the header, 456 <b>in</b> the pixels", "callisto_<d>&.fits"),
-    ("unsolved: 4 stars, log10 of the false-alarm probability -1.2", "callisto_u.fits"),
+    *(
+        (Fault(Reason.TRUNCATED, "2621440 bytes missing"), f"callisto_t{i:03d}.fits")
+        for i in range(24)
+    ),
+    (
+        Fault(Reason.WRONG_DATASUM, "123 in the header, 456 <b>in</b> the pixels"),
+        "callisto_<d>&.fits",
+    ),
+    (
+        Fault(Reason.UNSOLVED, "4 stars, log10 of the false-alarm probability -1.2"),
+        "callisto_u.fits",
+    ),
 ]
 LONG = "Traceback of a job whose error has a very long line without blanks: " + "x" * 300
 
@@ -422,25 +464,62 @@ def run_of(workdir: Path, failed=(), ended=False, nights=(NIGHT,)) -> report.Run
     return report.Run(list(nights), failed, ended, command, "/home/obs", "/var/run.log")
 
 
+def ledger_of(workdir: Path) -> Ledger:
+    return Ledger(ledger_path(workdir))
+
+
 def made_night(workdir: Path, night: str = NIGHT, held=HELD) -> Path:
-    """Write the tables of a night: 40 frames delivered, 3 not yet, the rest held back."""
+    """Write what is known of a night: 40 frames delivered, 3 not yet, the rest held back."""
     folder = workdir / night
-    (folder / "archived").mkdir(parents=True)
-    good = [
-        {"file": f"{kind}{i}.fits", "kind": kind, "status": "ok", "sequence": f"S_{kind}"}
-        | {"product": f"{kind}.fits", "date_obs": f"2026-03-06T00:00:{i:02d}.000"}
-        for kind, count in (("science", 30), ("flat", 8), ("bias", 5))
-        for i in range(count)
+    (folder / "solved").mkdir(parents=True)
+    begin = datetime(2026, 3, 6, tzinfo=UTC)
+    kinds = [k for k, count in (("science", 30), ("flat", 8), ("bias", 5)) for _ in range(count)]
+    frames = [
+        Frame(
+            *(night, f"{kind}{i}.fits"),
+            status=Status.DELIVERED if i < 40 else Status.ASSIGNED,
+            kind=kind,
+            date_obs=begin + timedelta(seconds=i),
+            pixel_sum=i,
+            sequence=f"S_{kind}",
+            product=f"{kind}.fits",
+        )
+        for i, kind in enumerate(kinds)
     ]
-    bad = [{"file": f, "kind": "", "status": "held", "reason": r, "date_obs": ""} for r, f in held]
-    columns = ["file", "kind", "status", "sequence", "product", "date_obs", "reason"]
-    write_table(folder / "frames.csv", columns, good + bad)
-    write_table(folder / "archived/all.csv", columns, good[:40])
+    frames += [Frame(night, file, status=Status.HELD, fault=fault) for fault, file in held]
+    products = [
+        Product(f"{kind}.fits", night, kind, "60.A-9009(D)", kind, 1, 1, "", "passed")
+        for kind in ("science", "flat", "bias")
+    ]
+    with ledger_of(workdir) as ledger, ledger.transaction():
+        ledger.set_night(night, snapshot="made")
+        ledger.record(frames)
+        ledger.enter(products)
     (folder / "night.html").write_text("page")
-    (folder / "solved").mkdir()
     rows = [Solved(f"science{i}.fits", i > 1, rms=0.1, fwhm=2, offset=3) for i in range(30)]
     (folder / "solved/S_science.fits").write_bytes(solved_bytes(rows))
     return folder
+
+
+def removed(workdir: Path) -> None:
+    """Remove all nights and what is known of them."""
+    shutil.rmtree(workdir / NIGHT)
+    ledger_path(workdir).unlink()
+
+
+def facts_of(config, run: report.Run) -> report.RunFacts:
+    with ledger_of(config.workdir) as ledger:
+        return report.run_facts(config, ledger, run)
+
+
+def rendered(config, run: report.Run) -> tuple[str, str]:
+    facts = facts_of(config, run)
+    return report.render(facts, report.next_steps(config, run, facts), TEMPLATES)
+
+
+def mailed(config, run: report.Run, templates: Path, environ: dict, workdir: Path) -> str:
+    with ledger_of(workdir) as ledger:
+        return report.mail_run(config, ledger, run, templates, environ)
 
 
 def failed_jobs(folder: Path, count: int = 2) -> list[Job]:
@@ -458,11 +537,11 @@ def failed_jobs(folder: Path, count: int = 2) -> list[Job]:
 def test_report_of_failures(workdir):
     folder = made_night(workdir)
     config = configuration(workdir, 1)
-    facts = report.run_facts(config, run_of(workdir, failed_jobs(folder)))
-    assert facts["subject"] == (
+    run = run_of(workdir, failed_jobs(folder))
+    assert report.subject(facts_of(config, run)) == (
         f"Callisto {NIGHT}: 2 jobs FAILED, 40 of 69 frames delivered, 26 held back"
     )
-    text, html = report.render(facts, TEMPLATES)
+    text, html = rendered(config, run)
     for words in (
         "cube 20260305 4 20260306T000000 C_bias0",
         "OSError: disk <full>",
@@ -503,24 +582,24 @@ def test_report_of_failures(workdir):
 def test_reports_of_all_kinds_can_be_made(workdir):
     config = configuration(workdir, 1)
     run = run_of(workdir, nights=["20260301"])
-    facts = report.run_facts(config, run)
     assert (
-        facts["subject"] == "Callisto 20260301: run STOPPED before its end, 1 night without table"
+        report.subject(facts_of(config, run))
+        == "Callisto 20260301: run STOPPED before its end, 1 night without table"
     )
-    report.render(facts, TEMPLATES)
+    rendered(config, run)
     made_night(workdir, "20260302", held=[])
-    (workdir / "20260303").mkdir()
-    write_table(workdir / "20260303/frames.csv", ["file", "status"], [])
-    facts = report.run_facts(config, run_of(workdir, ended=True, nights=["20260303"]))
-    assert facts["subject"] == "Callisto 20260303: no frames"
+    with ledger_of(workdir) as ledger:
+        ledger.note_night("20260303", snapshot="empty")
+    facts = facts_of(config, run_of(workdir, ended=True, nights=["20260303"]))
+    assert report.subject(facts) == "Callisto 20260303: no frames"
     nights = [f"2026030{i}" for i in range(1, 6)]
     jobs = failed_jobs(workdir / "20260305", count=40)
-    facts = report.run_facts(config, run_of(workdir, jobs, nights=nights[:-1]))
-    assert facts["subject"] == (
+    run = run_of(workdir, jobs, nights=nights[:-1])
+    assert report.subject(facts_of(config, run)) == (
         "Callisto 20260301 to 20260305 (5 nights): 40 jobs FAILED, 40 of 43 frames delivered, "
         "3 nights without table"
     )
-    text, _ = report.render(facts, TEMPLATES)
+    text, _ = rendered(config, run)
     assert "And 28 more:" in text and len(text) < 20_000
 
 
@@ -539,23 +618,23 @@ def test_held_frames_are_mailed_once_and_failures_each_time(workdir, authority, 
     good, bad = run_of(workdir, ended=True), run_of(workdir, failed_jobs(folder))
     with MailServer(authority.context("localhost")) as server:
         config = configuration(workdir, server.port)
-        assert report.mail_run(config, good, TEMPLATES, environ) == "sent"
-        assert report.mail_run(config, good, TEMPLATES, environ) == ""
-        assert report.mail_run(config, bad, TEMPLATES, environ) == "sent"
-        assert report.mail_run(config, bad, TEMPLATES, environ) == "sent"
-        shutil.rmtree(folder)
+        assert mailed(config, good, TEMPLATES, environ, workdir) == "sent"
+        assert mailed(config, good, TEMPLATES, environ, workdir) == ""
+        assert mailed(config, bad, TEMPLATES, environ, workdir) == "sent"
+        assert mailed(config, bad, TEMPLATES, environ, workdir) == "sent"
+        removed(workdir)
         made_night(workdir, held=HELD[:3])
-        assert report.mail_run(config, good, TEMPLATES, environ) == "sent"
-        (folder / "frames.csv").write_text("no,table\nat,all\n")
+        assert mailed(config, good, TEMPLATES, environ, workdir) == "sent"
+        (folder / "solved/S_science.fits").write_bytes(b"no table at all")
         failed_jobs(folder)
-        assert report.mail_run(config, bad, TEMPLATES, environ) == "sent"
+        assert mailed(config, bad, TEMPLATES, environ, workdir) == "sent"
         always = configuration(workdir, server.port, when="always")
         never = configuration(workdir, server.port, when="never")
-        shutil.rmtree(folder)
+        removed(workdir)
         made_night(workdir, held=[])
-        assert report.mail_run(config, good, TEMPLATES, environ) == ""
-        assert report.mail_run(always, good, TEMPLATES, environ) == "sent"
-        assert report.mail_run(never, bad, TEMPLATES, environ) == ""
+        assert mailed(config, good, TEMPLATES, environ, workdir) == ""
+        assert mailed(always, good, TEMPLATES, environ, workdir) == "sent"
+        assert mailed(never, bad, TEMPLATES, environ, workdir) == ""
     messages = [message for _, message in server.received]
     assert len(messages) == 6
     first, second, third, fourth, broken, last = messages
@@ -579,19 +658,20 @@ def test_a_clean_run_sends_what_waits_and_a_lost_mail_is_not_remembered(
     run = run_of(workdir, ended=True)
     config = configuration(workdir, free_port())
     (workdir / "mail").write_text("no folder")
-    assert report.mail_run(config, run, TEMPLATES, environ) == "lost"
-    assert not (folder / "reported").exists()
+    assert mailed(config, run, TEMPLATES, environ, workdir) == "lost"
+    with ledger_of(workdir) as ledger:
+        assert len(ledger.unreported(folder.name)) == len(HELD)
     (workdir / "mail").unlink()
-    assert report.mail_run(config, run, TEMPLATES, environ) == "spooled"
+    assert mailed(config, run, TEMPLATES, environ, workdir) == "queued"
     with MailServer(authority.context("localhost")) as server:
         config = configuration(workdir, server.port)
-        assert report.mail_run(config, run, TEMPLATES, environ) == ""
+        assert mailed(config, run, TEMPLATES, environ, workdir) == ""
         assert len(server.received) == 1
-    assert report.mail_run(config, run, Path("/nowhere"), environ) == "spooled"
-    assert report.mail_run({"mail": {"to": ["a@b.example"]}}, run, TEMPLATES, environ) == ""
-    config = configuration(workdir, 1)
-    del config["workdir"]
-    assert report.mail_run(config, run, TEMPLATES, environ) == "lost"
+    assert mailed(config, run, Path("/nowhere"), environ, workdir) == "queued"
+    unusable = replace(config, mail=replace(config.mail, sender=""))
+    assert mailed(unusable, run, TEMPLATES, environ, workdir) == ""
+    nowhere = replace(config, workdir=None)
+    assert mailed(nowhere, run, TEMPLATES, environ, workdir) == "lost"
 
 
 # How it looks
@@ -603,7 +683,7 @@ def test_html_fits_its_window(workdir, tmp_path, width):
     folder = made_night(workdir / ("long" * 20))
     jobs = failed_jobs(folder)
     config = configuration(folder.parent, 1)
-    _, html = report.render(report.run_facts(config, run_of(workdir, jobs)), TEMPLATES)
+    _, html = rendered(config, run_of(workdir, jobs))
     assert shown(html, width, tmp_path) == width
 
 
@@ -622,7 +702,7 @@ def mailing(root: Path, port: int) -> Night:
     night.simulate(faults=True)
     night.archive.rmdir()
     with open(night.config, "a") as stream:
-        stream.write(f"mail: {configuration(night.workdir, port)['mail']}\n")
+        stream.write(f"mail: {mail_key(port)}\n")
     return night
 
 
@@ -655,10 +735,11 @@ def test_the_workflow_mails_failures_and_held_frames_once(tmp_path, authority, e
 def test_a_mail_that_fails_leaves_the_run_as_it_was(tmp_path, environment):
     night = mailing(tmp_path, free_port())
     assert "Connection refused" in night.run(status=1)
-    (night.folder / "reported").unlink()
+    with Ledger(ledger_path(night.workdir)) as ledger:
+        ledger.report(replace(f, fault=None) for f in ledger.frames(NIGHT))
     night.archive.mkdir()
     assert "Connection refused" in night.run()
-    first, second = map(mail.read_letter, spooled(night.workdir))
+    first, second = map(mail.read_queued, queued(night.workdir))
     assert "FAILED" in first.subject
     held = sum(row["status"] == "held" for row in night.frames())
     good = sum(row["status"] == "ok" for row in night.frames())

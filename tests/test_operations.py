@@ -19,16 +19,13 @@ import yaml
 from scripts import install
 from scripts.lib.nights.dates import recent_nights
 from scripts.lib.running import health, run_log
-from scripts.lib.running.configuration import (
-    CHECKOUT,
-    ConfigurationError,
-    read_configuration,
-    read_unchecked,
-)
-from scripts.lib.running.env_file import read_env_file
 from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from scripts.lib.running.lock import AlreadyRunning, Lock, taken
 from scripts.lib.running.processes import end_marked, marked, run_marked
+from scripts.lib.settings.check import CHECKOUT, ConfigurationError
+from scripts.lib.settings.passwords import read_env_file
+from scripts.lib.settings.profile import read_configuration, read_unchecked
+from scripts.lib.settings.records import FreeSpace
 from scripts.run import DRY
 from tests.night import NIGHT, REPOSITORY, Night
 from tests.smtp import PASSWORD, USER, Authority, MailServer
@@ -365,16 +362,16 @@ def test_settings_of_the_command_line_are_those_of_the_workflow(site):
     ours = read_unchecked(site.profile, ["--config", *SETTINGS, "--cores", "2"])
     theirs = yaml.safe_load(site.night.config.read_text())
     snakemake.utils.update_config(theirs, snakemake.cli.parse_config(SETTINGS))
-    assert ours == theirs
+    assert ours.settings == theirs
 
 
 def test_settings_within_braces_have_their_meaning(site):
     site.set(mail={"from": "a@obs.example", "to": ["b@obs.example"], "host": "mail.example"})
     config = read_configuration(site.profile, ["--config", *SETTINGS[:-3]])
-    assert config["mail"]["to"] == ["c@obs.example"] and config["mail"]["host"] == "mail.example"
-    assert config["mail"]["port"] == 26 and config["free_gb"] == {"archive": 3, "workdir": 0}
-    assert config["redeliver"] is True and config["keep_raw"] is False
-    assert config["programmes"][0]["targets"] == ["1"] and config["camera"]["parity"] == -1
+    assert config.mail.to == ("c@obs.example",) and config.mail.host == "mail.example"
+    assert config.mail.port == 26 and config.free_gb == FreeSpace(archive=3, workdir=0)
+    assert config.redeliver is True and config.keep_raw is False
+    assert config.programmes[0].targets == ("1",) and config.camera.parity == -1
     with pytest.raises(ConfigurationError, match="solve: '{never: \\[' is not one of"):
         read_configuration(site.profile, ["--config", "solve={never: ["])
 
@@ -410,7 +407,7 @@ def test_the_workflow_itself_shows_no_password_in_an_address(site):
 )
 def test_addresses_without_a_password_are_right(site, address):
     site.set(source=address, transfer_log_remote="ssh://u@[2001:db8::1]:22/a")
-    assert read_configuration(site.profile)["source"] == address
+    assert read_configuration(site.profile).source == address
 
 
 def test_options_that_run_nothing_are_refused(site):
@@ -551,16 +548,25 @@ def test_nights_that_stay_incomplete_are_told_once_a_day(site):
 def test_damaged_tables_are_named(site):
     (site.night.source / MISSED).mkdir()
     (site.night.source / MISSED / "frame.fits").touch()
-    table = site.night.workdir / MISSED / "ingested.csv"
+    code, text = site.status()
+    assert code == 1 and f"not complete   {MISSED}" in text
+    site.set(confirm=True)
+    table = site.night.workdir / MISSED / "confirmed.csv"
     table.parent.mkdir()
     table.write_text("file,bytes\nframe.fits")
     code, text = site.status()
-    assert code == 1 and f"{table}, line 2: too few or too many columns" in text
-    assert f"not complete   {MISSED}" in text
-    site.set(confirm=True)
-    table = table.rename(table.with_name("confirmed.csv"))
+    assert code == 1 and f"TROUBLE        {table}, line 2: too few or too many columns" in text
+    # A receipt of an earlier version, of which the ledger is made.
+    receipt = table.with_name("archived") / "product.csv"
+    receipt.parent.mkdir()
+    table.rename(receipt)
     code, text = site.status()
-    assert code == 1 and f"TROUBLE        {table}, line 2: " in text
+    assert code == 1 and f"{receipt}, line 2: too few or too many columns" in text
+    receipt.unlink()
+    ledger = site.night.workdir / "ledger.sqlite"
+    ledger.write_bytes(b"no database at all" * 100)
+    code, text = site.status()
+    assert code == 1 and f"{ledger}: file is not a database" in text
 
 
 def test_silence_is_trouble():

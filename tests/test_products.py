@@ -326,7 +326,7 @@ def test_log_summary_and_page(faulty_night):
 
 
 def test_headers_stay_and_can_be_read(faulty_night):
-    for path in (faulty_night.folder / "headered").glob("*.fits"):
+    for path in (faulty_night.folder / "headers").glob("*/*.fits"):
         with fits.open(path, checksum=True) as hdus:
             hdus.verify("exception")
             named = [hdu.header for hdu in hdus if hdu.name.startswith("SPECULOOS")]

@@ -11,7 +11,9 @@ from scripts.lib.frames.programmes import (
     programme_of,
     programmes_of,
 )
+from scripts.lib.ledger.records import Frame
 from scripts.lib.nights.dates import NightError
+from scripts.lib.settings.records import ProgrammeEntry
 from tests.night import NIGHT
 from tests.test_next_runs import NOTHING, move_out
 
@@ -30,9 +32,9 @@ def delivered_programmes(night) -> dict[str, str]:
 
 def test_assignments_of_a_night():
     entries = [
-        {"nights": "20260301-20260310", "programme": CHILE},
-        {"nights": NIGHT, "programme": GUEST, "targets": ["TIC*"]},
-        {"nights": "20260401", "programme": GUEST},
+        ProgrammeEntry("20260301-20260310", CHILE, ()),
+        ProgrammeEntry(NIGHT, GUEST, ("TIC*",)),
+        ProgrammeEntry("20260401", GUEST, ()),
     ]
     assigned = assignments(programmes_of(NIGHT, entries))
     assert assigned == [Assignment(GUEST, ("TIC*",)), Assignment(CHILE, ())]
@@ -42,7 +44,7 @@ def test_assignments_of_a_night():
     assert programme_of("dark", "TIC dark", assigned[:1], OWN) == OWN
     assert programme_of("science", "anything", [], OWN) == OWN
     with pytest.raises(NightError):
-        programmes_of(NIGHT, [{"nights": "yesterday", "programme": CHILE}])
+        programmes_of(NIGHT, [ProgrammeEntry("yesterday", CHILE, ())])
 
 
 def test_a_target_of_another_programme_bears_its_id_and_has_its_own_log(callisto):
@@ -68,8 +70,8 @@ def test_a_programme_on_the_command_line_is_that_of_all_frames(callisto):
 
 def test_the_id_that_counts_is_that_of_what_was_delivered_without_an_entry():
     rows = [
-        {"kind": "dark", "object": "DARK", "programme": CHILE},
-        {"kind": "science", "object": "TIC 1", "programme": GUEST},
+        Frame(NIGHT, "a.fits", kind="dark", object="DARK", programme=CHILE),
+        Frame(NIGHT, "b.fits", kind="science", object="TIC 1", programme=GUEST),
     ]
     assert programme_delivered(rows, [Assignment(GUEST, ("TIC*",))]) == CHILE
     assert programme_delivered(rows[1:], [Assignment(GUEST, ("TIC*",))]) == ""

@@ -74,6 +74,10 @@ FOREIGN = {
     "was unexpected",
     "is not one of",
     "chmod 600",
+    "database or disk is full",
+    "database is locked",
+    "disk image is malformed",
+    "not a database",
 }
 
 

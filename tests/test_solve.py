@@ -1,11 +1,16 @@
 """Nights whose science frames are solved, judged by the truth they were drawn from."""
 
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +18,16 @@ import yaml
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from scripts import solve
 from scripts.catalogue import make_index
+from scripts.lib.fits.cards import read_header
+from scripts.lib.ledger.faults import BadFrame, Reason
+from scripts.lib.ledger.records import Frame, Status
 from scripts.lib.simulated_sky import RADIAL, astropy_wcs
 from scripts.lib.solving.catalogue import open_catalogue
+from scripts.lib.solving.errors import CatalogueError, DarkError, EngineError
+from scripts.lib.solving.settings import Solving
+from scripts.lib.solving.table import Solved, read_solved
 from tests.night import FULL, NIGHT, Night
 
 SIZES = {"Callisto": None if FULL else (512, 640), "Io": None if FULL else (700, 716)}
@@ -26,7 +38,7 @@ CLOSE = 0.3  # arcsec, anywhere on the detector
 def solved_night(request, tmp_path_factory):
     """A delivered night whose frames were solved, and its truth."""
     telescope = request.param
-    night = Night(tmp_path_factory.mktemp(telescope), telescope, size=SIZES[telescope])
+    night: Any = Night(tmp_path_factory.mktemp(telescope), telescope, size=SIZES[telescope])
     night.truth = {row["file"]: row for row in night.simulate(frames=30, every_kind=True)}
     night.output = night.run(catalogue=night.stars())
     return night
@@ -130,7 +142,7 @@ def test_products_keep_the_raw_pixels(solved_night):
 @pytest.fixture
 def overcast(tmp_path):
     """A Callisto night whose frames Astra did not solve, some with the dome's inside."""
-    night = Night(tmp_path, "Callisto", size=(512, 640))
+    night: Any = Night(tmp_path, "Callisto", size=(512, 640))
     truth = night.simulate(frames=16, wcs="none")
     blank = [row for row in truth if row["kind"] == "science"][-3:]
     for row in blank:
@@ -145,7 +157,7 @@ def overcast(tmp_path):
     return night
 
 
-def test_frames_without_stars_are_delivered_with_pixel_coordinates(overcast):
+def test_frames_without_stars_get_pixel_coordinates(overcast):
     overcast.run(catalogue=overcast.stars())
     rows, headers = science(overcast), delivered_headers(overcast)
     unsolved = [header for name, header in headers.items() if rows[name]["file"] in overcast.blank]
@@ -168,22 +180,26 @@ def test_each_plane_has_its_own_frame_of_reference(overcast):
         assert ("EQUINOX" in header) == (not solved)
 
 
-def test_unsolved_frames_are_held_back_on_demand_until_they_are_released(overcast):
+def test_unsolved_frames_are_held_back_on_demand_until_released(overcast):
     options = {"catalogue": overcast.stars(), "unsolved": "hold"}
     overcast.run(**options)
     overcast.assert_delivered_once(overcast.good)
+    before = overcast.inodes()
     summary = (overcast.folder / "summary.txt").read_text()
     assert "held back    3\n             3 x unsolved" in summary
     assert "Nothing to be done" in overcast.run(**options)
     overcast.run(**options | {"unsolved": "deliver"})
     held = {row["file"] for row in overcast.frames() if row["status"] == "held"}
     assert not held
-    parts = [path.name for path in overcast.products() if "_part2" in path.name]
-    assert parts
-    assert sum(fits.getheader(overcast.archive / name)["NAXIS3"] for name in parts) == 3
+    released = overcast.inodes()
+    assert before.items() <= released.items()
+    # A further part of the sequence that was delivered, all of the one that was not.
+    new = sorted(released.keys() - before.keys())
+    assert any("_part2" in name for name in new)
+    assert sum(fits.getheader(overcast.archive / name)["NAXIS3"] for name in new) == 3
 
 
-def test_a_sequence_of_which_nothing_is_left_costs_the_others_nothing(overcast):
+def test_a_sequence_without_solved_frames_costs_others_nothing(overcast):
     """All frames of one target are unsolved and held back."""
     target = [row for row in overcast.good if row["kind"] == "science"][0]["object"]
     others = [r for r in overcast.good if r["object"] != target]
@@ -200,19 +216,36 @@ def test_a_sequence_of_which_nothing_is_left_costs_the_others_nothing(overcast):
 
 def test_too_many_unsolved_frames_are_a_bad_night(overcast):
     output = overcast.run(catalogue=overcast.stars(), unsolved="hold", max_held=0.1, status=1)
-    assert "3 frames unsolved" in output and "unsolved=deliver" in output
-    assert not overcast.products()
+    assert "3 unsolved" in output and "unsolved=deliver" in output
+    assert not science_products(overcast)
     overcast.run(catalogue=overcast.stars(), unsolved="hold")
     overcast.assert_delivered_once(overcast.good)
 
 
-def test_a_catalogue_that_is_not_there_is_named_and_nothing_goes_out_unsolved(overcast):
-    output = overcast.run(catalogue="/nowhere/stars.csv", status=1)
-    assert "/nowhere/stars.csv" in output
-    science_products = [path for path in overcast.products() if "_S_" in path.name]
-    assert not science_products
+def science_products(night) -> list[Path]:
+    return [path for path in night.products() if "_S_" in path.name]
+
+
+def missing(path: Path) -> None:
+    """Leave no file."""
+
+
+def text(path: Path) -> None:
+    path.write_text("not a database\n" * 500)
+
+
+@pytest.mark.parametrize("write, name", [(missing, "stars.csv"), (text, "stars.sqlite")])
+def test_an_unreadable_catalogue_is_named_and_science_waits(overcast, write, name):
+    path = overcast.root / name
+    write(path)
+    output = overcast.run(catalogue=str(path), status=1)
+    assert f"catalogue: {path}" in output
+    assert not science_products(overcast)
+    # Calibrations do not depend on it.
+    assert overcast.products()
     overcast.run(catalogue=overcast.stars())
     assert len(delivered_headers(overcast)) == len(science(overcast))
+    assert all(str(overcast.root) not in str(h) for h in delivered_headers(overcast).values())
 
 
 def test_without_solving_a_credible_header_is_believed(tmp_path):
@@ -240,7 +273,7 @@ def indexed_night(tmp_path_factory):
     """A Callisto night, not yet run, and index files of its stars."""
     if not shutil.which("build-astrometry-index"):
         pytest.skip("Debian's astrometry.net is not installed")
-    night = Night(tmp_path_factory.mktemp("indexed"), "Callisto", size=None)
+    night: Any = Night(tmp_path_factory.mktemp("indexed"), "Callisto", size=None)
     night.simulate(frames=14)
     rows = open_catalogue(night.stars(), "j").rows(0, 90, 180)
     night.index = str(night.root / "index")
@@ -303,3 +336,237 @@ def test_a_run_killed_while_it_solves_is_completed_by_the_next(tmp_path):
     night.assert_delivered_once(truth)
     assert methods(night)
     assert not list(night.folder.rglob("*.part"))
+
+
+class Sequence:
+    """Raw frames of a target, and what they are solved with.
+
+    Attributes
+    ----------
+    frames : list of Frame
+        In time order; the second target's follow the first's.
+    """
+
+    def __init__(self, folder: Path, camera, band: str, truth: list[dict]):
+        self.raw = folder / NIGHT
+        self.catalogue = folder / f"{NIGHT}.stars.csv"
+        self.frames = sorted((self.frame(row) for row in truth), key=lambda f: f.begin)
+        # Of an observatory, solving needs the camera.
+        self.observatory: Any = SimpleNamespace(camera=camera)
+        self.band = band
+
+    def frame(self, row: dict) -> Frame:
+        with open(self.raw / row["file"], "rb") as stream:
+            header = read_header(stream)
+            begin = stream.tell()
+        date = datetime.fromisoformat(str(header.value("DATE-OBS"))).replace(tzinfo=UTC)
+        return Frame(
+            NIGHT,
+            row["file"],
+            status=Status.ASSIGNED,
+            kind=row["kind"],
+            object=row["object"],
+            exptime=header.number("EXPTIME"),
+            date_obs=date,
+            data_start=begin,
+            naxis1=header.whole("NAXIS1"),
+            naxis2=header.whole("NAXIS2"),
+            sequence=f"S_{row['object']}" if row["kind"] == "science" else "C_DARK",
+        )
+
+    @property
+    def science(self) -> list[Frame]:
+        return [frame for frame in self.frames if frame.kind == "science"]
+
+    def solver(self, catalogue: Path | None = None, **settings: str) -> solve.Solver:
+        found = {"index": "", "solve": "always", "dark": ""} | settings
+        solving = Solving(catalogue=str(catalogue or self.catalogue), **found)
+        return solve.open_solver(self.raw, self.science, self.frames, self.observatory, solving)
+
+
+def exposure(raw: Path, name: str, observatory):
+    """Stand in for `load_exposure`: only the header, not judged."""
+    with open(raw / name, "rb") as stream:
+        header = read_header(stream)
+    return SimpleNamespace(raw=header, facts=SimpleNamespace(setting=SimpleNamespace(xbinning=1)))
+
+
+@pytest.fixture(scope="session")
+def drawn_sequence(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sequence")
+    night = Night(folder, "Callisto", size=(512, 640))
+    truth = [row for row in night.simulate(frames=24) if row["kind"] in ("science", "dark")]
+    settings = night.settings()["camera"]
+    camera = SimpleNamespace(
+        pixel_scale=settings["pixel_scale"],
+        rotation=settings.get("rotation", 0.0),
+        parity=settings.get("parity", 1),
+        band=settings.get("band", "g"),
+        fixed_pattern=settings.get("fixed_pattern", False),
+    )
+    return Sequence(night.source, camera, camera.band, truth)
+
+
+@pytest.fixture
+def sequence(drawn_sequence, tmp_path, monkeypatch):
+    """A sequence of two targets, whose files may be damaged; two frames are worth a process."""
+    monkeypatch.setattr(solve, "load_exposure", exposure)
+    monkeypatch.setattr(solve, "FEWEST_A_THREAD", 2)
+    copy = Sequence.__new__(Sequence)
+    copy.__dict__ = drawn_sequence.__dict__ | {
+        "raw": Path(shutil.copytree(drawn_sequence.raw, tmp_path / "raw")),
+        "catalogue": Path(shutil.copy(drawn_sequence.catalogue, tmp_path / "stars.csv")),
+    }
+    return copy
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_frames_come_back_in_their_order(sequence, threads):
+    solved = solve.solve_sequence(sequence.science, sequence.solver(), threads)
+    assert [row.file for row in solved] == [frame.file for frame in sequence.science]
+    assert all(row.solved for row in solved)
+    assert {row.catalogue for row in solved} == {"stars.csv"}
+    assert all("/" not in row.provenance for row in solved)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_catalogue_lost_before_solving_ends_it(sequence, threads):
+    """Also in a process of its own, whose error is passed on, and without one left at work."""
+    solver = sequence.solver()
+    sequence.catalogue.write_text("a page that asks for a password\n")
+    with pytest.raises(CatalogueError, match="no column ra, dec, mag") as error:
+        solve.solve_sequence(sequence.science, solver, threads)
+    assert str(error.value).startswith(f"catalogue: {sequence.catalogue}")
+    assert not multiprocessing.active_children()
+
+
+def damage_after(frames: int, solved: list, path: Path, *arguments, by):
+    """Solve a frame; once so many are solved, make a file unreadable."""
+    solution = by(*arguments)
+    solved.append(solution)
+    if len(solved) == frames:
+        path.write_text("a page that asks for a password\n")
+    return solution
+
+
+def test_a_catalogue_lost_in_the_middle_ends_it(sequence, monkeypatch, tmp_path):
+    """The frames that were solved before are not delivered without the others."""
+    # The first target only; then the catalogue is asked for the second.
+    half = partial(damage_after, 3, [], sequence.catalogue, by=solve.solve_frame)
+    monkeypatch.setattr(solve, "solve_frame", half)
+    targets = [frame.object for frame in sequence.science]
+    assert 3 < targets.index(targets[-1]) < len(targets)
+    frames = [
+        Frame(**{name: getattr(frame, name) for name in frame.__slots__} | {"sequence": "S_1"})
+        for frame in sequence.science
+    ]
+    solving = Solving(str(sequence.catalogue), "", "always", "")
+    target = tmp_path / "solved.fits"
+    with pytest.raises(CatalogueError, match=str(sequence.catalogue)):
+        solve.write_solved(target, "S_1", frames, sequence.raw, sequence.observatory, solving)
+    assert not target.exists()
+
+
+def failing_at(number: int, error: Exception, counted: list, *arguments, by):
+    """Solve a frame, but fail at one."""
+    counted.append(number)
+    if len(counted) == number:
+        raise error
+    return by(*arguments)
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (OSError(5, "Input/output error", "/data/raw/x.fits"), "error while solving (OSError)"),
+        (ValueError("/home/observer/x is wrong"), "error while solving (ValueError)"),
+        (ZeroDivisionError("division"), "error while solving (ZeroDivisionError)"),
+        (BadFrame(Reason.UNREADABLE, "'/tmp/x' is not an angle", "RA"), "unreadable RA"),
+    ],
+)
+def test_an_error_of_one_frame_costs_only_itself(sequence, monkeypatch, error, reason, caplog):
+    failing = partial(failing_at, 4, error, [], by=solve.solve_frame)
+    monkeypatch.setattr(solve, "solve_frame", failing)
+    solved = solve.solve_sequence(sequence.science, sequence.solver(), 1)
+    unsolved = [row for row in solved if not row.solved]
+    assert [row.file for row in unsolved] == [sequence.science[3].file]
+    assert unsolved[0].reason == reason
+    assert unsolved[0].provenance == f"unsolved: {reason}"
+    # What the header does not say, the log does.
+    assert str(error) in caplog.text
+
+
+def test_raw_frames_that_are_damaged_cost_only_themselves(sequence):
+    frames = sequence.science
+    os.truncate(sequence.raw / frames[1].file, frames[1].data_start + 1000)
+    (sequence.raw / frames[2].file).unlink()
+    (sequence.raw / frames[5].file).write_text("not a frame" * 1000)
+    solved = solve.solve_sequence(frames, sequence.solver(), 2)
+    failed = {row.file: row.reason for row in solved if not row.solved}
+    assert list(failed) == [frames[i].file for i in (1, 2, 5)]
+    assert all("/" not in reason and "Errno" not in reason for reason in failed.values())
+
+
+def test_an_error_of_the_engine_in_a_process_reaches_the_caller(sequence, monkeypatch):
+    error = EngineError("index: /data/index cannot be read: index-00.fits: it is truncated")
+    failing = partial(failing_at, 2, error, [], by=solve.solve_frame)
+    monkeypatch.setattr(solve, "solve_frame", failing)
+    with pytest.raises(EngineError, match="index-00.fits"):
+        solve.solve_sequence(sequence.science, sequence.solver(), 2)
+
+
+NO_SOLVER: Any = None  # where it is not asked for anything
+
+
+def send(size: int, first: str, frames, solver):
+    """Stand in for `solve_stretch`: the first process is killed, others have much to send."""
+    if frames[0].file == first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [Solved(frame.file, False, reason="x" * size) for frame in frames]
+
+
+def test_a_killed_process_ends_the_others(sequence, monkeypatch):
+    """Even if what they send fills their pipes."""
+    frames = sequence.science
+    stand_in = partial(send, 1_000_000, frames[0].file)
+    monkeypatch.setattr(solve, "solve_stretch", stand_in)
+    with pytest.raises(RuntimeError, match="was killed"):
+        solve.solve_sequence(frames, NO_SOLVER, 3)
+    assert not multiprocessing.active_children()
+    monkeypatch.setattr(solve, "solve_stretch", partial(send, 1_000_000, ""))
+    assert len(solve.solve_sequence(frames, NO_SOLVER, 3)) == len(frames)
+
+
+def broken(frames, solver):
+    raise KeyError("/data/raw")
+
+
+def test_a_bug_in_a_process_reaches_the_caller(sequence, monkeypatch):
+    monkeypatch.setattr(solve, "solve_stretch", broken)
+    with pytest.raises(RuntimeError, match="part of the sequence: KeyError"):
+        solve.solve_sequence(sequence.science, NO_SOLVER, 2)
+
+
+def test_what_cannot_be_used_is_found_before_frames_are_read(sequence, tmp_path):
+    with pytest.raises(CatalogueError, match="nothing.csv does not exist"):
+        sequence.solver(tmp_path / "nothing.csv")
+    sequence.observatory.camera.fixed_pattern = True
+    darks, sequence.frames = sequence.frames, sequence.science
+    with pytest.raises(DarkError, match="nothing.fits does not exist"):
+        sequence.solver(dark=str(tmp_path / "nothing.fits"))
+    sequence.frames = darks
+    pytest.importorskip("astrometry")
+    with pytest.raises(EngineError, match="nowhere does not exist"):
+        sequence.solver(index=str(tmp_path / "nowhere"))
+
+
+def test_a_sequence_is_solved_and_written(sequence, tmp_path):
+    name = sequence.science[0].sequence
+    solving = Solving(str(sequence.catalogue), "", "always", "")
+    write = partial(solve.write_solved, tmp_path / "solved.fits")
+    write(name, sequence.frames, sequence.raw, sequence.observatory, solving, 2)
+    rows = read_solved(tmp_path / "solved.fits")
+    assert list(rows) == [f.file for f in sequence.science if f.sequence == name]
+    assert all(row.solved for row in rows.values())
+    with pytest.raises(LookupError, match="S_other: no good frame of this sequence"):
+        write("S_other", sequence.frames, sequence.raw, sequence.observatory, solving)

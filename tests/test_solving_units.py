@@ -1,20 +1,34 @@
 """The parts of plate solving, each against numpy's random skies or astropy."""
 
 import math
+import os
+import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from scripts.catalogue import make_index
 from scripts.lib.fits.bintable import Column, read_rows, table_hdu
+from scripts.lib.fits.cards import LONGEST_STRING
 from scripts.lib.fits.hdu import empty_structure, sealed
 from scripts.lib.headers.sky_wcs import sky_wcs
-from scripts.lib.solving.centroids import measure
-from scripts.lib.solving.detection import detect
+from scripts.lib.ledger.records import Frame
+from scripts.lib.solving.centroids import Stars, measure
+from scripts.lib.solving.darks import dark_for
+from scripts.lib.solving.detection import Found, detect
+from scripts.lib.solving.engine import Engine
+from scripts.lib.solving.errors import DarkError, EngineError
 from scripts.lib.solving.fitting import FREE, SEQUENCE, fit_wcs
-from scripts.lib.solving.image import Image, make_dark
+from scripts.lib.solving.image import Image, make_dark, read_image
 from scripts.lib.solving.matching import log_chance, pair_up, vote
+from scripts.lib.solving.rows import Rows
+from scripts.lib.solving.settings import Solving
+from scripts.lib.solving.solver import Orientation, Solution, Unsolved
+from scripts.lib.solving.table import Solved, read_solved, solved_bytes
 from scripts.lib.solving.tangent import (
     deproject,
     distance,
@@ -78,7 +92,7 @@ def test_the_fit_finds_what_the_stars_can_tell(number, worst):
     start = oriented(200.003, -29.999, 1024.5, 1044.5, 0.349, 1.0, 1)
     xy, sky = stars_of(true, number, noise=0.1)
     for _ in range(2):
-        plane = project(*sky, start.ra, start.dec)
+        plane = project(sky[0], sky[1], start.ra, start.dec)
         start = fit_wcs(start, xy, plane, np.full(number, 0.035), FREE).wcs
     grid = np.random.default_rng(5).uniform(1, 2048, (100, 2))
     off = project(*to_sky(start, grid), true.ra, true.dec) - to_plane(true, grid)
@@ -89,7 +103,7 @@ def test_the_fit_leaves_out_a_star_that_does_not_belong():
     true = oriented(200.0, -30.0, 1024.5, 1044.5, 0.348, 0.7, 1)
     xy, sky = stars_of(true, 20, noise=0.05)
     xy[3] += 3
-    fit = fit_wcs(true, xy, project(*sky, 200.0, -30.0), np.full(20, 0.02), FREE)
+    fit = fit_wcs(true, xy, project(sky[0], sky[1], 200.0, -30.0), np.full(20, 0.02), FREE)
     assert not fit.kept[3] and fit.kept.sum() == 19
 
 
@@ -97,7 +111,7 @@ def test_few_stars_cannot_bend_a_sequence():
     """Two stars of poor centroids move the frame; scale and rotation stay."""
     true = oriented(200.0, -30.0, 1024.5, 1044.5, 0.348, 0.7, 1)
     xy, sky = stars_of(true, 2, noise=0.5)
-    fit = fit_wcs(true, xy, project(*sky, 200.0, -30.0), np.full(2, 0.2), SEQUENCE)
+    fit = fit_wcs(true, xy, project(sky[0], sky[1], 200.0, -30.0), np.full(2, 0.2), SEQUENCE)
     assert fit.wcs.scale == pytest.approx(true.scale, rel=3e-4)
     assert fit.wcs.rotation == pytest.approx(true.rotation, abs=0.1)
 
@@ -204,3 +218,253 @@ def test_tables_are_read_back_and_by_astropy(tmp_path):
     path.write_bytes(path.read_bytes()[:-2880])
     with pytest.raises(ValueError, match="cut short"):
         read_rows(path)
+
+
+SHAPE = (40, 50)  # rows, columns
+
+
+def frame_of(name: str, kind: str = "dark", exptime: float = 5.0, shape=SHAPE) -> Frame:
+    return Frame(
+        "20260305",
+        name,
+        kind=kind,
+        exptime=exptime,
+        data_start=2880,
+        naxis1=shape[1],
+        naxis2=shape[0],
+    )
+
+
+def write_raw(path: Path, level: int, **keywords) -> None:
+    """Write a raw frame of one level (ADU) with a brighter corner."""
+    pixels = np.full(SHAPE, level, np.uint16)
+    pixels[:10, :10] += 100
+    header = fits.Header({"EXPTIME": 5.0} | keywords)
+    fits.PrimaryHDU(pixels, header).writeto(path, overwrite=True)
+
+
+def pattern(*arguments) -> np.ndarray:
+    """Return what `dark_for` would subtract."""
+    dark = dark_for(*arguments)
+    assert dark is not None
+    return dark.pattern
+
+
+SCIENCE = frame_of("science.fits", "science", 10.0)
+
+
+def test_darks_are_the_nearest_in_time_and_of_the_same_size(tmp_path):
+    for name, level in [("near.fits", 600), ("far.fits", 900)]:
+        write_raw(tmp_path / name, level)
+    other = frame_of("gone.fits", exptime=10.0)
+    small = frame_of("near.fits", exptime=10.0, shape=(40, 40))
+    bias = frame_of("near.fits", exptime=0.0)
+    night = [other, small, bias, SCIENCE, frame_of("near.fits"), frame_of("far.fits", exptime=60.0)]
+    found = pattern(SCIENCE, night, tmp_path, "")
+    # Twice as long as the dark of 5 s.
+    assert found[0, 0] == pytest.approx(200) and found[-1, -1] == 0
+    assert dark_for(SCIENCE, [other, small, bias, SCIENCE], tmp_path, "") is None
+
+
+def test_a_dark_frame_that_is_truncated_is_left_out(tmp_path):
+    for name in ("whole.fits", "truncated.fits"):
+        write_raw(tmp_path / name, 600)
+    os.truncate(tmp_path / "truncated.fits", 3000)
+    night = [frame_of("truncated.fits"), frame_of("whole.fits")]
+    assert pattern(SCIENCE, night, tmp_path, "")[0, 0] == pytest.approx(200)
+    assert dark_for(SCIENCE, night[:1], tmp_path, "") is None
+    with pytest.raises(ValueError, match="truncated: 3000 bytes of 6880"):
+        read_image(tmp_path / "truncated.fits", night[0])
+
+
+def test_a_dark_file_stands_in_for_darks(tmp_path):
+    write_raw(tmp_path / "dark.fits", 600)
+    found = pattern(SCIENCE, [], tmp_path, str(tmp_path / "dark.fits"))
+    assert found[0, 0] == pytest.approx(200)
+
+
+def cut_off(path):
+    write_raw(path, 600)
+    os.truncate(path, 3000)
+
+
+def other_size(path):
+    fits.PrimaryHDU(np.zeros((4, 5), np.int16), fits.Header({"EXPTIME": 5.0})).writeto(path)
+
+
+def of_floats(path):
+    fits.PrimaryHDU(np.zeros(SHAPE, np.float32), fits.Header({"EXPTIME": 5.0})).writeto(path)
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda path: None, "does not exist; is its disk mounted"),
+        (lambda path: path.mkdir(), "it is a folder"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.touch(), "it is empty"),
+        (lambda path: path.write_text("no frame " * 500), "not a FITS file"),
+        (lambda path: path.write_text("SIMPLE  = "), "ends within its header"),
+        (cut_off, "truncated: 3000 bytes of 6880"),
+        (other_size, "NAXIS1 5, NAXIS2 4, .*; it must be a raw dark frame of 50x40 pixels"),
+        (of_floats, "BITPIX -32, .*; it must be a raw dark frame of 50x40 pixels, BITPIX 16"),
+        (lambda path: write_raw(path, 600, EXPTIME=0.0), "EXPTIME 0.0; it must be"),
+        (lambda path: write_raw(path, 600, EXPTIME="long"), "EXPTIME long; it must be"),
+    ],
+)
+def test_a_dark_file_that_cannot_be_used_is_named(tmp_path, damage, message):
+    path = tmp_path / "dark.fits"
+    damage(path)
+    with pytest.raises(DarkError, match=message) as error:
+        dark_for(SCIENCE, [], tmp_path, str(path))
+    assert str(error.value).startswith(f"dark: {path}") and "Errno" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory):
+    """Stars on the sky, and a folder with two index files of them."""
+    if not shutil.which("build-astrometry-index"):
+        pytest.skip("Debian's astrometry.net is not installed")
+    pytest.importorskip("astrometry")
+    rng = np.random.default_rng(11)
+    number = 20_000
+    plane = rng.uniform(-2000, 2000, (number, 2))
+    zero = np.zeros(number)
+    ra, dec = deproject(plane, 120.0, 4.0)
+    rows = Rows(ra, dec, np.sort(rng.uniform(8, 19, number)), zero, zero, zero + 2015.5)
+    folder = tmp_path_factory.mktemp("indexed") / "index"
+    make_index(rows, folder, [1, 2])
+    return rows, folder
+
+
+@pytest.fixture
+def index(indexed, tmp_path):
+    """A copy of these index files."""
+    return Path(shutil.copytree(indexed[1], tmp_path / "index"))
+
+
+def seen(rows: Rows) -> Stars:
+    """Return the stars of a frame that is turned by 30 degrees."""
+    places = to_pixels(oriented(120.0, 4.0, 1024.5, 1024.5, 0.35, 30.0, 1), rows.ra, rows.dec)
+    x, y = places[((places > 30) & (places < 2018)).all(1)][:60].T
+    ones = np.ones(len(x))
+    return Stars(x, y, ones, ones, ones, ones, ones, ones > 1)
+
+
+MOUNT = Orientation(0.35, 0.0, 1)
+
+
+def test_the_engine_finds_a_frame_of_any_rotation(indexed):
+    rows, folder = indexed
+    prior = Engine(folder).prior(seen(rows), 120.0, 4.0, MOUNT, (2048, 2048))
+    assert prior is not None and prior.wcs.rotation == pytest.approx(30, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda path: path.unlink(), "index-01.fits: No such file"),
+        (lambda path: os.truncate(path, 100_000), "index-01.fits: 100000 bytes, .* when it was"),
+        (lambda path: path.write_text("another"), "index-01.fits: 7 bytes, .* when it was opened"),
+    ],
+)
+def test_index_files_that_change_under_the_engine_are_named(indexed, index, damage, message):
+    engine, stars = Engine(index), seen(indexed[0])
+    assert engine.prior(stars, 120.0, 4.0, MOUNT, (2048, 2048))
+    damage(index / "index-01.fits")
+    with pytest.raises(EngineError, match=message) as error:
+        engine.prior(stars, 120.0, 4.0, MOUNT, (2048, 2048))
+    assert str(error.value).startswith(f"index: {index}")
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda path: os.truncate(path, 80_000), "index-01.fits: it is truncated"),
+        (lambda path: os.truncate(path, path.stat().st_size - 3000), "index-01.fits: it is trunc"),
+        (lambda path: path.write_text("a text" * 900), "index-01.fits: not a FITS file"),
+        (lambda path: path.write_text(""), "index-01.fits: it is empty"),
+        (lambda path: shutil.rmtree(path.parent), "does not exist; is its disk mounted"),
+        (
+            lambda path: [file.unlink() for file in path.parent.iterdir()],
+            r"no index files \(\*.fits\)",
+        ),
+    ],
+)
+def test_unreadable_index_files_are_named_by_the_engine(index, damage, message):
+    damage(index / "index-01.fits")
+    with pytest.raises(EngineError, match=message) as error:
+        Engine(index)
+    assert str(error.value).startswith(f"index: {index}")
+
+
+def test_an_index_file_without_quads_is_named_by_the_engine(index):
+    path = index / "index-02.fits"
+    path.write_bytes(path.read_bytes().replace(b"kdtree_data_codes", b"kdtree_data_other"))
+    with pytest.raises(EngineError, match="index-02.fits: it has no table kdtree_data_codes"):
+        Engine(index)
+
+
+def test_an_index_file_that_the_engine_refuses_is_named(index, monkeypatch):
+    def load(paths):
+        if any(path.name == "index-02.fits" for path in paths):
+            raise TypeError(f'loading "{paths}" failed')
+
+    monkeypatch.setattr("astrometry.Solver", load)
+    with pytest.raises(EngineError, match="index-02.fits: the engine cannot load it"):
+        Engine(index)
+
+
+def test_the_engine_says_which_package_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "astrometry", None)
+    with pytest.raises(EngineError, match="pip install astrometry"):
+        Engine(tmp_path)
+
+
+def test_settings_are_those_of_the_configuration():
+    config = {"catalogue": "", "index": "/i", "solve": "verify", "dark": "", "products": "cubes"}
+    assert Solving.from_mapping(config) == Solving("", "/i", "verify", "")
+    assert Solving.from_mapping(config).stars == "/i" and Solving.from_mapping(config).verify
+    solving = Solving.from_mapping(config | {"catalogue": "/c.csv", "solve": "always"})
+    assert solving.stars == "/c.csv" and not solving.verify
+
+
+def solution(method: str) -> Solution:
+    wcs = oriented(10.0, -5.0, 512.5, 640.5, 0.309, 181.0, -1)
+    return Solution(wcs, method, 150, 123, 0.0421, -30.0, 12.0, 400.0, 5.0, np.arange(123))
+
+
+@pytest.mark.parametrize(
+    "name, end",
+    [
+        ("gaia.sqlite", "rms 0.042 arcsec, gaia.sqlite"),
+        (
+            "a-catalogue-of-a-very-long-name-of-many-words.sqlite",
+            "arcsec, a-catalogue-of-a-very-...",
+        ),
+    ],
+)
+def test_the_provenance_fits_on_a_card(name, end):
+    solved = Solved.of("a.fits", solution("far pointing"), name, 0.1)
+    assert solved.provenance.startswith("far pointing, 123 stars, rms 0.042 arcsec, ")
+    assert solved.provenance.endswith(end)
+    assert len(solved.provenance) <= LONGEST_STRING
+    failed = Solved.failed("a.fits", Unsolved("no stars: " + "many words " * 20), 0.1)
+    assert len(failed.provenance) == LONGEST_STRING
+
+
+def test_solutions_are_read_back(tmp_path):
+    found = Found(measure(Image(drawn([])), np.empty((0, 2)), 1.0, 1.0), 400.0, math.nan)
+    rows = [
+        Solved.of("a.fits", solution("forced"), "gaia.csv", 0.1),
+        Solved.failed("b.fits", Unsolved("no stars: 0 found", found, -1.0), 0.2),
+        Solved.failed("c.fits", Unsolved("unreadable DEC: é"), 0.3),
+    ]
+    (tmp_path / "s.fits").write_bytes(solved_bytes(rows))
+    read = read_solved(tmp_path / "s.fits")
+    assert list(read) == ["a.fits", "b.fits", "c.fits"]
+    assert read["a.fits"] == rows[0]
+    assert read["a.fits"].wcs.cd == pytest.approx(solution("forced").wcs.cd)
+    assert read["a.fits"].wcs.ra == 10.0 and read["a.fits"].parity == -1
+    assert not read["b.fits"].solved and read["b.fits"].background == 400.0
+    assert read["c.fits"].reason == "unreadable DEC: \\xe9"

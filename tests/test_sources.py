@@ -6,18 +6,30 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from scripts.ingest import STILL_WRITTEN, copy_night
+from scripts.lib.ledger.faults import BadFrame, Reason
+from scripts.lib.ledger.records import Entry, FileState
 from scripts.lib.sources import source as sources
+from scripts.lib.sources.copying import STILL_WRITTEN, copy_again
 from scripts.lib.sources.local import is_share, kind_of_mount
 from scripts.lib.sources.opening import Folder, open_source
-from scripts.lib.sources.source import SourceError
+from scripts.lib.sources.source import Source, SourceError
 from tests.night import NIGHT, Night
-from tests.servers import PASSWORD, USER, SlowLine, Smbd, Sshd, free_port, mounted_share, needs
-from tests.test_operations import mounted as mounted_disk
+from tests.servers import (
+    PASSWORD,
+    USER,
+    SlowLine,
+    Smbd,
+    Sshd,
+    free_port,
+    mounted_disk,
+    mounted_share,
+    needs,
+)
 
 SERVERS = [
     pytest.param(Smbd, marks=needs("smbd", "smbpasswd"), id="smb"),
@@ -42,12 +54,14 @@ def impatient(monkeypatch):
 
 @pytest.fixture
 def share(tmp_path):
-    """A folder with a night of three files."""
+    """A folder with a night of four frames, and of other things."""
     night = tmp_path / "share" / NIGHT
     (night / "folder.fits").mkdir(parents=True)
     for name in ("a.fits", "b.fts", "log.txt", ".hidden.fits"):
         (night / name).write_bytes(CONTENT[: 2880 * (5 + ord(name[0]))])
-    (night / "c d'é.fits").write_bytes(CONTENT)
+    (night / "c d'e.fits").write_bytes(CONTENT)
+    (night / "e/f").mkdir(parents=True)
+    (night / "e/f/g.FIT").write_bytes(CONTENT[:2880])
     return night.parent
 
 
@@ -73,6 +87,31 @@ def read(stream) -> bytes:
     return found
 
 
+def taken(entries: list[Entry]) -> dict[str, FileState]:
+    """Return the states of the entries that are frames to take."""
+    return {entry.name: entry.state for entry in entries if entry.fault is None}
+
+
+def reasons(entries: list[Entry]) -> dict[str, Reason]:
+    """Return the reasons of the entries that are not."""
+    return {entry.name: entry.fault.reason for entry in entries if entry.fault}
+
+
+def copy_frames(source: Source, raw: Path, wait: float = 0.1) -> dict[str, str]:
+    """Copy the night's frames, four at a time; return by name why one was not copied."""
+
+    def copy(name: str) -> str:
+        try:
+            copy_again(source, NIGHT, name, raw, wait)
+        except BadFrame as error:
+            return error.fault.detail
+        return ""
+
+    names = list(taken(source.list(NIGHT)))
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(names, pool.map(copy, names), strict=True))
+
+
 def failure(address: str) -> str:
     """Return why a source cannot be reached; no secret may be in it, nor in its causes."""
     with pytest.raises(SourceError) as raised:
@@ -85,17 +124,23 @@ def failure(address: str) -> str:
 
 
 @every()
-def test_a_source_tells_names_states_and_bytes_of_the_frames_alone(server, share):
+def test_a_source_returns_names_states_and_bytes(server, share):
     source = open_source(server.address())
     source.check()
-    listing = source.list(NIGHT)
-    assert list(listing) == ["a.fits", "b.fts", "c d'é.fits"]
-    for name, state in listing.items():
+    entries = source.list(NIGHT)
+    assert reasons(entries) == {
+        ".hidden.fits": Reason.NOT_A_FRAME,
+        "folder.fits": Reason.NOT_A_FILE,
+        "log.txt": Reason.NOT_A_FRAME,
+    }
+    frames = taken(entries)
+    assert list(frames) == ["a.fits", "b.fts", "c d'e.fits", "e/f/g.FIT"]
+    for name, state in frames.items():
         assert source.state(NIGHT, name) == state
         assert state.bytes == (share / NIGHT / name).stat().st_size
         assert abs(state.mtime_ns - (share / NIGHT / name).stat().st_mtime_ns) < 1e9
         assert read(source.open(NIGHT, name)) == (share / NIGHT / name).read_bytes()
-    assert source.list("20260306") == {}
+    assert source.list("20260306") == []
     with pytest.raises(FileNotFoundError):
         source.open(NIGHT, "gone.fits")
 
@@ -110,7 +155,7 @@ def test_a_large_night_is_listed_at_once(server, share):
     source = open_source(server.address())
     source.check()
     start = time.monotonic()
-    assert list(source.list("20260307")) == names
+    assert list(taken(source.list("20260307"))) == names
     assert time.monotonic() - start < 2
 
 
@@ -250,7 +295,11 @@ def test_a_frame_that_is_read_can_be_opened_written_and_renamed(server, share):
         file.write(b"x")
         assert source.open(NIGHT, "b.fts").readinto(bytearray(2880)) == 2880
     smbclient.reset_connection_cache(connection_cache=camera["connection_cache"])
-    assert sorted(path.name for path in (share / NIGHT).iterdir())[-2:] == [
+    assert sorted(path.name for path in (share / NIGHT).iterdir()) == [
+        ".hidden.fits",
+        "b.fts",
+        "c d'e.fits",
+        "e",
         "folder.fits",
         "log.txt",
     ]
@@ -259,7 +308,7 @@ def test_a_frame_that_is_read_can_be_opened_written_and_renamed(server, share):
 @every()
 def test_a_frame_that_grows_is_not_taken_half(server, share, tmp_path):
     source = open_source(server.address())
-    growing, done = share / NIGHT / "c d'é.fits", threading.Event()
+    growing, done = share / NIGHT / "c d'e.fits", threading.Event()
 
     def grow():
         with open(growing, "ab", buffering=0) as file:
@@ -269,16 +318,14 @@ def test_a_frame_that_grows_is_not_taken_half(server, share, tmp_path):
     writer = threading.Thread(target=grow)
     writer.start()
     try:
-        rows = copy_night(source, NIGHT, tmp_path / "raw", [], 2, 0.1)
+        failed = copy_frames(source, tmp_path / "raw")
     finally:
         done.set()
         writer.join()
-    status = {row["file"]: (row["status"], row["reason"]) for row in rows}
-    assert status.pop(growing.name) == ("failed", STILL_WRITTEN)
-    assert {state for state, _ in status.values()} == {"copied"}
+    assert failed.pop(growing.name) == STILL_WRITTEN
+    assert set(failed.values()) == {""}
     assert not (tmp_path / "raw" / growing.name).exists()
-    rows = copy_night(source, NIGHT, tmp_path / "raw", rows, 2, 0.1)
-    assert {row["status"] for row in rows} == {"copied"}
+    assert set(copy_frames(source, tmp_path / "raw").values()) == {""}
     assert (tmp_path / "raw" / growing.name).read_bytes() == growing.read_bytes()
 
 
@@ -314,9 +361,8 @@ def test_a_server_that_goes_in_mid_file_and_comes_back_costs_one_attempt(server,
         server.start()
 
     in_mid_file(tmp_path / "raw", restart)
-    rows = copy_night(source, NIGHT, tmp_path / "raw", [], 4, 0.5)
-    assert {row["status"] for row in rows} == {"copied"}
-    assert (tmp_path / "raw" / "c d'é.fits").read_bytes() == CONTENT
+    assert set(copy_frames(source, tmp_path / "raw", wait=0.5).values()) == {""}
+    assert (tmp_path / "raw" / "c d'e.fits").read_bytes() == CONTENT
 
 
 @loses_connection
@@ -329,14 +375,13 @@ def test_a_server_that_freezes_in_mid_file_ends_the_copy(server, slowly, tmp_pat
     in_mid_file(tmp_path / "raw", server.freeze)
     start = time.monotonic()
     with pytest.raises(SourceError, match="no answer within 3 s.*is the control PC on"):
-        copy_night(source, NIGHT, tmp_path / "raw", [], 4, 0.1)
+        copy_frames(source, tmp_path / "raw")
     assert 3 < time.monotonic() - start < 12
     server.thaw()
     slowly.rate = 1e9
     monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "30")
     open_source.cache_clear()
-    rows = copy_night(open_source(address), NIGHT, tmp_path / "raw", [], 4, 0.1)
-    assert {row["status"] for row in rows} == {"copied"}
+    assert set(copy_frames(open_source(address), tmp_path / "raw").values()) == {""}
 
 
 def run(night: Night, server, address: str, status: int = 0, **environment) -> str:
@@ -427,16 +472,22 @@ def test_a_mount_that_is_gone_is_no_source_without_nights(mount, share):
     for root in (point, point / NIGHT):
         Folder(str(root), mounted=True).check()
     source = Folder(str(point), mounted=True)
-    listing = source.list(NIGHT)
-    assert list(listing) == ["a.fits", "b.fts", "c d'é.fits"]
-    assert all(source.state(NIGHT, name) == state for name, state in listing.items())
-    assert read(source.open(NIGHT, "c d'é.fits")) == CONTENT
+    entries = source.list(NIGHT)
+    frames = taken(entries)
+    assert list(frames) == ["a.fits", "b.fts", "c d'e.fits", "e/f/g.FIT"]
+    assert reasons(entries) == {
+        ".hidden.fits": Reason.NOT_A_FRAME,
+        "folder.fits": Reason.NOT_A_FILE,
+        "log.txt": Reason.NOT_A_FRAME,
+    }
+    assert all(source.state(NIGHT, name) == state for name, state in frames.items())
+    assert read(source.open(NIGHT, "c d'e.fits")) == CONTENT
     with pytest.raises(FileNotFoundError):
         source.open(NIGHT, "gone.fits")
     subprocess.run(["umount", point], check=True)  # noqa: S607
     with pytest.raises(SourceError, match="mount is not a mount point: is the share mounted?"):
         source.list(NIGHT)
-    assert Folder(str(point)).list(NIGHT) == {}
+    assert Folder(str(point)).list(NIGHT) == []
 
 
 @needs("sshd", "sshfs")
@@ -475,7 +526,7 @@ def test_a_mount_that_freezes_ends_the_run(mount, frozen, monkeypatch, tmp_path)
     process, point = mount
     monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "1")
     source = Folder(str(point), mounted=True)
-    with source.open(NIGHT, "c d'é.fits") as stream:
+    with source.open(NIGHT, "c d'e.fits") as stream:
         stream.readinto(bytearray(2880))
         process.server.freeze() if frozen == "server" else process.send_signal(signal.SIGSTOP)
         with pytest.raises(OSError, match="no answer within 1 s"):
@@ -492,8 +543,8 @@ def test_a_mount_that_freezes_ends_the_run(mount, frozen, monkeypatch, tmp_path)
     assert "no answer within 1 s" in done.stdout, done.stderr
     process.server.thaw()
     process.send_signal(signal.SIGCONT)
-    rows = copy_night(Folder(str(point), mounted=True), NIGHT, tmp_path / "raw", [], 2, 0.1)
-    assert {row["status"] for row in rows} == {"copied"}
+    frames = Folder(str(point), mounted=True)
+    assert set(copy_frames(frames, tmp_path / "raw").values()) == {""}
 
 
 @needs("sshd", "sshfs")

@@ -2,24 +2,27 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from astropy.io import fits
 
-from scripts.inventory import name_sequences, take_inventory
-from scripts.lib.fits.checksum import data_sum
-from scripts.lib.frames.frame import Frame, open_header
+from scripts import inventory
+from scripts.inventory import examine, name_sequences, take_inventory
+from scripts.lib.frames.frame import open_header
 from scripts.lib.frames.names import LONGEST, cube_name
 from scripts.lib.headers.keywords import compose
-from scripts.lib.headers.observatory import expose, open_observatory
-from scripts.lib.nights import ingested
+from scripts.lib.headers.observatory import load_exposure
+from scripts.lib.ledger.faults import Reason
+from scripts.lib.ledger.records import Frame, Night, Status
 from scripts.lib.sources.opening import Folder
 from scripts.simulate import simulate
 from tests.night import NIGHT
-from tests.raw import rewrite, split
+from tests.raw import rewrite
+from tests.records import configuration, ingested, observatory_of
 
-CONFIG = Path(__file__).parent.parent / "config"
+SIZE = (8, 10)
 
 
 class Judged:
@@ -31,23 +34,29 @@ class Judged:
         self.science = next(row["file"] for row in truth if row["kind"] == "science")
         self.bias = next(row["file"] for row in truth if row["kind"] == "bias")
         self.source = Folder(str(root))
-        tables = {n: str(CONFIG / f"{n}.csv") for n in ("telescopes", "kinds", "keywords")}
-        settings = {"telescope": telescope, "programme": "60.A-9009(D)", "origin": "SSO-PARANAL"}
-        settings |= {"pi_coi": "D. Queloz", "corrections": str(CONFIG / "corrections")}
-        settings["programmes"] = []
-        settings["camera"] = {"name": "SPIRIT", "naxis1": 8, "naxis2": 10, "pixel_scale": 0.309}
-        self.observatory = open_observatory(NIGHT, settings, tables)
+        camera = {"name": "SPIRIT", "naxis1": SIZE[0], "naxis2": SIZE[1], "pixel_scale": 0.309}
+        settings = configuration(telescope, programme="60.A-9009(D)", camera=camera)
+        self.observatory = observatory_of(settings, NIGHT)
 
-    def rows(self) -> list[dict]:
-        arrivals = [
-            ingested.row(name, state, data_sum(split((self.raw / name).read_bytes())[1]))
-            for name, state in self.source.list(NIGHT).items()
-        ]
-        return take_inventory(self.raw, arrivals, [], self.observatory, cubes=True)
+    def frames(self) -> dict[str, Frame]:
+        """Return all frames as the inventory leaves them, by file."""
+        known = ingested(self.source, NIGHT, self.raw)
+        night = Night(NIGHT)
+        changed = take_inventory(self.raw, known, [], night, self.observatory, True, "")
+        return {frame.file: frame for frame in known} | {frame.file: frame for frame in changed}
+
+    def statuses(self) -> set[Status]:
+        return {frame.status for frame in self.frames().values()}
+
+    def examined(self, name: str) -> inventory.Judged:
+        """Return one good frame, and what its header says."""
+        known = {frame.file: frame for frame in ingested(self.source, NIGHT, self.raw)}
+        return examine(self.raw, known[name], None, self.observatory)
 
     def reason(self, name: str) -> str:
         """Return why one frame is held back; fail unless all others are good."""
-        held = {row["file"]: row["reason"] for row in self.rows() if row["status"] == "held"}
+        frames = self.frames().values()
+        held = {f.file: str(f.fault) for f in frames if f.status is not Status.ASSIGNED}
         assert held.keys() == {name}, held
         return held[name]
 
@@ -56,7 +65,7 @@ class Judged:
 def simulated(tmp_path_factory):
     """A night's folder that nobody changes, and its truth."""
     root = tmp_path_factory.mktemp("simulated")
-    return root, simulate("Callisto", NIGHT, root, frames=14, size=(8, 10))
+    return root, simulate("Callisto", NIGHT, root, frames=14, size=SIZE)
 
 
 @pytest.fixture
@@ -67,7 +76,7 @@ def judged(simulated, tmp_path):
 
 
 def test_all_frames_of_a_good_night_are_good(judged):
-    assert {row["status"] for row in judged.rows()} == {"ok"}
+    assert judged.statuses() == {Status.ASSIGNED}
 
 
 # Not one of these may cost any other frame of the night.
@@ -138,10 +147,9 @@ def test_what_no_product_can_hold_is_left_out_and_the_rest_kept(judged):
         "HISTORY": "HISTORY written by hand",
     }
     rewrite(path, odd)
-    assert {row["status"] for row in judged.rows()} == {"ok"}
-    header, begin = open_header(path)
-    observatory = judged.observatory
-    entries = compose(expose(path.name, header, begin, observatory), observatory.keywords)
+    assert judged.statuses() == {Status.ASSIGNED}
+    exposure = load_exposure(judged.raw, path.name, judged.observatory)
+    entries = compose(exposure, judged.observatory.keywords)
     found = {entry.keyword: entry for entry in entries}
     assert found["LONGTEXT"].value == "one part, and another"
     assert found["TWICE"].value == 1
@@ -161,22 +169,21 @@ def test_a_header_of_too_many_cards_is_held_back(judged):
 
 def test_a_bias_is_not_exposed(judged):
     rewrite(judged.raw / judged.bias, {"EXPTIME": "EXPTIME =                  0.5"})
-    assert "bias with EXPTIME 0.5" in judged.reason(judged.bias)
+    assert judged.reason(judged.bias) == "EXPTIME out of range: 0.5 s, not 0, of a bias"
 
 
 @pytest.mark.parametrize("words", ["FLAT", "Flat Field", "flat"])
 def test_older_words_for_flats(judged, words):
-    row = next(row for row in judged.rows() if row["kind"] == "flat")
-    rewrite(judged.raw / row["file"], {"IMAGETYP": f"IMAGETYP= '{words:<8}'"})
-    assert next(r for r in judged.rows() if r["file"] == row["file"]) | {"bytes": ""} == row | {
-        "bytes": ""
-    }
+    before = next(frame for frame in judged.frames().values() if frame.kind == "flat")
+    rewrite(judged.raw / before.file, {"IMAGETYP": f"IMAGETYP= '{words:<8}'"})
+    after = judged.frames()[before.file]
+    assert after == replace(before, source=after.source) != before
 
 
 @pytest.mark.parametrize("telescop", ["Callisto", "Astra->CALLISTO", "SPECULOOS-CALLISTO"])
 def test_older_names_of_the_telescope(judged, telescop):
     rewrite(judged.raw / judged.science, {"TELESCOP": f"TELESCOP= '{telescop}'"})
-    assert {row["status"] for row in judged.rows()} == {"ok"}
+    assert judged.statuses() == {Status.ASSIGNED}
 
 
 @pytest.mark.parametrize("telescop", ["Io", "Callistos", "Astra->IO"])
@@ -190,23 +197,24 @@ def test_every_file_has_one_row_whatever_its_name(judged):
     (judged.raw / judged.science).unlink()
     for name in ("#1.fits", "a b, c.fits", 'quo"te.FITS', "two\nlines.fts"):
         (judged.raw / name).write_bytes(content)
-    assert len(judged.rows()) == len(judged.names) - 1 + 4
+    assert len(judged.frames()) == len(judged.names) - 1 + 4
 
 
 def test_targets_of_the_same_safe_name_are_two_sequences(judged):
-    named = {row["object"] for row in judged.rows()}
+    named = {frame.object for frame in judged.frames().values()}
     assert "TIC 46432937 b" in named
     rewrite(judged.raw / judged.science, {"OBJECT": "OBJECT  = 'TIC_46432937_b'"})
-    rows = {row["file"]: row for row in judged.rows()}
-    mine = rows[judged.science]
-    other = next(row for row in rows.values() if row["object"] == "TIC 46432937 b")
-    assert mine["sequence"] != other["sequence"] and mine["product"] != other["product"]
+    frames = judged.frames()
+    mine = frames[judged.science]
+    other = next(frame for frame in frames.values() if frame.object == "TIC 46432937 b")
+    assert mine.sequence != other.sequence and mine.product != other.product
 
 
 def test_no_product_name_is_too_long_even_of_targets_told_apart(judged):
     for file, blank in zip(judged.names[-2:], " _", strict=True):
         rewrite(judged.raw / file, {"OBJECT": f"OBJECT  = '{'long' * 12}{blank}name'"})
-    products = {row["product"] for row in judged.rows() if row["object"].startswith("long")}
+    frames = judged.frames().values()
+    products = {frame.product for frame in frames if frame.object.startswith("long")}
     assert len(products) == 2
     assert max(map(len, products)) <= LONGEST
 
@@ -214,33 +222,61 @@ def test_no_product_name_is_too_long_even_of_targets_told_apart(judged):
 @pytest.mark.parametrize("part", [2, 12])
 def test_no_product_name_of_a_further_part_is_too_long(judged, part):
     rewrite(judged.raw / judged.science, {"OBJECT": f"OBJECT  = '{'long' * 17}'"})
-    row = next(row for row in judged.rows() if row["file"] == judged.science)
-    taken = {row["sequence"]} | {f"{row['sequence']}_part{i}" for i in range(2, part)}
-    frame = frame_of(judged, judged.science)
-    named = name_sequences({judged.science: frame}, judged.observatory, taken)
-    assert named[judged.science] == f"{row['sequence']}_part{part}"
-    assert len(cube_name(4, frame.date_obs, named[judged.science])) <= LONGEST
-
-
-def frame_of(judged: Judged, name: str) -> Frame:
-    return expose(name, *open_header(judged.raw / name), judged.observatory).frame
+    sequence = judged.frames()[judged.science].sequence
+    taken = {sequence} | {f"{sequence}_part{i}" for i in range(2, part)}
+    one = judged.examined(judged.science)
+    key = one.frame.key
+    named = name_sequences([one], {key: one.frame}, taken, judged.observatory)
+    assert named[key] == f"{sequence}_part{part}"
+    assert len(cube_name(4, one.facts.date_obs, named[key])) <= LONGEST
 
 
 def test_frames_of_unlike_read_out_are_unlike_sequences(judged):
-    plain = {row["file"]: row for row in judged.rows()}
+    plain = judged.frames()[judged.science]
     rewrite(judged.raw / judged.science, {"INSTRUME": "INSTRUME= 'Andor   '"})
-    row = next(row for row in judged.rows() if row["file"] == judged.science)
-    assert row["sequence"] == f"{plain[judged.science]['sequence']}_Andor"
+    assert judged.frames()[judged.science].sequence == f"{plain.sequence}_Andor"
 
 
 def test_sequences_are_those_of_their_keywords(judged):
-    for row in judged.rows():
-        header = fits.getheader(judged.raw / row["file"])
-        assert float(row["exptime"]) == header["EXPTIME"]
-        if row["kind"] == "bias":
-            assert row["sequence"] == "C_bias"
+    for frame in judged.frames().values():
+        header = fits.getheader(judged.raw / frame.file)
+        assert frame.exptime == header["EXPTIME"]
+        if frame.kind == "bias":
+            assert frame.sequence == "C_bias"
         else:
-            assert row["sequence"].endswith(f"_{header['EXPTIME']:g}s")
+            assert frame.sequence.endswith(f"_{header['EXPTIME']:g}s")
         assert re.fullmatch(
-            r"SPECU4\.\d{8}T\d{6}_" + re.escape(row["sequence"]) + r"\.fits", row["product"]
+            r"SPECU4\.\d{8}T\d{6}_" + re.escape(frame.sequence) + r"\.fits", frame.product
         )
+
+
+# Faults of the file
+
+
+def test_a_header_changed_after_its_sum_is_held_back(judged):
+    path = judged.raw / judged.science
+    rewrite(path, {"OBSERVER": "OBSERVER= 'nobody  '"}, checksum=False)
+    assert judged.reason(judged.science).startswith("wrong CHECKSUM: ")
+    rewrite(path, {"OBSERVER": "OBSERVER= 'nobody  '"})
+    assert judged.statuses() == {Status.ASSIGNED}
+
+
+def test_any_other_fault_comes_before_that_of_the_sum(judged):
+    rewrite(judged.raw / judged.science, {"FILTER": None}, checksum=False)
+    assert judged.reason(judged.science) == "no FILTER"
+
+
+@pytest.mark.parametrize("image", ["CHECKSUM= ''", "CHECKSUM=", None])
+def test_a_header_without_a_sum_is_good(judged, image):
+    rewrite(judged.raw / judged.science, {"CHECKSUM": image})
+    assert judged.statuses() == {Status.ASSIGNED}
+
+
+def test_what_cannot_be_read_is_told_by_its_reason(judged):
+    one = judged.examined(judged.science).frame
+    for content, reason in ((b"", Reason.EMPTY), (b"<html>" * 500, Reason.NO_HEADER)):
+        (judged.raw / one.file).write_bytes(content)
+        assert judged.frames()[one.file].fault.reason is reason
+    with pytest.raises(inventory.BadFrame) as error:
+        open_header(judged.raw / "none.fits")
+    assert error.value.fault.reason is Reason.GONE

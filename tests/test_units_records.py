@@ -14,8 +14,8 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.utils import iers
 
-from scripts.lib.delivery import placing
-from scripts.lib.delivery.transfer_log import log_transfer
+from scripts.lib.delivery.publish import NameTaken, publish, stage
+from scripts.lib.delivery.transfer_log import log_transfers
 from scripts.lib.files.tables import read_table, write_table
 from scripts.lib.fits.cards import Header, card, quoted
 from scripts.lib.frames.corrections import corrected, read_corrections
@@ -23,9 +23,11 @@ from scripts.lib.headers import values
 from scripts.lib.headers.keywords import read_keywords
 from scripts.lib.headers.metadata import DEMANDED, metadata_hdu, partial_keywords
 from scripts.lib.headers.sidereal import sidereal_seconds
+from scripts.lib.ledger.ledger import Ledger
+from scripts.lib.ledger.records import Frame, Intent
 from scripts.lib.nights.dates import NightError, parse_nights
 from scripts.lib.sources.opening import Folder
-from scripts.lib.sources.source import digest
+from tests.records import product_of
 
 KEYWORDS = read_keywords(Path(__file__).parent.parent / "config/keywords.csv")
 
@@ -56,11 +58,11 @@ def test_tables_give_back_what_was_written(tmp_path, text):
 
 def test_the_transfer_log_keeps_lines_that_are_not_its_own(tmp_path):
     log = tmp_path / "transfer_log.txt"
-    log_transfer(log, "20260305", 1)
+    log_transfers(log, {"20260305": 1})
     assert log.read_text() == "20260305 1\n"
     log.write_bytes(b"# by hand\n20260303 2\n\n20260305  17\n20260306 three\xff\n20260308 4")
     for night, count in (("20260305", 3), ("20260304", 5), ("20260309", 6)):
-        log_transfer(log, night, count)
+        log_transfers(log, {night: count})
     assert log.read_bytes() == (
         b"# by hand\n20260303 2\n\n20260306 three\xff\n"
         b"20260304 5\n20260305 3\n20260308 4\n20260309 6\n"
@@ -71,8 +73,13 @@ def test_file_names_that_are_no_utf8_do_not_stop_planning(tmp_path):
     night = tmp_path / "20260305"
     night.mkdir()
     (night / b"M\xfcller.fits".decode("utf-8", "surrogateescape")).write_bytes(b"x")
-    assert len(Folder(str(tmp_path)).list("20260305")) == 1
-    assert len(digest(Folder(str(tmp_path)).list("20260305"))) == 16
+    [entry] = Folder(str(tmp_path)).list("20260305")
+    with Ledger(":memory:") as ledger:
+        with ledger.transaction():
+            ledger.record([Frame("20260305", entry.name, source=entry.state)])
+        assert [(f.file, f.source) for f in ledger.frames("20260305")] == [
+            (entry.name, entry.state)
+        ]
 
 
 def table_of(frames: list[dict]) -> fits.BinTableHDU:
@@ -180,12 +187,14 @@ def test_a_foreign_file_of_the_same_size_is_named_and_kept(tmp_path, content):
     archive = tmp_path / "archive"
     archive.mkdir()
     made = tmp_path / "p.fits"
-    fits.PrimaryHDU(np.zeros((4, 4), np.int16)).writeto(made)
+    fits.PrimaryHDU(np.zeros((4, 4), np.int16)).writeto(made, checksum=True)
     foreign = content.ljust(made.stat().st_size, b"\0")
     (archive / "p.fits").write_bytes(foreign)
-    with pytest.raises(placing.NameTaken, match=re.escape(str(archive / "p.fits"))):
-        placing.deliver(made, archive)
-    assert (archive / "p.fits").read_bytes() == foreign
+    intent = Intent(product_of(made, "20260305"), stage(made, archive, 0o644))
+    for earlier in (None, intent.product):
+        with pytest.raises(NameTaken, match=re.escape(str(archive / "p.fits"))):
+            publish(archive, intent, earlier)
+        assert (archive / "p.fits").read_bytes() == foreign
 
 
 def test_sidereal_time_is_that_of_astropy_with_the_table_of_the_installation():

@@ -17,6 +17,10 @@ from astropy.wcs import WCS
 
 LINEAR = "crpix1 crpix2 crval1 crval2 cd1_1 cd1_2 cd2_1 cd2_2".split()
 RADIAL = "a_3_0 a_1_2 b_0_3 b_2_1".split()  # all alike: u and v grow with the radius squared
+# World coordinates as a table has them, by the names of `LINEAR` and `RADIAL`.
+WcsRow = dict[str, float]
+# Of a card; None removes it.
+Value = bool | int | float | str | None
 J2016 = datetime(2016, 1, 1, 12, tzinfo=UTC)
 
 BRIGHTEST, COMPLETE, FAINTEST = 8.0, 19.0, 20.5  # g: of the stars, of the catalogue, of the stars
@@ -109,8 +113,8 @@ class Shot:
     density: float = 6.0
     number: int = 0
     flipped: bool = False
-    wcs: dict = field(default_factory=dict)
-    header_wcs: dict = field(default_factory=dict)
+    wcs: WcsRow = field(default_factory=dict)
+    header_wcs: WcsRow = field(default_factory=dict)
     cloud: float = 0.0
     fwhm: float = 1.4
     trail: float = 0.0
@@ -118,7 +122,7 @@ class Shot:
     cosmics: int = 3
     starless: bool = False
     mispointing: float = 0.0
-    cards: dict = field(default_factory=dict)
+    cards: dict[str, Value] = field(default_factory=dict)
     rows_less: int = 0
     fault: str = ""
     of: str = ""
@@ -160,7 +164,7 @@ def stretched(scale: float, along: float, angle: float) -> np.ndarray:
 
 def tangent_wcs(
     camera: Camera, ra: float, dec: float, flipped: bool, stretch: np.ndarray
-) -> dict[str, float]:
+) -> WcsRow:
     """Return the WCS of a frame with its middle at ra, dec (degrees)."""
     turn = math.radians(camera.rotation + 180 * flipped)
     scale = camera.scale / 3600
@@ -178,21 +182,23 @@ def tangent_wcs(
     return dict(zip(LINEAR, values, strict=True)) | dict.fromkeys(RADIAL, bend)
 
 
-def linear(wcs: dict) -> dict:
+def linear(wcs: WcsRow) -> WcsRow:
     """Return a WCS without its distortion."""
     return {key: wcs[key] for key in LINEAR}
 
 
-def projection(wcs: dict) -> str:
+def projection(wcs: WcsRow) -> str:
     """Return what follows RA--- and DEC-- in CTYPE."""
     return "TAN-SIP" if any(wcs.get(key) for key in RADIAL) else "TAN"
 
 
-def astropy_wcs(wcs: dict) -> WCS:
+def astropy_wcs(wcs: WcsRow) -> WCS:
     """Return a WCS table row as astropy has it."""
     kind = projection(wcs)
-    header = {"ctype1": f"RA---{kind}", "ctype2": f"DEC--{kind}", "cunit1": "deg", "cunit2": "deg"}
-    header |= {"a_order": 3, "b_order": 3} | wcs if kind == "TAN-SIP" else linear(wcs)
+    header: dict[str, Value] = {"ctype1": f"RA---{kind}", "ctype2": f"DEC--{kind}"}
+    header |= {"cunit1": "deg", "cunit2": "deg"}
+    header |= {"a_order": 3, "b_order": 3} if kind == "TAN-SIP" else {}
+    header |= wcs if kind == "TAN-SIP" else linear(wcs)
     return WCS(fits.Header({key.upper(): value for key, value in header.items()}))
 
 
@@ -223,13 +229,14 @@ def frame_sides(camera: Camera) -> np.ndarray:
 def field_sides(camera: Camera) -> np.ndarray:
     """Return width and height of the field of stars around a target, arcmin."""
     frame = frame_sides(camera)
-    return frame + 2 * min(REACH, REACH_OF_SMALL + 1.5 * frame.max())
+    field: np.ndarray = frame + 2 * min(REACH, REACH_OF_SMALL + 1.5 * float(frame.max()))
+    return field
 
 
 def dense_enough(camera: Camera, density: float) -> float:
     """Return a density (catalogue stars/arcmin²), raised so that small frames have stars too."""
-    fewest = FEWEST_STARS / frame_sides(camera).prod()
-    return max(density, min(fewest, MOST_STARS / field_sides(camera).prod()))
+    fewest = FEWEST_STARS / float(frame_sides(camera).prod())
+    return max(density, min(fewest, MOST_STARS / float(field_sides(camera).prod())))
 
 
 def star_field(camera: Camera, shot: Shot, seed: int) -> Stars:
@@ -303,7 +310,8 @@ class Sky:
         for rows, columns, charge in cosmic_rays(rng, shot.cosmics, image.shape):
             image[rows, columns] += charge
         image[0, :2] = (0, 65535)
-        pixels = np.clip(np.rint(image, out=image), 0, 65535, out=image).astype(np.uint16)
+        clipped = np.clip(np.rint(image, out=image), 0, 65535, out=image)
+        pixels: np.ndarray = clipped.astype(np.uint16)
         return pixels[: camera.naxis2 - shot.rows_less]
 
     def shifted_noise(self, number: int) -> np.ndarray:
@@ -332,7 +340,7 @@ class Sky:
 
 
 def stamps(
-    x: np.ndarray, y: np.ndarray, flux: np.ndarray, shot: Shot, scale: float, shape: tuple
+    x: np.ndarray, y: np.ndarray, flux: np.ndarray, shot: Shot, scale: float, shape: tuple[int, ...]
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Yield where each star lies on a frame with `WIDEST` pixels around it, and its light there.
 

@@ -44,6 +44,6 @@ def watched(function, number: int, when: str, words: str):
 for number, point in enumerate(filter(None, os.environ.get("STOP_POINTS", "").split("\n"))):
     job, when, call, words = point.split(" ", 3)
     if any(word.endswith(f".{job}.py") for word in sys.orig_argv):
-        module, name = call.split(".")
+        module, _, name = call.rpartition(".")
         module = importlib.import_module(module)
         setattr(module, name, watched(getattr(module, name), number, when, words))

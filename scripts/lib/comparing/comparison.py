@@ -112,6 +112,9 @@ def _read_or_why_not(path: Path) -> Product | Damaged:
 
 # Pairs
 
+# What a plane is known by.
+Mark = tuple[str | bytes, ...]
+
 
 def pair_planes(ours: list[Plane], legacy: list[Plane]) -> list[tuple[Plane, Plane]]:
     """Return pairs of planes of the same raw frame.
@@ -129,26 +132,31 @@ def pair_planes(ours: list[Plane], legacy: list[Plane]) -> list[tuple[Plane, Pla
     return pairs
 
 
-def _time_and_pixels(plane: Plane) -> tuple:
+def _time_and_pixels(plane: Plane) -> Mark:
     return plane.instrume, plane.moment, plane.digest
 
 
-def _pixels(plane: Plane) -> tuple | None:
+def _pixels(plane: Plane) -> Mark | None:
     """Return the pixels; a constant plane, which is like any other, has no identity."""
     return None if plane.constant else (plane.digest,)
 
 
-def _time(plane: Plane) -> tuple | None:
+def _time(plane: Plane) -> Mark | None:
     return (plane.instrume, plane.moment) if plane.moment else None
 
 
-def _paired(ours: list[Plane], legacy: list[Plane], key: Callable) -> list[tuple[Plane, Plane]]:
-    waiting = defaultdict(deque)
+def _paired(
+    ours: list[Plane], legacy: list[Plane], key: Callable[[Plane], Mark | None]
+) -> list[tuple[Plane, Plane]]:
+    waiting: defaultdict[Mark, deque[Plane]] = defaultdict(deque)
     for plane in legacy:
         if (mark := key(plane)) is not None:
             waiting[mark].append(plane)
-    marked = ((plane, key(plane)) for plane in ours)
-    return [(plane, waiting[mark].popleft()) for plane, mark in marked if waiting.get(mark)]
+    pairs = []
+    for plane in ours:
+        if (mark := key(plane)) is not None and waiting.get(mark):
+            pairs.append((plane, waiting[mark].popleft()))
+    return pairs
 
 
 def pair_products(pairs: list[tuple[Plane, Plane]]) -> dict[str, str]:
@@ -201,7 +209,7 @@ class Comparison:
     def counts(self) -> dict[str, int]:
         """Return how many products pair, and how those pairs compare."""
         wrong = {finding.product for finding in self.findings if not finding.expected}
-        changed = set()
+        changed: set[str] = set()
         for group, tally in self.groups.items():
             changed |= tally.products.keys()
             if group.reason is None:

@@ -1,9 +1,11 @@
 """A comparison of products as text for people, and as a dict for programs."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from scripts.lib.comparing.comparison import Comparison, Group, Tally
 from scripts.lib.comparing.differences import PLACES
+from scripts.lib.fits.cards import Value
 
 LISTED = 5  # products, or planes, named of each kind
 WIDEST = 40
@@ -98,14 +100,14 @@ def _groups(comparison: Comparison, expected: bool) -> list[tuple[Group, Tally]]
     return sorted(chosen, key=lambda item: (list(PLACES).index(item[0].place), item[0].keyword))
 
 
-def _shown(value) -> str:
+def _shown(value: Value) -> str:
     if value is None:
         return "none"
     text = repr(value)
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 
-def as_dict(comparison: Comparison) -> dict:
+def as_dict(comparison: Comparison) -> dict[str, Any]:
     """Return all that `as_text` tells, nothing left out, of what JSON can hold."""
     sides = {"ours": comparison.ours, "legacy": comparison.legacy}
     return {

@@ -5,13 +5,14 @@ tells whether a difference is of the expected kind. The first row that does is i
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.files.tables import read_table
+from scripts.lib.fits.cards import Value
 from scripts.lib.frames.names import safe, stem
 from scripts.lib.nights.times import parse_date
 
@@ -34,9 +35,9 @@ class Difference(NamedTuple):
 
     place: str
     keyword: str
-    ours: object
-    legacy: object
-    planes: tuple = ()
+    ours: Value
+    legacy: Value
+    planes: tuple[Value, ...] = ()
 
 
 class Expectation(NamedTuple):
@@ -63,13 +64,15 @@ def _legacy_only(difference: Difference, within: float) -> bool:
 
 def _near(difference: Difference, within: float) -> bool:
     ours, legacy = difference.ours, difference.legacy
-    return _numbers(ours, legacy) and abs(ours - legacy) <= within
+    if not isinstance(ours, int | float) or not isinstance(legacy, int | float):
+        return False
+    return abs(ours - legacy) <= within
 
 
 def _minutes(difference: Difference, within: float) -> bool:
     """Tell whether ours are seconds of a day, the legacy's the same in minutes."""
     ours, legacy = difference.ours, difference.legacy
-    if not _numbers(ours, legacy):
+    if not isinstance(ours, int | float) or not isinstance(legacy, int | float):
         return False
     apart = (ours - 60 * legacy) % DAY
     return min(apart, DAY - apart) <= within
@@ -107,10 +110,6 @@ def _start(difference: Difference, within: float) -> bool:
     if not (first and other and other[0] in difference.planes):
         return False
     return _name(difference._replace(legacy=legacy.replace(other[0], first[0])), within)
-
-
-def _numbers(*values) -> bool:
-    return all(isinstance(value, int | float) for value in values)
 
 
 KINDS: dict[str, Callable[[Difference, float], bool]] = {
@@ -165,13 +164,13 @@ class Expectations:
             return KINDS[row.kind](difference, row.within)
         return any(self._is_of(value, difference) for value in dict.fromkeys(difference.planes))
 
-    def _is_of(self, value, difference: Difference) -> bool:
+    def _is_of(self, value: Value, difference: Difference) -> bool:
         """Tell whether the legacy's value is that of a plane whose value is ``value`` here."""
         of_plane = Difference("plane", difference.keyword, value, difference.legacy)
         return value == difference.legacy or self.reason(of_plane) is not None
 
 
-def _expectation(path: Path, row: dict) -> Expectation:
+def _expectation(path: Path, row: Mapping[str, str]) -> Expectation:
     where, kind = row["where"] or "", row["difference"]
     if not set(where.split()) <= PLACES.keys():
         raise ValueError(f"{path}: {row['keyword']}: where is {where!r}, not of {list(PLACES)}")

@@ -8,10 +8,10 @@ import hashlib
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from scripts.lib.fits.bintable import read_table_hdu
-from scripts.lib.fits.cards import BLOCK, Header, HeaderError, padded, read_header
+from scripts.lib.fits.cards import BLOCK, Header, HeaderError, Value, padded, read_header
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.sizes import data_size
 from scripts.lib.fits.sums import add_at
@@ -38,7 +38,7 @@ class Plane(NamedTuple):
     moment: str
     digest: bytes
     constant: bool
-    row: dict
+    row: dict[str, Value]
 
     def __str__(self) -> str:
         return f"{self.product}, plane {self.number}" if self.row else self.product
@@ -56,19 +56,19 @@ class Product(NamedTuple):
     planes: list[Plane]
     wrong_sum: str
 
-    def values(self, keyword: str) -> list:
+    def values(self, keyword: str) -> list[Value]:
         """Return a keyword's value for each plane: of its row, else of the header."""
         return [plane_value(self, plane, keyword) for plane in self.planes]
 
 
-def plane_value(product: Product, plane: Plane, keyword: str):
+def plane_value(product: Product, plane: Plane, keyword: str) -> Value:
     """Return what a product says of one of its planes; None where it says nothing."""
     if keyword in plane.row:
         return present(plane.row[keyword])
     return value_of(product.header, keyword)
 
 
-def value_of(header: Header, keyword: str):
+def value_of(header: Header, keyword: str) -> Value:
     """Return a value of a header; the card's text where it is not well formed."""
     try:
         return present(header.value(keyword))
@@ -76,7 +76,7 @@ def value_of(header: Header, keyword: str):
         return str(error)
 
 
-def present(value):
+def present(value: Value) -> Value:
     """Return a value, None in place of an empty text or of no number."""
     if value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -88,7 +88,7 @@ def start_of(header: Header) -> datetime | None:
     return _parsed(value_of(header, "DATE-OBS"))
 
 
-def _parsed(value) -> datetime | None:
+def _parsed(value: Value) -> datetime | None:
     try:
         return parse_date(str(value))
     except ValueError:
@@ -131,7 +131,8 @@ def read_product(path: Path) -> Product:
         length = path.stat().st_size
         if length < begin + padded(size) or length % BLOCK:
             raise Damaged("the file ends within its last block")
-        table, rows = None, [{}]
+        table: Header | None = None
+        rows: list[dict[str, Value]] = [{}]
         if count > 1 or length > begin + padded(size):
             table, rows = read_table_hdu(path)
             if table.value("EXTNAME") != EXTNAME or len(rows) != count:
@@ -148,7 +149,7 @@ def read_product(path: Path) -> Product:
 
 def _plane_count(header: Header) -> int:
     axes = header.value("NAXIS")
-    count = header.value("NAXIS3") if axes == 3 else 1
+    count = header.whole("NAXIS3") if axes == 3 else 1
     if axes not in (2, 3) or not count or not data_size(header):
         raise Damaged(f"no image: NAXIS is {axes}, {data_size(header)} bytes of data")
     return count
@@ -161,7 +162,7 @@ def _wrong_sum(header: Header, total: int) -> str:
     return f"DATASUM is {told}, that of the pixels {total}"
 
 
-def _read_plane(stream, size: int) -> tuple[bytes, int, bool]:
+def _read_plane(stream: BinaryIO, size: int) -> tuple[bytes, int, bool]:
     """Return digest and sum of the next ``size`` bytes, and whether all pixels are alike."""
     digest, total, done = hashlib.sha256(), 0, 0
     first, constant = b"", True

@@ -10,17 +10,20 @@ public calibrations: what is not seen of the sky is then unknown, not missing.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.delivery.receipts import delivered_rows, read_receipts
 from scripts.lib.files.durable import write_text
-from scripts.lib.files.tables import read_table
+from scripts.lib.files.tables import read_table, write_table
 from scripts.lib.frames.identity import Kind
+from scripts.lib.ledger.ledger import Ledger
+from scripts.lib.ledger.records import DONE, Frame
 from scripts.lib.nights.dates import night_bounds
 from scripts.lib.nights.times import iso, mjd, parse_date
+from scripts.lib.settings.records import Configuration
 
 CONFIRMED, WAITING, MISSING = "confirmed", "waiting", "missing"
 DIFFERENT, UNKNOWN = "different", "unknown"
@@ -33,19 +36,14 @@ ASKED = "confirm.asked"  # in a night's folder: by which run it was asked, and w
 TOLD = "confirmed.told"  # in a night's folder: what a mail has told of
 FAILED = "confirm.failed"  # in the working directory: runs in a row that asked in vain
 FOUND = ["dp_id", "origfile", "prog_id", "dp_cat", "dp_type"]
-COLUMNS = [
-    *("product", "dp_id", "programme", "dp_type", "delivered", "status", "differs"),
-    *(f"found_{name}" for name in FOUND),
-    "asked",
-]
 # ESO is not asked earlier: nothing is there yet.
 FIRST_ASKED = timedelta(hours=3)
 # What nobody could be told of for so long after it was given up is given up too, unlooked at.
 GRACE = timedelta(days=30)
 
 
-class Product(NamedTuple):
-    """A product of a night's receipts."""
+class Delivered(NamedTuple):
+    """A delivered product, as ESO's archive should show it."""
 
     name: str
     programme: str
@@ -54,31 +52,60 @@ class Product(NamedTuple):
     delivered: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What ESO's archive says of a product: a row of the table."""
+
+    product: str
+    dp_id: str
+    programme: str
+    dp_type: str
+    delivered: str
+    status: str
+    differs: str = ""
+    found_dp_id: str = ""
+    found_origfile: str = ""
+    found_prog_id: str = ""
+    found_dp_cat: str = ""
+    found_dp_type: str = ""
+    asked: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The delivery that it is about."""
+        return self.product, self.delivered
+
+
+COLUMNS = [field.name for field in fields(Answer)]
+
+
 class Expected(NamedTuple):
     """What ESO's archive is to show of a telescope: its number and the kinds of frames."""
 
     number: int
     kinds: dict[str, Kind]
 
-    def dp_id(self, product: Product) -> str:
+    def dp_id(self, product: Delivered) -> str:
         """Return the name under which ESO has a product."""
         return f"SPECU{self.number}.{iso(product.start)}"
 
 
-def products_of(receipts: list[dict]) -> list[Product]:
-    """Return the products of receipts' rows; the first of its frames dates a product."""
-    grouped: dict[str, list[dict]] = {}
-    for row in delivered_rows(receipts):
-        grouped.setdefault(row["product"], []).append(row)
+def products_of(ledger: Ledger, night: str) -> list[Delivered]:
+    """Return the delivered products of a night; the first of its frames dates a product."""
+    grouped: dict[str, list[Frame]] = {}
+    for frame in ledger.frames(night):
+        if frame.status in DONE:
+            grouped.setdefault(frame.product, []).append(frame)
     return [
-        Product(
-            name=name,
-            programme=rows[0]["programme"],
-            kind=rows[0]["kind"],
-            start=parse_date(min(row["date_obs"] for row in rows)),
-            delivered=parse_date(max(row["delivered"] for row in rows)),
+        Delivered(
+            name=product.name,
+            programme=product.programme,
+            kind=frames[0].kind,
+            start=min(frame.begin for frame in frames),
+            delivered=product.delivered,
         )
-        for name, rows in grouped.items()
+        for product in ledger.products(night)
+        if product.delivered and (frames := grouped.get(product.name, []))
     ]
 
 
@@ -99,18 +126,18 @@ def query_of(night: str, number: int) -> str:
 
 
 def judge_all(
-    products: list[Product],
-    found: list[dict],
+    products: list[Delivered],
+    found: Sequence[Mapping[str, str]],
     expected: Expected,
     now: datetime,
     patience: timedelta,
     anonymous: bool,
-) -> list[dict]:
-    """Return a row for each product.
+) -> list[Answer]:
+    """Return what ESO's archive says of each product.
 
     Parameters
     ----------
-    found : list of dict
+    found : sequence of mapping
         ESO's rows of the night.
     patience : timedelta
         After which a product that is not seen is missing.
@@ -119,7 +146,7 @@ def judge_all(
     """
     ids = {row["dp_id"]: row for row in found}
     files = {row["origfile"]: row for row in found if row["origfile"]}
-    rows = []
+    answers = []
     for product in products:
         row = ids.get(expected.dp_id(product))
         # One of its name alone may be an earlier delivery; it is the product's if no other comes.
@@ -130,27 +157,25 @@ def judge_all(
         else:
             differs = ""
             status = status_of_unseen(product, expected, now, patience, anonymous)
-        rows.append(
-            plain_row(product, expected)
-            | {f"found_{name}": row[name] for name in FOUND if row}
-            | {"status": status, "differs": differs, "asked": iso(now)}
-        )
-    return rows
+        known = {f"found_{name}": row[name] for name in FOUND} if row else {}
+        plain = unasked_answer(product, expected)
+        answers.append(replace(plain, status=status, differs=differs, asked=iso(now), **known))
+    return answers
 
 
-def plain_row(product: Product, expected: Expected) -> dict:
-    """Return the row of a product that ESO was not asked for yet."""
-    return {
-        "product": product.name,
-        "dp_id": expected.dp_id(product),
-        "programme": product.programme,
-        "dp_type": expected.kinds[product.kind].type,
-        "delivered": iso(product.delivered),
-        "status": WAITING,
-    }
+def unasked_answer(product: Delivered, expected: Expected) -> Answer:
+    """Return what is known of a product that ESO was not asked for yet."""
+    return Answer(
+        product=product.name,
+        dp_id=expected.dp_id(product),
+        programme=product.programme,
+        dp_type=expected.kinds[product.kind].type,
+        delivered=iso(product.delivered),
+        status=WAITING,
+    )
 
 
-def differences(product: Product, row: dict, expected: Expected) -> str:
+def differences(product: Delivered, row: Mapping[str, str], expected: Expected) -> str:
     """Return in what ESO's row is unlike the product; nothing if it is as it should be.
 
     The category of science data comes back as SCIENCE or as CALIB, which means nothing.
@@ -172,7 +197,7 @@ def differences(product: Product, row: dict, expected: Expected) -> str:
 
 
 def status_of_unseen(
-    product: Product, expected: Expected, now: datetime, patience: timedelta, anonymous: bool
+    product: Delivered, expected: Expected, now: datetime, patience: timedelta, anonymous: bool
 ) -> str:
     """Return what a product is that ESO does not show."""
     if anonymous and is_science(expected.kinds[product.kind]):
@@ -185,102 +210,101 @@ def is_science(kind: Kind) -> bool:
     return kind.catg == "SCIENCE"
 
 
-def unasked(products: list[Product], earlier: list[dict], expected: Expected) -> list[dict]:
-    """Return the rows of products when ESO could not be asked: what is known stays.
+def unasked(products: list[Delivered], earlier: list[Answer], expected: Expected) -> list[Answer]:
+    """Return what is known of products when ESO could not be asked.
 
     Parameters
     ----------
-    earlier : list of dict
-        The rows so far. One of before the product was delivered again counts no more.
+    earlier : list of Answer
+        So far. One of before the product was delivered again counts no more.
     """
-    known = {(row["product"], row["delivered"]): row for row in earlier}
-    plain = [plain_row(product, expected) for product in products]
-    return [known.get((row["product"], row["delivered"]), row) for row in plain]
+    known = {answer.key: answer for answer in earlier}
+    plain = [unasked_answer(product, expected) for product in products]
+    return [known.get(answer.key, answer) for answer in plain]
 
 
 # Which nights
 
 
-def nights_to_confirm(config: dict, nights: list[str], now: datetime) -> list[str]:
-    """Return the nights that ESO is to be asked for, of all below the working directory.
+def nights_to_confirm(
+    ledger: Ledger, settings: Configuration, nights: list[str], now: datetime
+) -> list[str]:
+    """Return the nights that ESO is to be asked for.
 
     Parameters
     ----------
     nights : list of str
         Only these; if there are none, all.
     """
-    if not config["confirm"] or config["redeliver"]:
+    if not settings.confirm or settings.redeliver:
         return []
-    folders = sorted(Path(config["workdir"]).glob("[0-9]" * 8))
-    wanted = [folder for folder in folders if not nights or folder.name in nights]
-    return [folder.name for folder in wanted if is_due(folder, config, now)]
+    since = now - timedelta(days=settings.confirm_until) - GRACE
+    wanted = [night for night in ledger.delivered_since(since) if not nights or night in nights]
+    return [night for night in wanted if is_due(ledger, night, settings, now)]
 
 
-def is_due(folder: Path, config: dict, now: datetime) -> bool:
-    """Tell whether ESO is to be asked for a night; a damaged table is its job's to tell of."""
+def is_due(ledger: Ledger, night: str, settings: Configuration, now: datetime) -> bool:
+    """Tell whether ESO is to be asked for a night; a damaged table is its job's to report."""
+    folder, limit = settings.workdir / night, timedelta(days=settings.confirm_until)
     try:
-        delivered = datetime.fromtimestamp((folder / "archived").stat().st_mtime, UTC)
-    except OSError:
-        return False
-    limit = timedelta(days=config["confirm_until"])
-    # Old nights cost a look at their folder's date, not at their tables.
-    if now - delivered > limit + GRACE:
-        return False
-    try:
-        rows = read_confirmed(folder / TABLE)
-        known = {(row["product"], row["delivered"]): row for row in rows}
-        told = read_told(folder) if is_telling(config) else marks_of(rows)
-        products = products_of(read_receipts(folder / "archived"))
+        answers = read_confirmed(folder / TABLE)
+        known = {answer.key: answer for answer in answers}
+        reported = read_told(folder) if is_reporting(settings) else marks_of(answers)
         return any(
-            is_open(product, known.get((product.name, iso(product.delivered))), told, limit, now)
-            for product in products
+            is_open(
+                product, known.get((product.name, iso(product.delivered))), reported, limit, now
+            )
+            for product in products_of(ledger, night)
         )
     except (OSError, KeyError, ValueError):
         return True
 
 
 def is_open(
-    product: Product, row: dict | None, told: set[str], limit: timedelta, now: datetime
+    product: Delivered, answer: Answer | None, reported: set[str], limit: timedelta, now: datetime
 ) -> bool:
     """Tell whether ESO is to be asked for a product.
 
-    Once it is older than ``limit``, only until it was judged and told of. What was never asked for
-    by then is from before somebody wanted to know.
+    Once it is older than ``limit``, only until it was judged and reported. What was never asked
+    for by then is from before somebody wanted to know.
     """
     age = now - product.delivered
-    if age < FIRST_ASKED or (row and row["status"] == CONFIRMED):
+    if age < FIRST_ASKED or (answer and answer.status == CONFIRMED):
         return False
     if age <= limit:
         return True
-    if row is None:
+    if answer is None:
         return False
-    untold = row["status"] in BAD and not marks_of([row]) <= told
-    return row["status"] == WAITING or untold
+    unreported = answer.status in BAD and not marks_of([answer]) <= reported
+    return answer.status == WAITING or unreported
 
 
-def is_telling(config: dict) -> bool:
+def is_reporting(settings: Configuration) -> bool:
     """Tell whether mails are sent at all."""
-    mail = config.get("mail") or {}
-    return bool(mail.get("to")) and mail.get("when") != "never"
+    return bool(settings.mail.to) and settings.mail.when != "never"
 
 
 # What became of it
 
 
-def read_confirmed(path: Path) -> list[dict]:
-    """Return the rows of a night's table; none if ESO was never asked."""
-    return read_table(path) if path.exists() else []
+def read_confirmed(path: Path) -> list[Answer]:
+    """Return the answers in a night's table; none if ESO was never asked."""
+    return [Answer(**row) for row in read_table(path)] if path.exists() else []
 
 
-def bad_rows(rows: list[dict]) -> list[dict]:
-    """Return the rows of products that somebody must look at."""
-    return [row for row in rows if row["status"] in BAD]
+def write_confirmed(path: Path, answers: Iterable[Answer]) -> None:
+    """Write a night's table."""
+    write_table(path, COLUMNS, map(asdict, answers))
 
 
-def marks_of(rows: list[dict]) -> set[str]:
+def bad_answers(answers: Iterable[Answer]) -> list[Answer]:
+    """Return what is said of products that somebody must look at."""
+    return [answer for answer in answers if answer.status in BAD]
+
+
+def marks_of(answers: Iterable[Answer]) -> set[str]:
     """Return a short text for each product that is missing or different, and how."""
-    keys = ("product", "delivered", "status", "differs")
-    texts = ("\t".join(row[key] for key in keys) for row in rows)
+    texts = ("\t".join((*one.key, one.status, one.differs)) for one in answers)
     return {hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts}
 
 
@@ -295,21 +319,21 @@ def write_told(folder: Path, told: set[str]) -> None:
     write_text(folder / TOLD, "".join(f"{one}\n" for one in sorted(told)))
 
 
-def recent_tables(workdir: Path, since: datetime) -> dict[str, list[dict]]:
-    """Return for each night the rows of what was delivered since a moment; none if it has none."""
-    tables = {}
+def recent_answers(workdir: Path, since: datetime) -> dict[str, list[Answer]]:
+    """Return by night what is said of what was delivered since a moment."""
+    found: dict[str, list[Answer]] = {}
     for folder in sorted(workdir.glob("[0-9]" * 8)):
         path = folder / TABLE
-        # A table is never older than what it tells of.
+        # A table is never older than what it says.
         if path.exists() and datetime.fromtimestamp(path.stat().st_mtime, UTC) >= since:
-            rows = [row for row in read_table(path) if parse_date(row["delivered"]) >= since]
-            tables |= {folder.name: rows} if rows else {}
-    return tables
+            answers = [a for a in read_confirmed(path) if parse_date(a.delivered) >= since]
+            found |= {folder.name: answers} if answers else {}
+    return found
 
 
-def counts_of(tables: Iterable[list[dict]]) -> dict[str, int]:
+def counts_of(tables: Iterable[list[Answer]]) -> dict[str, int]:
     """Return how many products have each status, of those that there are."""
-    counts = Counter(row["status"] for rows in tables for row in rows)
+    counts = Counter(answer.status for answers in tables for answer in answers)
     return {status: counts[status] for status in STATUSES if counts[status]}
 
 

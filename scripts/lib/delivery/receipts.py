@@ -1,69 +1,86 @@
-"""Receipts: the record that a product, or a sequence's frames, were delivered.
+"""Receipts: what was delivered, product by product and frame by frame, as tables for people.
 
-A receipt has one row per source frame: the frame's row of ``frames.csv``, and what was delivered.
-Frames that were held back late, unsolved or refused by the gate, have a row too, with the reason. A
-receipt is written last, so what has one lies in the archive directory, or was collected from it.
-
-Before a delivery begins, its rows are written as a promise. If a run is killed between delivery and
-receipt, the promise keeps the frames together under the same name until the next run has found out.
+One row per source frame: the frame's row of ``frames.csv``, and what was delivered. Frames that
+were held back late, unsolved or refused by the gate, have a row too, with the reason. Receipts
+are written from the ledger; nothing is read back from them.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.lib.files.tables import read_table, write_table
-from scripts.lib.nights.night_frames import COLUMNS
+from scripts.lib.files.durable import whole_file
+from scripts.lib.files.tables import table_text
+from scripts.lib.frames.names import stem
+from scripts.lib.ledger.ledger import Ledger
+from scripts.lib.ledger.records import DONE, Frame, Product, Status
+from scripts.lib.ledger.snapshot import COLUMNS, OK, digest, frame_row
+from scripts.lib.nights.times import iso
 
-PROMISED = "promised"
+FOLDER = "archived"
 # The verdict of the gate on a product without any finding.
 PASSED = "passed"
-DELIVERY = [
-    "programme",
-    "dp_id",
-    "product_bytes",
-    "product_datasum",
-    "product_checksum",
-    "delivered",
-    "verdict",
-]
+DELIVERY = ["dp_id", "product_bytes", "product_datasum", "product_checksum", "delivered", "verdict"]
 
 
-def write_receipt(path: Path, rows: list[dict]) -> None:
-    """Write a receipt, whole or not at all."""
-    write_table(path, COLUMNS + DELIVERY, rows)
+def target_of(product: str, sequence: str, cubes: bool) -> str:
+    """Return the name of the job that delivers a product: of a cube its own."""
+    return stem(product) if cubes else sequence
 
 
-def promise_of(receipt: Path) -> Path:
-    """Return the path of the promise that goes before a receipt."""
-    return receipt.parent / PROMISED / receipt.name
+def write_receipts(
+    ledger: Ledger, night: str, folder: Path, cubes: bool, target: str | None = None
+) -> None:
+    """Write the receipts of a night.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<workdir>/{night}/archived``.
+    target : str, optional
+        Only that of this job.
+    """
+    products = {product.name: product for product in ledger.products(night)}
+    grouped: dict[str, list[Frame]] = {}
+    for frame in ledger.frames(night):
+        if frame.sequence and frame.status in DONE | {Status.HELD}:
+            name = target_of(frame.product, frame.sequence, cubes)
+            if target in (None, name):
+                grouped.setdefault(name, []).append(frame)
+    folder.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    for name, frames in grouped.items():
+        content = table_text([*COLUMNS, *DELIVERY], rows(frames, products)).encode()
+        path = folder / f"{name}.csv"
+        with whole_file(path) as stream:
+            stream.write(content)
+        digests[f"{FOLDER}/{path.name}"] = digest(content)
+    ledger.set_views(night, digests)
 
 
-def read_receipts(archived: Path) -> list[dict[str, str]]:
-    """Return the rows of all receipts of a night; none if nothing was delivered."""
-    return [row for path in sorted(archived.glob("[!.]*.csv")) for row in read_table(path)]
+def rows(frames: Iterable[Frame], products: dict[str, Product]) -> list[dict[str, str]]:
+    """Return the rows of a receipt, in time order."""
+    found = []
+    for frame in sorted(frames, key=lambda frame: (frame.begin, frame.file)):
+        row = frame_row(frame)
+        product = products.get(frame.product)
+        if row["status"] == OK and product and product.delivered:
+            row |= {
+                "programme": product.programme,
+                "dp_id": product.dp_id,
+                "product_bytes": str(product.bytes),
+                "product_datasum": str(product.datasum),
+                "product_checksum": product.checksum,
+                "delivered": iso(product.delivered),
+                "verdict": product.verdict,
+            }
+        found.append(row)
+    return found
 
 
-def delivered_rows(rows: list[dict]) -> list[dict]:
-    """Return the receipts' rows of frames that were delivered."""
-    return [row for row in rows if row["status"] == "ok"]
-
-
-def withheld_rows(rows: list[dict]) -> list[dict]:
-    """Return the receipts' rows of frames that were held back, and not delivered later."""
-    done = {row["file"] for row in delivered_rows(rows)}
-    return [row for row in rows if row["status"] == "held" and row["file"] not in done]
-
-
-def products_delivered(rows: list[dict]) -> list[str]:
-    """Return the names of the products in receipts' rows, each once."""
-    return list(dict.fromkeys(row["product"] for row in delivered_rows(rows)))
-
-
-def warned_products(rows: list[dict]) -> dict[str, str]:
+def warned_products(products: Iterable[Product]) -> dict[str, str]:
     """Return what the gate said of products that it passed with a warning."""
-    # Receipts from before there was a gate have no verdict.
-    said = {row["product"]: row.get("verdict") or PASSED for row in delivered_rows(rows)}
     return {
-        product: verdict.removeprefix(f"{PASSED}; ")
-        for product, verdict in said.items()
-        if verdict != PASSED
+        product.name: product.verdict.removeprefix(f"{PASSED}; ")
+        for product in products
+        if product.verdict not in ("", PASSED)
     }

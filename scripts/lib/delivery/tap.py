@@ -11,7 +11,8 @@ import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus, urlsplit
 
 import requests
@@ -52,7 +53,7 @@ class Bearer(requests.auth.AuthBase):
     def __init__(self, token: str):
         self.token = token
 
-    def __call__(self, request):
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Return a request with the token."""
         request.headers["Authorization"] = f"Bearer {self.token}"
         return request
@@ -65,12 +66,12 @@ class PatientSession(requests.Session):
         super().__init__()
         self.timeout = timeout
 
-    def request(self, *args, **kwargs):
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request."""
         return super().request(*args, **{"timeout": self.timeout} | kwargs)
 
 
-def credentials(environ: Mapping = os.environ) -> tuple[str, str] | None:
+def credentials(environ: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
     """Return user and password; None to ask as anybody.
 
     Raises
@@ -158,7 +159,7 @@ def fetch_rows(session: requests.Session, address: str, query: str) -> list[dict
     return [{name: text_of(row[name]) for name in table.colnames} for row in table]
 
 
-def text_of(value) -> str:
+def text_of(value: object) -> str:
     """Return a cell of a table as text; an empty cell is an empty text."""
     return "" if str(value) == "--" else str(value).strip()
 
@@ -167,7 +168,7 @@ def text_of(value) -> str:
 def deadline(seconds: float) -> Iterator[None]:
     """Raise `Expired` in what takes longer: other time-outs begin anew with each byte."""
 
-    def expire(*_):
+    def expire(signum: int, frame: FrameType | None) -> None:
         raise Expired
 
     before = signal.signal(signal.SIGALRM, expire)

@@ -4,19 +4,17 @@ The survey's server gets a copy with rsync over SSH. A copy that fails changes n
 next run tries again, and after some failures in a row a person is told.
 """
 
-import fcntl
 import os
 import re
 import shlex
 import subprocess
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from scripts.lib.delivery.patience import count_failure
-from scripts.lib.delivery.receipts import delivered_rows
 from scripts.lib.files.durable import write_text
+from scripts.lib.ledger.records import Transfer
 
 FAILED = "transfer_log_remote.failed"  # in the working directory: failures in a row, and the last
 LINE = re.compile(r"(\d{8})\s+\d+\s*", re.ASCII)
@@ -27,12 +25,6 @@ class RemoteError(RuntimeError):
     """The copy failed; the message names the server and the cause."""
 
 
-def products_by_programme(receipts: list[dict]) -> dict[str, int]:
-    """Return how many products each programme got."""
-    products = {(row["product"], row["programme"]) for row in delivered_rows(receipts)}
-    return Counter(programme for _, programme in products)
-
-
 def transfer_log_name(programme: str, own: str) -> str:
     """Return the name of a programme's transfer log; the telescope's own has none in its name."""
     if programme == own:
@@ -40,18 +32,32 @@ def transfer_log_name(programme: str, own: str) -> str:
     return f"transfer_log_{re.sub(r'[^A-Za-z0-9.-]+', '_', programme).strip('_')}.txt"
 
 
-def log_transfer(path: Path, night: str, count: int) -> None:
-    """Write a night's line of the transfer log, in the place of an earlier one.
+def write_transfer_logs(workdir: Path, transfers: Iterable[Transfer]) -> None:
+    """Write the lines of all nights that were reported, each in the place of an earlier one.
 
-    Nights may be reported at the same time: a lock keeps one from losing the other's line. Lines
-    of another form are somebody else's, and stay where they are.
+    The telescope's own log has a line of every night, whatever programmes had it.
     """
-    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
-        lines = [line for line in text.splitlines() if night_of(line) != night]
+    own_log = transfer_log_name("", "")
+    counts: dict[str, dict[str, int]] = {own_log: {}}
+    for transfer in transfers:
+        counts[own_log].setdefault(transfer.night, 0)
+        if transfer.products:
+            name = transfer_log_name(transfer.programme, transfer.own)
+            counts.setdefault(name, {})[transfer.night] = transfer.products
+    for name, lines in counts.items():
+        if lines:
+            log_transfers(workdir / name, lines)
+
+
+def log_transfers(path: Path, counts: Mapping[str, int]) -> None:
+    """Write the lines of nights; lines of another form, or of other nights, stay as they are."""
+    text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
+    before = text.splitlines()
+    lines = [line for line in before if night_of(line) not in counts]
+    for night, count in sorted(counts.items()):
         later = (number for number, line in enumerate(lines) if night_of(line) > night)
         lines.insert(next(later, len(lines)), f"{night} {count}")
+    if lines != before or not text.endswith("\n"):
         write_text(path, "".join(f"{line}\n" for line in lines))
 
 
@@ -61,7 +67,7 @@ def night_of(line: str) -> str:
     return match[1] if match else ""
 
 
-def copy_logs(workdir: Path, remote: str, environ: Mapping = os.environ) -> None:
+def copy_logs(workdir: Path, remote: str, environ: Mapping[str, str] = os.environ) -> None:
     """Copy all transfer logs to a folder of a server.
 
     The key is that of SPECULOOS_SSH_KEY, or the user's; the server's host key must be in
@@ -112,7 +118,7 @@ def rsync_target(remote: str) -> tuple[str, int | None]:
     return f"{place.username}@{host}:{unquote(place.path).rstrip('/')}/", port
 
 
-def ssh_words(port: int | None, environ: Mapping) -> list[str]:
+def ssh_words(port: int | None, environ: Mapping[str, str]) -> list[str]:
     """Return the command line of SSH: it never asks, and never trusts an unknown server."""
     options = {"BatchMode": "yes", "StrictHostKeyChecking": "yes", "ConnectTimeout": str(CONNECT)}
     options |= {"ServerAliveInterval": "15", "ServerAliveCountMax": "3"}
@@ -124,7 +130,9 @@ def ssh_words(port: int | None, environ: Mapping) -> list[str]:
     return words + (["-p", str(port)] if port else [])
 
 
-def copy_or_count(workdir: Path, remote: str, environ: Mapping = os.environ) -> tuple[int, str]:
+def copy_or_count(
+    workdir: Path, remote: str, environ: Mapping[str, str] = os.environ
+) -> tuple[int, str]:
     """Copy the logs if there is a server for them; count failures in a row.
 
     Returns

@@ -6,13 +6,17 @@ before a power cut can come back with no bytes.
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+LONGEST_NAME = 235  # bytes; file systems take 255, a temporary name has some more
 
 
 @contextmanager
-def whole_file(path: Path, lasting: bool = True) -> Iterator:
+def whole_file(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
     """Open a file for writing that bears its name only once it is whole and on disk.
 
     Parameters
@@ -60,9 +64,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def part_name(path: Path) -> Path:
     """Return this process's temporary name of a file: hidden, and not ending like a product.
 
-    A job that outlives a killed run must not share it with the job of the next run.
+    A job that outlives a killed run must not share it with the job of the next run. Of a name that
+    leaves no room for more, only the beginning and a sum are in it.
     """
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f"{name[:60]}-{zlib.crc32(os.fsencode(name)):08x}"
+    return path.with_name(f".{name}.{os.getpid()}.part")
 
 
 def remove_parts(folder: Path, name: str = "*") -> None:

@@ -3,6 +3,7 @@
 import logging
 import sys
 from pathlib import Path
+from types import TracebackType
 
 logger = logging.getLogger("speculoos")
 
@@ -22,7 +23,9 @@ def start_log(path: str) -> None:
     )
     logging.captureWarnings(True)
 
-    def on_crash(kind, error, trace):
+    def on_crash(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
         logger.critical("job failed", exc_info=(kind, error, trace))
         print(f"{kind.__name__}: {error}", file=sys.stderr)
 

@@ -1,7 +1,7 @@
 """CSV tables: a list of rows, each a dict of strings, in the order of the columns."""
 
 import csv
-import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from scripts.lib.files.durable import write_text
 class DamagedTable(ValueError):
     """A table that is not as it was written; the message names file and line, and what to do."""
 
-    def __init__(self, path: Path, line: int, damage: str):
-        where = f"{path.absolute()}, line {line}"
+    def __init__(self, path: Path, damage: str, line: int = 0):
+        where = f"{path.absolute()}, line {line}" if line else f"{path.absolute()}"
         super().__init__(f"{where}: {damage}; what to do: docs/operations.md, Damaged tables")
 
 
@@ -29,34 +29,41 @@ def read_table(path: Path) -> list[dict[str, str]]:
     comments = sum(1 for _ in takewhile(lambda line: line.startswith("#"), lines))
     names = "".join(lines[comments : comments + 1])
     if not names.endswith(("\n", "\r")):
-        raise DamagedTable(path, comments + 1, "no whole line of column names")
+        raise DamagedTable(path, "no whole line of column names", comments + 1)
     reader = csv.DictReader(lines[comments:])
     rows = []
     try:
         for row in reader:
             if None in row or None in row.values():
-                raise DamagedTable(path, comments + reader.line_num, "too few or too many columns")
+                raise DamagedTable(path, "too few or too many columns", comments + reader.line_num)
             rows.append(row)
     except csv.Error as error:
-        raise DamagedTable(path, comments + reader.line_num, str(error)) from error
+        raise DamagedTable(path, str(error), comments + reader.line_num) from error
     return rows
 
 
-def table_digest(path: Path) -> str:
-    """Return what tells a table's content apart from another's."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_table(path: Path, columns: list[str], rows: list[dict]) -> None:
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Write rows as CSV, whole or not at all; a column a row lacks stays empty."""
-    unknown = {name for row in rows for name in row} - set(columns)
-    if unknown:
-        raise ValueError(f"{path} has no columns {', '.join(sorted(unknown))}")
-    lines = [columns, *([row.get(name, "") for name in columns] for row in rows)]
-    write_text(path, "".join(",".join(map(_field, line)) + "\n" for line in lines))
+    write_text(path, table_text(columns, rows))
 
 
-def _field(value) -> str:
+def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return rows as CSV.
+
+    Raises
+    ------
+    ValueError
+        If a row has a column that the table lacks.
+    """
+    known, lines = set(columns), [",".join(columns)]
+    for row in rows:
+        if unknown := row.keys() - known:
+            raise ValueError(f"the table has no columns {', '.join(sorted(unknown))}")
+        lines.append(",".join([_field(row.get(name, "")) for name in columns]))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _field(value: object) -> str:
     """Return a value as it stands in a table.
 
     Python's own writer leaves a carriage return unquoted, at which its reader ends the line.

@@ -3,12 +3,13 @@
 FITS Standard 4.0, section 7.3. Columns of numbers, logicals and text.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from scripts.lib.fits.cards import Header, card, padded, quoted, read_header
+from scripts.lib.fits.cards import Header, HeaderError, Value, card, padded, quoted, read_header
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.hdu import sealed
 from scripts.lib.fits.sizes import data_size, padding
@@ -17,13 +18,15 @@ STORED = {"K": ">i8", "D": ">f8", "L": "S1"}
 # Others write these too.
 READ = STORED | {"J": ">i4", "I": ">i2", "E": ">f4", "B": "u1"}
 LOGICAL = {b"T": True, b"F": False}
+# FITS 7.3.3.1: a zero byte is a logical without a value.
+STORED_LOGICAL: dict[Value, bytes] = {True: b"T", False: b"F", None: b""}
 
 
 class Column(NamedTuple):
     """A column: name, values (None where there is none), and FITS unit."""
 
     name: str
-    values: list
+    values: Sequence[Value]
     unit: str = ""
 
 
@@ -63,7 +66,7 @@ def table_hdu(extname: str, meaning: str, columns: list[Column]) -> bytes:
     return sealed(cards, data_sum(data)) + data
 
 
-def read_rows(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of the first table of a file, by column name, as Python values.
 
     Raises
@@ -74,7 +77,7 @@ def read_rows(path: Path) -> list[dict]:
     return read_table_hdu(path)[1]
 
 
-def read_table_hdu(path: Path) -> tuple[Header, list[dict]]:
+def read_table_hdu(path: Path) -> tuple[Header, list[dict[str, Value]]]:
     """Return the header and the rows of the first table of a file: see `read_rows`."""
     with open(path, "rb") as stream:
         primary = read_header(stream)
@@ -89,7 +92,7 @@ def read_table_hdu(path: Path) -> tuple[Header, list[dict]]:
     ]
 
 
-def table_columns(header: Header, data: bytes) -> dict[str, list]:
+def table_columns(header: Header, data: bytes) -> dict[str, list[Value]]:
     """Return the columns of a table by name, as Python values.
 
     Parameters
@@ -102,10 +105,10 @@ def table_columns(header: Header, data: bytes) -> dict[str, list]:
     ValueError
         If the data are cut short, or rows are of another length than the columns together.
     """
-    numbers = range(1, header.value("TFIELDS") + 1)
-    forms = {header.value(f"TTYPE{n}"): plain_form(header.value(f"TFORM{n}")) for n in numbers}
+    numbers = range(1, header.whole("TFIELDS") + 1)
+    forms = {_text(header, f"TTYPE{n}"): plain_form(_text(header, f"TFORM{n}")) for n in numbers}
     row = np.dtype([(name, READ.get(form) or f"S{form[:-1]}") for name, form in forms.items()])
-    count = header.value("NAXIS2")
+    count = header.whole("NAXIS2")
     if row.itemsize != header.value("NAXIS1"):
         raise ValueError(f"rows of {header.value('NAXIS1')} bytes for columns of {row.itemsize}")
     if len(data) < row.itemsize * count:
@@ -114,20 +117,26 @@ def table_columns(header: Header, data: bytes) -> dict[str, list]:
     return {name: _values(rows[name], form) for name, form in forms.items()}
 
 
+def _text(header: Header, keyword: str) -> str:
+    value = header.value(keyword)
+    if not isinstance(value, str):
+        raise HeaderError(f"{keyword} is {value!r}, not a text")
+    return value
+
+
 def plain_form(form: str) -> str:
     """Return a TFORM without the repeat count of one, but for text."""
     return form[1:] if len(form) == 2 and form[0] == "1" and form[1] != "A" else form
 
 
-def _values(column: np.ndarray, form: str) -> list:
+def _values(column: np.ndarray, form: str) -> list[Value]:
+    stored = column.tolist()
     if form == "L":
-        return [LOGICAL.get(value) for value in column.tolist()]
-    if form in READ:
-        return column.tolist()
-    return [value.decode("ascii").rstrip() for value in column.tolist()]
+        return [LOGICAL.get(value) for value in stored]
+    return stored if form in READ else [value.decode("ascii").rstrip() for value in stored]
 
 
-def _stored(values: list) -> tuple[np.ndarray, str]:
+def _stored(values: Sequence[Value]) -> tuple[np.ndarray, str]:
     """Return a column as FITS stores it, and its TFORM: logical, 64-bit integer, double or text.
 
     Text holds what no number does: values of several types, long integers beside decimal ones.
@@ -136,8 +145,7 @@ def _stored(values: list) -> tuple[np.ndarray, str]:
     kinds = {type(value) for value in present}
     complete = len(present) == len(values)
     if kinds == {bool}:
-        # FITS 7.3.3.1: a zero byte is a logical without a value.
-        return np.array([{True: b"T", False: b"F", None: b""}[v] for v in values], "S1"), "L"
+        return np.array([STORED_LOGICAL[value] for value in values], "S1"), "L"
     if kinds == {int} and complete:
         return np.array(values, ">i8"), "K"
     exact = all(float(value) == value for value in present if isinstance(value, int))

@@ -7,7 +7,8 @@ FITS Standard 4.0, sections 4.1 and 4.2.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
 
 BLOCK = 2880
 CARD = 80
@@ -16,11 +17,18 @@ COMMENTARY = ("COMMENT", "HISTORY", "")
 # FITS sets integers no limit; no table, and hardly a reader, holds more than 64 bits.
 INTEGERS = range(-(2**63), 2**63)
 
+# What a card says; None where it says nothing.
+Value = bool | int | float | str | None
+
 _STRING = re.compile(rb"'((?:[^']|'')*)'")
 # Behind the digits of a whole number: a fraction, an exponent, or both.
 _NUMBER = re.compile(rb"[+-]?(?=\.?\d)\d*(\.\d*(?:[EeDd][+-]?\d+)?|[EeDd][+-]?\d+)?")
-_WORDS = {b"T": True, b"F": False, b"": None}
+_WORDS: dict[bytes, bool | None] = {b"T": True, b"F": False, b"": None}
 END = b"END".ljust(CARD)
+
+
+MOST_BLOCKS = 1000
+LARGEST_HEADER = MOST_BLOCKS * BLOCK
 
 
 class HeaderError(ValueError):
@@ -44,7 +52,7 @@ class Header:
     def __init__(self, images: list[bytes]):
         self.images = images
         self.keywords = [keyword_of(image) for image in images]
-        self._places = {}
+        self._places: dict[str, int] = {}
         for place, keyword in enumerate(self.keywords):
             self._places.setdefault(keyword, place)
 
@@ -54,8 +62,8 @@ class Header:
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         return zip(self.keywords, self.images, strict=True)
 
-    def value(self, keyword: str):
-        """Return the value of ``keyword`` as bool, int, float or str; None where it has none.
+    def value(self, keyword: str) -> Value:
+        """Return the value of ``keyword``; None where it has none.
 
         Raises
         ------
@@ -65,7 +73,18 @@ class Header:
         place = self._places.get(keyword)
         return None if place is None else self.value_at(place)
 
-    def value_at(self, place: int):
+    def whole(self, keyword: str) -> int:
+        """Return the value of ``keyword``; raise `HeaderError` unless it is a whole number."""
+        value = self.value(keyword)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise HeaderError(f"{keyword} is {value!r}, not a whole number")
+        return value
+
+    def number(self, keyword: str) -> float:
+        """Return the value of ``keyword``; raise `HeaderError` unless it is a number."""
+        return number(self.value(keyword), keyword)
+
+    def value_at(self, place: int) -> Value:
         """Return the value of the card at ``place``, with the CONTINUE cards that follow it."""
         value = parse_value(self.images[place])
         while isinstance(value, str) and value.endswith("&"):
@@ -75,16 +94,27 @@ class Header:
             value = value[:-1] + str(parse_value(b"CONTINUE= " + self.images[place][10:]) or "")
         return value
 
-    def replaced(self, changes: dict[str, object]) -> "Header":
+    def replaced(self, changes: Mapping[str, Value]) -> "Header":
         """Return a header with these values; None removes the card, a new keyword is appended."""
         images = []
         for keyword, image in self:
             if keyword not in changes:
                 images.append(image)
-            elif changes[keyword] is not None:
-                images.append(card(keyword, literal(changes[keyword]), parse_comment(image)))
-        new = [k for k, v in changes.items() if k not in self and v is not None]
-        return Header(images + [card(keyword, literal(changes[keyword])) for keyword in new])
+            elif (value := changes[keyword]) is not None:
+                images.append(card(keyword, literal(value), parse_comment(image)))
+        images += [
+            card(keyword, literal(value))
+            for keyword, value in changes.items()
+            if keyword not in self and value is not None
+        ]
+        return Header(images)
+
+
+def number(value: Value, keyword: str) -> float:
+    """Return a value; raise `HeaderError` unless it is a number."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise HeaderError(f"{keyword} is {value!r}, not a number")
+    return value
 
 
 def keyword_of(image: bytes) -> str:
@@ -100,8 +130,8 @@ def _value_field(image: bytes) -> bytes:
     return image[10:].lstrip() if image[8:10] == b"= " else b""
 
 
-def parse_value(image: bytes):
-    """Return the value of one card as bool, int, float or str; None where it has none.
+def parse_value(image: bytes) -> Value:
+    """Return the value of one card; None where it has none.
 
     Raises
     ------
@@ -147,7 +177,7 @@ def parse_comment(image: bytes) -> str:
     return behind.partition(b"/")[2].decode("ascii", "replace").strip()
 
 
-def read_header(stream) -> Header:
+def read_header(stream: BinaryIO) -> Header:
     """Return the header that begins at the stream's position; leave the stream behind it.
 
     Raises
@@ -155,7 +185,7 @@ def read_header(stream) -> Header:
     HeaderError
         If the stream ends before END, or if what is read cannot be a header.
     """
-    images = []
+    images: list[bytes] = []
     while True:
         block = stream.read(BLOCK)
         if len(block) < BLOCK:
@@ -167,11 +197,11 @@ def read_header(stream) -> Header:
             if image == END:
                 return Header(images + cards[:place])
         images += cards
-        if len(images) > 36 * 1000:
-            raise HeaderError("no END in the first 1000 blocks of the header")
+        if len(images) > 36 * MOST_BLOCKS:
+            raise HeaderError(f"no END in the first {MOST_BLOCKS} blocks of the header")
 
 
-def header_size(data) -> int | None:
+def header_size(data: bytes | bytearray | memoryview) -> int | None:
     """Return how many bytes the header at the beginning of ``data`` takes; None without one."""
     view = memoryview(data)
     if bytes(view[:9]) != b"SIMPLE  =":
@@ -192,7 +222,7 @@ def quoted(text: str) -> str:
     return f"'{escaped:<8}'"
 
 
-def literal(value) -> str:
+def literal(value: bool | int | float | str) -> str:
     """Return a Python value as the text of a FITS value (FITS 4.2), floats in full precision."""
     if isinstance(value, bool):
         return "T" if value else "F"

@@ -11,7 +11,7 @@ from scripts.lib.fits.sums import ALL_ONES, fold
 EXCLUDED = frozenset(b":;<=>?@[\\]^_`")
 
 
-def data_sum(data) -> int:
+def data_sum(data: bytes | bytearray | memoryview) -> int:
     """Return the 32-bit ones'-complement sum of big-endian words.
 
     Parameters

@@ -21,16 +21,17 @@ def data_size(header: Header) -> int:
     lengths = [_whole(header, f"NAXIS{i}") for i in range(1, count + 1)]
     if not lengths:
         return 0
-    bits = header.value("BITPIX")
+    bits = header.whole("BITPIX")
     if bits not in (8, 16, 32, 64, -32, -64):
-        raise HeaderError(f"BITPIX is {bits!r}, no number of bits that FITS knows")
-    return abs(bits) // 8 * (math.prod(lengths) + (header.value("PCOUNT") or 0))
+        raise HeaderError(f"BITPIX is {bits}, not a number of bits that FITS knows")
+    heap = 0 if header.value("PCOUNT") is None else header.whole("PCOUNT")
+    return abs(bits) // 8 * (math.prod(lengths) + heap)
 
 
 def _whole(header: Header, keyword: str) -> int:
-    value = header.value(keyword)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise HeaderError(f"{keyword} is {value!r}, no number of pixels")
+    value = header.whole(keyword)
+    if value < 0:
+        raise HeaderError(f"{keyword} is {value}, not a number of pixels")
     return value
 
 

@@ -15,6 +15,11 @@ def fold(total: int) -> int:
     return total
 
 
+def less(total: int, part: int) -> int:
+    """Return the sum that ``part`` was added to."""
+    return fold(total + (part ^ ALL_ONES))
+
+
 def add_at(total: int, part: int, offset: int) -> int:
     """Return ``total`` plus the sum of a piece that starts ``offset`` bytes into the data.
 

@@ -8,14 +8,38 @@
 """
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from scripts.lib.fits.cards import Header
+from scripts.lib.fits.cards import Header, Value
 
 KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}", re.ASCII)
 REQUIRED = {"files": str, "reason": str, "set": dict}
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What is to be put right in some frames.
+
+    Attributes
+    ----------
+    files : str
+        Pattern of the raw files' names.
+    reason : str
+    changes : dict
+        New value of each keyword; None removes it.
+    """
+
+    files: str
+    reason: str
+    changes: dict[str, Value]
+
+    def concerns(self, name: str) -> bool:
+        """Tell whether a raw file is meant."""
+        return fnmatchcase(name, self.files)
 
 
 def correction_file(folder: Path, telescope: str, night: str) -> Path:
@@ -23,7 +47,13 @@ def correction_file(folder: Path, telescope: str, night: str) -> Path:
     return folder / f"{telescope.lower()}_{night}.yaml"
 
 
-def read_corrections(path: Path) -> list[dict]:
+def corrected_nights(folder: Path, telescope: str) -> set[str]:
+    """Return the nights of a telescope for which there are corrections."""
+    prefix = f"{telescope.lower()}_"
+    return {path.stem.removeprefix(prefix) for path in folder.glob(f"{prefix}????????.yaml")}
+
+
+def read_corrections(path: Path) -> list[Correction]:
     """Return the corrections of a night; none if it has no file.
 
     Raises
@@ -43,6 +73,7 @@ def read_corrections(path: Path) -> list[dict]:
         entries = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    corrections = []
     for entry in entries if isinstance(entries, list) else [None]:
         if not isinstance(entry, dict) or entry.keys() != REQUIRED.keys():
             raise ValueError(f"{path}: each correction has exactly the keys files, reason, set")
@@ -52,18 +83,19 @@ def read_corrections(path: Path) -> list[dict]:
         for keyword in entry["set"]:
             if not KEYWORD.fullmatch(str(keyword)):
                 raise ValueError(f"{path}: {keyword!r} is no keyword of a raw frame")
-        entry["set"] = {keyword: _value(value) for keyword, value in entry["set"].items()}
-    return entries
+        changes = {keyword: _value(value) for keyword, value in entry["set"].items()}
+        corrections.append(Correction(entry["files"], entry["reason"], changes))
+    return corrections
 
 
-def corrected(header: Header, name: str, corrections: list[dict]) -> Header:
+def corrected(header: Header, name: str, corrections: Iterable[Correction]) -> Header:
     """Return the header of the raw file ``name`` with all corrections that are meant for it."""
-    for entry in corrections:
-        if fnmatchcase(name, entry["files"]):
-            header = header.replaced(entry["set"])
+    for correction in corrections:
+        if correction.concerns(name):
+            header = header.replaced(correction.changes)
     return header
 
 
-def _value(value):
+def _value(value: Value | date) -> Value:
     """Return a value as a header has it: YAML makes dates of what looks like one."""
     return value.isoformat() if isinstance(value, date) else value

@@ -5,10 +5,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.fits.cards import Header, HeaderError, padded, read_header, readable
-from scripts.lib.fits.sums import fold
+from scripts.lib.fits.cards import Header, HeaderError, Value, padded, read_header, readable
+from scripts.lib.fits.checksum import data_sum
+from scripts.lib.fits.sums import ALL_ONES, add_at, fold, less
 from scripts.lib.frames.identity import Kind, Telescope
+from scripts.lib.ledger.faults import BadFrame, Reason
+from scripts.lib.ledger.records import Frame
 from scripts.lib.nights.times import parse_date
+from scripts.lib.settings.records import Camera
 
 # Astra writes a frame at once and completes its header after the night. What only Astra knows:
 COMPLETED = ("JD-OBS", "HJD-OBS", "MJD-OBS", "RA", "DEC", "AIRMASS")
@@ -18,41 +22,6 @@ LONGEST_EXPOSURE = 86400
 # A header of Astra has some 110 cards; a cube has room for 999 columns of what planes differ in.
 MOST_CARDS = 400
 STORED_AS = {"BITPIX": 16, "BZERO": 32768, "BSCALE": 1, "NAXIS": 2}
-
-
-class BadFrame(ValueError):
-    """A frame that cannot be delivered; the rest of the night can. The message is the reason."""
-
-
-class Camera(NamedTuple):
-    """A camera, as ``camera`` of the configuration describes it.
-
-    Attributes
-    ----------
-    name : str
-        INSTRUME as Astra writes it.
-    naxis1, naxis2 : int
-        Size of a full frame, pixels.
-    pixel_scale : float
-        Arcsec a pixel, without binning.
-    rotation : float
-        Position angle of +y, degrees, on either side of the pier.
-    parity : int
-        1 as the sky is seen, -1 mirrored.
-    band : str
-        Catalogue magnitude by which its stars are ranked: g or j.
-    fixed_pattern : bool
-        Whether stars stand out only once a dark is subtracted.
-    """
-
-    name: str
-    naxis1: int
-    naxis2: int
-    pixel_scale: float
-    rotation: float = 0.0
-    parity: int = 1
-    band: str = "g"
-    fixed_pattern: bool = False
 
 
 class Setting(NamedTuple):
@@ -67,8 +36,8 @@ class Setting(NamedTuple):
     naxis2: int
 
 
-class Frame(NamedTuple):
-    """What a good frame says of itself. Times are UTC, cut to the millisecond; exptime in s."""
+class Facts(NamedTuple):
+    """What the header of a good frame says. Times are UTC, cut to the millisecond; exptime in s."""
 
     kind: Kind
     object: str
@@ -90,41 +59,73 @@ def open_header(path: Path) -> tuple[Header, int]:
     try:
         with open(path, "rb") as stream:
             if not stream.read(1):
-                raise BadFrame("empty file")
+                raise BadFrame(Reason.EMPTY)
             stream.seek(0)
             return read_header(stream), stream.tell()
-    except (HeaderError, OSError) as error:
-        raise BadFrame(str(error)) from error
+    except FileNotFoundError as error:
+        raise BadFrame(Reason.GONE) from error
+    except OSError as error:
+        raise BadFrame(Reason.NO_HEADER, error.strerror or "cannot be read") from error
+    except HeaderError as error:
+        raise BadFrame(Reason.NO_HEADER, str(error)) from error
 
 
-def check_bytes(header: Header, data_start: int, size: int, datasum: int | None) -> None:
-    """Raise `BadFrame` unless the file holds the image it states, with the sum it states.
-
-    Parameters
-    ----------
-    size : int
-        Of the file, in bytes.
-    datasum : int or None
-        Sum of the data as ingested.
-    """
+def check_bytes(header: Header, data_start: int, frame: Frame) -> None:
+    """Raise `BadFrame` unless the file holds the image that it states, and the sum."""
     if len(header.images) > MOST_CARDS:
-        raise BadFrame(f"a header of {len(header.images)} cards, more than {MOST_CARDS}")
+        detail = f"{len(header.images)} cards, more than {MOST_CARDS}"
+        raise BadFrame(Reason.LONG_HEADER, detail)
     for image in header.images:
         if not image.isascii() or not image.decode("ascii").isprintable():
-            raise BadFrame(f"text that is not printable ASCII: {readable(image)}")
+            raise BadFrame(Reason.NOT_PRINTABLE, readable(image))
     for keyword, right in STORED_AS.items():
         if number(header, keyword) != right:
-            found = header.value(keyword)
-            raise BadFrame(f"not an image as Astra writes it: {keyword} is {found}, not {right}")
-    naxis1, naxis2 = whole(header, "NAXIS1"), whole(header, "NAXIS2")
-    expected = data_start + padded(2 * naxis1 * naxis2)
+            detail = f"{keyword} is {header.value(keyword)}, not {right}"
+            raise BadFrame(Reason.NOT_AN_IMAGE, detail)
+    size = frame.source.bytes
+    expected = data_start + padded(2 * whole(header, "NAXIS1") * whole(header, "NAXIS2"))
     if size < expected:
-        raise BadFrame(f"truncated: {size} bytes of {expected}")
+        raise BadFrame(Reason.TRUNCATED, f"{size} bytes of {expected}")
     if size > expected:
-        raise BadFrame(f"{size - expected} bytes after the image")
-    stated = _value(header, "DATASUM")
-    if stated is not None and str(stated).strip() != str(datasum):
-        raise BadFrame(f"wrong DATASUM: the header states {stated}, the data have {datasum}")
+        raise BadFrame(Reason.TRAILING_BYTES, f"{size - expected}")
+    stated = stated_text(header, "DATASUM")
+    if stated and stated != str(frame.datasum):
+        detail = f"the header states {stated}, the data have {frame.datasum}"
+        raise BadFrame(Reason.WRONG_DATASUM, detail)
+
+
+def check_checksum(header: Header, frame: Frame) -> None:
+    """Raise `BadFrame` if the file does not have the CHECKSUM that it states.
+
+    The sum of a whole HDU is zero, which ones' complement has two forms of (FITS 4.0, Appendix J).
+    """
+    if frame.header_sum is None or frame.datasum is None or not stated_text(header, "CHECKSUM"):
+        return
+    total = fold(frame.header_sum + frame.datasum)
+    if total not in (0, ALL_ONES):
+        detail = f"header and data add up to {total}, not to {ALL_ONES}: a bit of them was changed"
+        raise BadFrame(Reason.WRONG_CHECKSUM, detail)
+
+
+def stated_text(header: Header, keyword: str) -> str:
+    """Return the text of DATASUM or CHECKSUM; empty where it is undefined (FITS 4.4.2.7)."""
+    return str(_value(header, keyword) or "").strip()
+
+
+def pixel_sum(path: Path, header: Header, data_start: int, datasum: int | None) -> int:
+    """Return the sum of a frame's pixels, without the bytes that fill the last block.
+
+    FITS wants these to be zero (4.0, section 3.3.2); a product's are.
+    """
+    if datasum is None:
+        raise BadFrame(Reason.NO_HEADER, "no data behind it")
+    size = 2 * whole(header, "NAXIS1") * whole(header, "NAXIS2")
+    with open(path, "rb", buffering=0) as stream:
+        stream.seek(data_start + size)
+        fill = stream.read(padded(size) - size)
+    if not any(fill):
+        return datasum
+    return less(datasum, add_at(0, data_sum(fill), size))
 
 
 def check_contrast(path: Path, header: Header, data_start: int, datasum: int | None) -> None:
@@ -139,7 +140,8 @@ def check_contrast(path: Path, header: Header, data_start: int, datasum: int | N
         value = int.from_bytes(pixel, "big")
         words = count // 2 * (value << 16 | value) + (count % 2) * (value << 16)
         if fold(words) == datasum and pixel * count == pixel + stream.read(2 * count - 2):
-            raise BadFrame(f"constant image: every pixel is {(value + 32768) % 65536} adu")
+            detail = f"every pixel is {(value + 32768) % 65536} ADU"
+            raise BadFrame(Reason.CONSTANT, detail)
 
 
 def describe(
@@ -149,7 +151,7 @@ def describe(
     camera: Camera,
     kinds: dict[str, Kind],
     bounds: tuple[datetime, datetime],
-) -> Frame:
+) -> Facts:
     """Return what a frame says of itself.
 
     Parameters
@@ -168,12 +170,12 @@ def describe(
     date_obs = date_obs_of(header, bounds)
     exptime = exptime_of(header, kind)
     filter_name = text(header, "FILTER")
-    missing = [keyword for keyword in COMPLETED if header.value(keyword) is None]
+    missing = [keyword for keyword in COMPLETED if _value(header, keyword) is None]
     if missing:
-        raise BadFrame(f"header not completed by Astra yet: no {', '.join(missing)}")
+        raise BadFrame(Reason.INCOMPLETE, f"no {', '.join(missing)}")
     setting = setting_of(header, camera)
     target = text(header, "OBJECT") if kind.name == "science" else kind.type
-    return Frame(kind, target, filter_name, exptime, date_obs, setting, data_start)
+    return Facts(kind, target, filter_name, exptime, date_obs, setting, data_start)
 
 
 def check_telescope(header: Header, telescope: Telescope) -> None:
@@ -181,7 +183,8 @@ def check_telescope(header: Header, telescope: Telescope) -> None:
     found = text(header, "TELESCOP")
     words = "".join(c if c.isalnum() else " " for c in found).upper().split()
     if telescope.name.upper() not in words:
-        raise BadFrame(f"wrong telescope: TELESCOP is {found!r}, not {telescope.name!r}")
+        detail = f"TELESCOP is {found!r}, not {telescope.name!r}"
+        raise BadFrame(Reason.WRONG_TELESCOPE, detail)
 
 
 def kind_of(header: Header, kinds: dict[str, Kind]) -> Kind:
@@ -191,14 +194,14 @@ def kind_of(header: Header, kinds: dict[str, Kind]) -> Kind:
         if found.lower() in kind.words:
             return kind
     right = ", ".join(kind.imagetyp for kind in kinds.values())
-    raise BadFrame(f"unknown IMAGETYP: {found!r}; known are {right}")
+    raise BadFrame(Reason.UNKNOWN, f"{found!r}; known are {right}", "IMAGETYP")
 
 
 def check_purpose(header: Header) -> None:
     """Raise `BadFrame` for an exposure that only set up the telescope."""
     purpose = str(header.value("ASTRATYP") or "").lower()
     if purpose in ENGINEERING:
-        raise BadFrame(f"engineering exposure: ASTRATYP is {purpose}")
+        raise BadFrame(Reason.ENGINEERING, f"ASTRATYP is {purpose}")
 
 
 def date_obs_of(header: Header, bounds: tuple[datetime, datetime]) -> datetime:
@@ -207,12 +210,11 @@ def date_obs_of(header: Header, bounds: tuple[datetime, datetime]) -> datetime:
     try:
         moment = parse_date(found)
     except ValueError as error:
-        raise BadFrame(f"unreadable DATE-OBS: {error}") from error
+        raise BadFrame(Reason.UNREADABLE, str(error), "DATE-OBS") from error
     begin, end = bounds
     if not begin <= moment < end:
-        raise BadFrame(
-            f"DATE-OBS outside the night: {found} is not in {begin:%F %H:%M} to {end:%F %H:%M}"
-        )
+        detail = f"{found} is not in {begin:%F %H:%M} to {end:%F %H:%M}"
+        raise BadFrame(Reason.OUTSIDE_NIGHT, detail)
     return moment
 
 
@@ -220,9 +222,9 @@ def exptime_of(header: Header, kind: Kind) -> float:
     """Return EXPTIME (s), to the millisecond; raise `BadFrame` if it cannot be right."""
     exptime = round(number(header, "EXPTIME"), 3)
     if not 0 <= exptime <= LONGEST_EXPOSURE:
-        raise BadFrame(f"EXPTIME out of range: {exptime} s")
+        raise BadFrame(Reason.OUT_OF_RANGE, f"{exptime} s", "EXPTIME")
     if kind.name == "bias" and exptime != 0:
-        raise BadFrame(f"a bias with EXPTIME {exptime}, not 0")
+        raise BadFrame(Reason.OUT_OF_RANGE, f"{exptime} s, not 0, of a bias", "EXPTIME")
     return exptime
 
 
@@ -235,14 +237,13 @@ def setting_of(header: Header, camera: Camera) -> Setting:
     x0, y0 = whole(header, "XORGSUBF", 0), whole(header, "YORGSUBF", 0)
     naxis1, naxis2 = whole(header, "NAXIS1"), whole(header, "NAXIS2")
     if min(xbin, ybin) < 1 or min(x0, y0) < 0:
-        raise BadFrame(f"no such read-out: binning {xbin}x{ybin}, subframe at {x0},{y0}")
+        detail = f"binning {xbin}x{ybin}, subframe at {x0},{y0}"
+        raise BadFrame(Reason.WRONG_READ_OUT, detail)
     full = (camera.naxis1 // xbin, camera.naxis2 // ybin)
     fits = x0 + naxis1 <= full[0] and y0 + naxis2 <= full[1] if (x0 or y0) else False
     if not fits and (naxis1, naxis2) != full:
-        raise BadFrame(
-            f"wrong size: {naxis1}x{naxis2} at {x0},{y0}; "
-            f"a full frame of {camera.name} is {full[0]}x{full[1]}"
-        )
+        detail = f"{naxis1}x{naxis2} at {x0},{y0}; a full frame of {camera.name} is "
+        raise BadFrame(Reason.WRONG_SIZE, f"{detail}{full[0]}x{full[1]}")
     name = str(header.value("INSTRUME") or camera.name)
     return Setting(name, xbin, ybin, x0, y0, naxis1, naxis2)
 
@@ -251,7 +252,7 @@ def text(header: Header, keyword: str) -> str:
     """Return a string value; raise `BadFrame` if there is none."""
     value = _value(header, keyword)
     if value is None or not str(value).strip():
-        raise BadFrame(f"no {keyword}")
+        raise BadFrame(Reason.MISSING, subject=keyword)
     return str(value).strip()
 
 
@@ -259,13 +260,13 @@ def number(header: Header, keyword: str) -> float:
     """Return a number; raise `BadFrame` if there is none."""
     value = _value(header, keyword)
     if value is None:
-        raise BadFrame(f"no {keyword}")
+        raise BadFrame(Reason.MISSING, subject=keyword)
     try:
         found = float(value)
         if not math.isfinite(found):
             raise ValueError
     except ValueError:
-        raise BadFrame(f"unreadable {keyword}: {value!r} is not a number") from None
+        raise BadFrame(Reason.UNREADABLE, f"{value!r} is not a number", keyword) from None
     return found
 
 
@@ -275,12 +276,25 @@ def whole(header: Header, keyword: str, default: int | None = None) -> int:
         return default
     value = number(header, keyword)
     if value != int(value):
-        raise BadFrame(f"{keyword} is {value}, not a whole number")
+        raise BadFrame(Reason.UNREADABLE, f"{value} is not a whole number", keyword)
     return int(value)
 
 
-def _value(header: Header, keyword: str):
+def _value(header: Header, keyword: str) -> Value:
+    """Return a value, None if there is none; raise `BadFrame` for a card that is not one."""
     try:
-        return header.value(keyword)
+        value = header.value(keyword)
     except HeaderError as error:
-        raise BadFrame(f"unreadable {error}") from error
+        raise unreadable(error) from error
+    if value is None and keyword in header:
+        image = header.images[header.keywords.index(keyword)]
+        if image[8:10] != b"= ":
+            detail = f"the card {readable(image)!r} does not have '= ' in columns 9 and 10"
+            raise BadFrame(Reason.UNREADABLE, detail, keyword)
+    return value
+
+
+def unreadable(error: HeaderError) -> BadFrame:
+    """Return the fault of a frame with a card that cannot be read: ``KEYWORD: what is wrong``."""
+    keyword, _, detail = str(error).partition(": ")
+    return BadFrame(Reason.UNREADABLE, detail, keyword)

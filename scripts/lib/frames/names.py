@@ -5,7 +5,8 @@ import zlib
 from datetime import datetime
 from pathlib import Path
 
-from scripts.lib.frames.frame import Camera, Frame, Setting
+from scripts.lib.frames.frame import Facts, Setting
+from scripts.lib.settings.records import Camera
 
 # ESO keeps the file name as ORIGFILE: one FITS string.
 LONGEST = 68
@@ -24,18 +25,18 @@ def exposure(exptime: float) -> str:
     return f"{exptime:.3f}".rstrip("0").rstrip(".") + "s"
 
 
-def sequence_name(frame: Frame, camera: Camera) -> str:
+def sequence_name(facts: Facts, camera: Camera) -> str:
     """Return the name of a frame's sequence, ``S_Sp0805+0417_zYJ_10s`` or ``C_dark_10s``.
 
     An unusual read-out is part of the name, so that frames that cannot be stacked never meet.
     """
     parts = {
-        "science": [safe(frame.object), safe(frame.filter), exposure(frame.exptime)],
-        "flat": ["flat", safe(frame.filter), exposure(frame.exptime)],
-        "dark": ["dark", exposure(frame.exptime)],
+        "science": [safe(facts.object), safe(facts.filter), exposure(facts.exptime)],
+        "flat": ["flat", safe(facts.filter), exposure(facts.exptime)],
+        "dark": ["dark", exposure(facts.exptime)],
         "bias": ["bias"],
-    }[frame.kind.name]
-    return "_".join([frame.kind.group, *parts, *_read_out(frame.setting, camera)])
+    }[facts.kind.name]
+    return "_".join([facts.kind.group, *parts, *_read_out(facts.setting, camera)])
 
 
 def _read_out(setting: Setting, camera: Camera) -> list[str]:
@@ -55,7 +56,7 @@ def part_mark(part: int) -> str:
     return "" if part == 1 else f"_part{part}"
 
 
-def clash_mark(identity: tuple) -> str:
+def clash_mark(identity: tuple[object, ...]) -> str:
     """Return the end of a name whose plain form already belongs to another sequence."""
     return f"_{zlib.crc32(repr(identity).encode()):08x}"
 
@@ -84,6 +85,16 @@ def frame_name(number: int, moment: datetime) -> str:
 def cube_name(number: int, start: datetime, sequence: str) -> str:
     """Return the name of a cube: ``SPECU4.20260306T000123_S_Sp0805+0417_zYJ_10s.fits``."""
     return f"SPECU{number}.{start:%Y%m%dT%H%M%S}_{sequence}.fits"
+
+
+def group_of(sequence: str) -> str:
+    """Return the group in the name of a sequence: S for science, C for calibrations."""
+    return sequence.partition("_")[0]
+
+
+def sequence_of(cube: str) -> str:
+    """Return the sequence in the name of a cube."""
+    return stem(cube).partition("_")[2]
 
 
 # What a cube's name needs beside its sequence.

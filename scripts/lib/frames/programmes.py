@@ -1,10 +1,13 @@
 """On whose time a frame was taken: ESO's programme ids, by night and target."""
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from scripts.lib.frames.identity import check_programme
+from scripts.lib.ledger.records import Frame
 from scripts.lib.nights.dates import parse_nights
+from scripts.lib.settings.records import ProgrammeEntry
 
 
 class Assignment(NamedTuple):
@@ -26,7 +29,7 @@ class OtherProgramme(RuntimeError):
     """Frames were delivered under another programme id than they have now."""
 
 
-def programmes_of(night: str, programmes: list[dict]) -> list[dict]:
+def programmes_of(night: str, programmes: Iterable[ProgrammeEntry]) -> list[ProgrammeEntry]:
     """Return the entries of the configuration's ``programmes`` that concern a night.
 
     Raises
@@ -34,15 +37,15 @@ def programmes_of(night: str, programmes: list[dict]) -> list[dict]:
     NightError
         If an entry names something that is no night.
     """
-    return [entry for entry in programmes if night in parse_nights(entry["nights"])]
+    return [entry for entry in programmes if night in parse_nights(entry.nights)]
 
 
-def assignments(entries: list[dict]) -> list[Assignment]:
+def assignments(entries: Iterable[ProgrammeEntry]) -> list[Assignment]:
     """Return the assignments of a night, those of targets first.
 
     Parameters
     ----------
-    entries : list of dict
+    entries : iterable of ProgrammeEntry
         See `programmes_of`.
 
     Raises
@@ -51,8 +54,7 @@ def assignments(entries: list[dict]) -> list[Assignment]:
         If a programme id is none.
     """
     found = [
-        Assignment(check_programme(entry["programme"]), tuple(entry.get("targets", ())))
-        for entry in entries
+        Assignment(check_programme(entry.programme), tuple(entry.targets)) for entry in entries
     ]
     return sorted(found, key=lambda assignment: not assignment.targets)
 
@@ -67,38 +69,38 @@ def programme_of(kind: str, target: str, assigned: list[Assignment], default: st
     return default
 
 
-def programme_delivered(receipts: list[dict], assigned: list[Assignment]) -> str:
+def programme_delivered(frames: Iterable[Frame], assigned: list[Assignment]) -> str:
     """Return the one id under which frames were delivered that have no assignment; or nothing.
 
     Parameters
     ----------
-    receipts : list of dict
-        Rows of delivered frames.
+    frames : iterable of Frame
+        Those that were delivered.
     """
     found = {
-        row["programme"]
-        for row in receipts
-        if not programme_of(row["kind"], row["object"], assigned, default="")
+        frame.programme
+        for frame in frames
+        if not programme_of(frame.kind, frame.object, assigned, default="")
     }
     return found.pop() if len(found) == 1 else ""
 
 
-def check_delivered(receipts: list[dict], assigned: list[Assignment], default: str) -> None:
+def check_delivered(frames: Iterable[Frame], assigned: list[Assignment], default: str) -> None:
     """Raise `OtherProgramme` if frames were delivered under an id that they no longer have.
 
     Parameters
     ----------
-    receipts : list of dict
-        Rows of delivered frames.
+    frames : iterable of Frame
+        Those that were delivered.
     """
     changed = {
-        (row["programme"], now)
-        for row in receipts
-        if row["programme"] != (now := programme_of(row["kind"], row["object"], assigned, default))
+        (frame.programme, now)
+        for frame in frames
+        if frame.programme != (now := programme_of(frame.kind, frame.object, assigned, default))
     }
     if changed:
-        told = ", ".join(f"{old} (now {new})" for old, new in sorted(changed))
+        ids = ", ".join(f"{old} (now {new})" for old, new in sorted(changed))
         raise OtherProgramme(
-            f"frames of this night were delivered under {told}; to deliver them again under the "
+            f"frames of this night were delivered under {ids}; to deliver them again under the "
             "new id, once ESO has been told: --config redeliver=true"
         )

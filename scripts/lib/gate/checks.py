@@ -1,7 +1,7 @@
 """Products held against the table of checks."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from scripts.lib.files.tables import read_table
 from scripts.lib.fits.cards import HeaderError
 from scripts.lib.gate import coordinates, cube, fits, identity, moments
 from scripts.lib.gate.subject import TRAITS, Subject
+from scripts.lib.ledger.faults import Fault, Reason
 
 ERROR, WARNING = "error", "warning"
 KNOWN = f"{ERROR}, {WARNING}; {', '.join(sorted(TRAITS))}"
@@ -18,8 +19,12 @@ DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}")
 DECIMALS = re.compile(rb"= +[+-]?\d+\.(\d*)(?![EeDd\d])")
 
 
+# Returns what is wrong, nothing if nothing is.
+Judge = Callable[[Subject], str]
+
+
 class Check(NamedTuple):
-    """One row of the table of checks; ``judge`` returns what is wrong, nothing if nothing is."""
+    """One row of the table of checks."""
 
     id: str
     level: str
@@ -27,7 +32,7 @@ class Check(NamedTuple):
     keyword: str
     source: str
     right: str
-    judge: Callable[[Subject], str]
+    judge: Judge
 
 
 class Finding(NamedTuple):
@@ -61,7 +66,7 @@ def read_checks(path: Path) -> list[Check]:
     return [check_of(row) for row in read_table(path)]
 
 
-def check_of(row: dict) -> Check:
+def check_of(row: Mapping[str, str]) -> Check:
     """Return the check of a row; raise `ValueError` for a word that nobody knows."""
     on = frozenset(row["on"].split())
     if row["level"] not in (ERROR, WARNING) or not on <= TRAITS:
@@ -102,22 +107,22 @@ def warnings(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.level == WARNING]
 
 
-def reason_of(findings: list[Finding]) -> str:
+def fault_of(findings: list[Finding]) -> Fault:
     """Return why a product is refused, in one line: the first finding, and how many more."""
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return f"refused by check {findings[0].id}: {findings[0].text}{more}"
+    return Fault(Reason.REFUSED, f"{findings[0].text}{more}", findings[0].id)
 
 
 # Rules of the table
 
 
-def rule_of(row: dict) -> Callable[[Subject], str]:
+def rule_of(row: Mapping[str, str]) -> Judge:
     """Return the judge of a row: a rule with its keyword and value, or a function."""
     name, keyword, value = row["rule"], row["keyword"], row["value"]
     maybe = name.startswith("maybe ")
     rule = RULES.get(name.removeprefix("maybe "))
     if rule is None:
-        functions = [getattr(module, name, None) for module in MODULES]
+        functions: list[Judge | None] = [getattr(module, name, None) for module in MODULES]
         if not (found := [function for function in functions if function]):
             raise ValueError(f"check {row['id']}: {name} is no rule and no function")
         return found[0]
@@ -131,12 +136,12 @@ def rule_of(row: dict) -> Callable[[Subject], str]:
     return judge
 
 
-def absent(keyword: str, _: str):
+def absent(keyword: str, _: str) -> Judge:
     """Make the rule: the keyword is not there."""
     return lambda subject: f"there, {subject.value(keyword)!r}"
 
 
-def equal(keyword: str, value: str):
+def equal(keyword: str, value: str) -> Judge:
     """Make the rule: the value is this one, a number or a text."""
     wanted = float(value) if re.fullmatch(r"-?\d+(\.\d+)?", value) else value
 
@@ -148,13 +153,13 @@ def equal(keyword: str, value: str):
     return judge
 
 
-def among(keyword: str, value: str):
+def among(keyword: str, value: str) -> Judge:
     """Make the rule: the value is one of those between bars."""
     wanted = value.split("|")
     return lambda subject: "" if subject.value(keyword) in wanted else repr(subject.value(keyword))
 
 
-def like(keyword: str, value: str):
+def like(keyword: str, value: str) -> Judge:
     """Make the rule: the text has this form, a regular expression."""
     form = re.compile(value, re.ASCII)
 
@@ -165,19 +170,20 @@ def like(keyword: str, value: str):
     return judge
 
 
-def within(keyword: str, value: str):
+def within(keyword: str, value: str) -> Judge:
     """Make the rule: the number lies in a range, its ends included."""
     low, high = map(float, value.split(".."))
 
     def judge(subject: Subject) -> str:
         found = subject.value(keyword)
-        number = isinstance(found, int | float) and not isinstance(found, bool)
-        return "" if number and low <= found <= high else repr(found)
+        if not isinstance(found, int | float) or isinstance(found, bool):
+            return repr(found)
+        return "" if low <= found <= high else repr(found)
 
     return judge
 
 
-def text(keyword: str, value: str):
+def text(keyword: str, value: str) -> Judge:
     """Make the rule: a text that is not empty, of so many characters at most."""
     longest = int(value)
 
@@ -190,7 +196,7 @@ def text(keyword: str, value: str):
     return judge
 
 
-def date(keyword: str, _: str):
+def date(keyword: str, _: str) -> Judge:
     """Make the rule: a date and time with three decimals that is in the calendar."""
 
     def judge(subject: Subject) -> str:
@@ -206,7 +212,7 @@ def date(keyword: str, _: str):
     return judge
 
 
-def decimals(keyword: str, value: str):
+def decimals(keyword: str, value: str) -> Judge:
     """Make the rule: a number that is written with so many decimals at least."""
     fewest = int(value)
 
@@ -220,7 +226,7 @@ def decimals(keyword: str, value: str):
     return judge
 
 
-RULES = {
+RULES: dict[str, Callable[[str, str], Judge]] = {
     "absent": absent,
     "is": equal,
     "among": among,

@@ -7,8 +7,8 @@ import numpy as np
 
 from scripts.lib.gate.fits import WCS
 from scripts.lib.gate.subject import Subject
-from scripts.lib.headers.sky_wcs import FARTHEST, SCALE_TOLERANCE, SKY_TYPES, tangent_wcs
-from scripts.lib.solving.tangent import distance, to_sky
+from scripts.lib.headers.sky_wcs import FARTHEST, SCALE_TOLERANCE, SKY_TYPES
+from scripts.lib.solving.tangent import TangentWCS, distance, to_sky
 
 ARCSEC = 206264.806  # in a radian
 LEAST_SINE = 0.1  # of the angle between the axes of an image
@@ -16,7 +16,7 @@ PC, CD = re.compile(r"PC\d_\d"), re.compile(r"CD\d_\d")
 CDELT, CROTA = re.compile(r"CDELT\d"), re.compile(r"CROTA\d")
 
 
-def has(s: Subject, form: re.Pattern) -> bool:
+def has(s: Subject, form: re.Pattern[str]) -> bool:
     """Tell whether there is a keyword of a form."""
     return any(map(form.fullmatch, s.header.keywords))
 
@@ -92,23 +92,30 @@ def steps(s: Subject, axes: int) -> str:
 def cd_matrix(s: Subject) -> np.ndarray:
     """Return the linear transformation in degrees a pixel, (2, 2), from CD, or PC and CDELT."""
     if has(s, CD):
-        return np.array([[s.required(f"CD{i}_{j}") for j in (1, 2)] for i in (1, 2)], float)
-    pc = [[s.header.value(f"PC{i}_{j}") for j in (1, 2)] for i in (1, 2)]
-    filled = [[float(i == j) if pc[i][j] is None else pc[i][j] for j in (0, 1)] for i in (0, 1)]
-    steps_ = [[s.value(f"CDELT{i}") or 1.0] for i in (1, 2)]
-    return np.array(filled, float) * np.array(steps_, float)
+        return np.array([[s.number(f"CD{i}_{j}") for j in (1, 2)] for i in (1, 2)], float)
+    pc = [[number_or(s, f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)]
+    # 0 counts as no CDELT.
+    cdelt = [[number_or(s, f"CDELT{i}", 1.0) or 1.0] for i in (1, 2)]
+    cd: np.ndarray = np.array(pc, float) * np.array(cdelt, float)
+    return cd
+
+
+def number_or(s: Subject, keyword: str, default: float) -> float:
+    """Return a number of the header; the default if it is not there."""
+    return default if s.value(keyword) is None else s.number(keyword)
 
 
 def scales(s: Subject) -> list[float]:
     """Return the scale along both axes, arcsec a pixel."""
-    return (3600 * np.hypot(*cd_matrix(s))).tolist()
+    cd = cd_matrix(s)
+    return [3600 * math.hypot(*column) for column in cd.T.tolist()]
 
 
 def matrix(s: Subject) -> str:
     """Whether the transformation can be inverted, and the reference point is finite."""
     cd = cd_matrix(s)
-    point = [s.value(k) for k in ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2")]
-    if not (np.isfinite(cd).all() and np.isfinite(np.array(point, float)).all()):
+    point = [s.number(key) for key in ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2")]
+    if not (np.isfinite(cd).all() and all(map(math.isfinite, point))):
         return "not finite"
     return "" if bool(independent(cd)) else f"singular, {cd.tolist()}"
 
@@ -116,12 +123,13 @@ def matrix(s: Subject) -> str:
 def independent(cd: np.ndarray) -> np.ndarray:
     """Tell of matrices (…, 2, 2) whether the two axes point in different directions."""
     lengths = np.prod(np.linalg.norm(cd, axis=-2), axis=-1)
-    return np.abs(np.linalg.det(cd)) > LEAST_SINE * lengths
+    found: np.ndarray = np.abs(np.linalg.det(cd)) > LEAST_SINE * lengths
+    return found
 
 
 def scale(s: Subject) -> str:
     """The scale against pixel size and focal length: XPIXSZ (um, binned), FOCALLEN (m)."""
-    right = ARCSEC * s.required("XPIXSZ") * 1e-6 / s.required("FOCALLEN")
+    right = ARCSEC * s.number("XPIXSZ") * 1e-6 / s.number("FOCALLEN")
     found = scales(s)
     wrong = any(abs(one / right - 1) > SCALE_TOLERANCE for one in found)
     return f"{found[0]:.4f}, {found[1]:.4f} arcsec/px, not {right:.4f}" if wrong else ""
@@ -135,12 +143,11 @@ def square_pixels(s: Subject) -> str:
 
 def centre(s: Subject) -> str:
     """The middle of the image against RA and DEC."""
-    wcs = {key: s.required(key) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")}
-    cd = cd_matrix(s)
-    wcs |= {f"CD{i}_{j}": cd[i - 1, j - 1] for i in (1, 2) for j in (1, 2)}
-    size = [s.value(f"NAXIS{i}") for i in (1, 2)]
+    ra, dec, x, y = (s.number(key) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"))
+    wcs = TangentWCS(ra, dec, x, y, 3600 * cd_matrix(s))
+    size = [number_or(s, f"NAXIS{i}", 0) for i in (1, 2)]
     # A header without its pixels: the reference pixel is in the middle, see `scripts.lib.solving`.
-    pixel = [(n + 1) / 2 if n else s.value(f"CRPIX{i}") for i, n in enumerate(size, 1)]
-    (ra,), (dec,) = to_sky(tangent_wcs(wcs), tuple(pixel))
-    off = distance(ra, dec, s.required("RA"), s.required("DEC"))
+    pixel = [(n + 1) / 2 if n else s.number(f"CRPIX{i}") for i, n in enumerate(size, 1)]
+    (ra0,), (dec0,) = to_sky(wcs, pixel)
+    off = distance(ra0, dec0, s.number("RA"), s.number("DEC"))
     return "" if off <= FARTHEST else f"centre {off:.2f} degrees from RA, DEC"

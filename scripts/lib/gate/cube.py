@@ -1,9 +1,11 @@
 """Checks of cubes: the table METADATA, and what the survey's reader makes of it."""
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
+from scripts.lib.fits.cards import Value, number
 from scripts.lib.fits.hdu import STRUCTURE
 from scripts.lib.gate.coordinates import independent
 from scripts.lib.gate.identity import FRAME
@@ -44,7 +46,7 @@ def demanded_columns(s: Subject) -> str:
 
 def rows_in_order(s: Subject) -> str:
     """DATE-OBS of the rows."""
-    dates = s.columns["DATE-OBS"]
+    dates = s.texts("DATE-OBS")
     for row, date in enumerate(dates):
         if len(date) != 23:
             return f"{date!r} in row {row + 1}"
@@ -59,7 +61,7 @@ def first_row(s: Subject) -> str:
     """The first row against the header."""
     if s.columns["DATE-OBS"][0] != s.value("DATE-OBS"):
         return f"first plane {s.columns['DATE-OBS'][0]}, header {s.value('DATE-OBS')}"
-    off = ms_off(s.columns["MJD-OBS"][0], start(s))
+    off = ms_off(s.numbers("MJD-OBS")[0], start(s))
     return "" if abs(off) <= 0.5 else f"MJD-OBS of the first plane {off:+.1f} ms off"
 
 
@@ -73,7 +75,7 @@ def alike(s: Subject) -> str:
     return f"several {varying[0]}" if varying else ""
 
 
-def present(values: list) -> set:
+def present(values: Iterable[Value]) -> set[Value]:
     """Return the values of a column, those of planes without one left out."""
     return {value for value in values if value == value and value not in ("", None)}
 
@@ -91,18 +93,18 @@ def forbidden_columns(s: Subject) -> str:
 
 def filenames(s: Subject) -> str:
     """Names of the planes as frames."""
-    number = s.telescope.number if s.telescope else 0
-    rows = zip(s.columns["FILENAME"], s.columns["DATE-OBS"], strict=True)
+    telescope = s.telescope.number if s.telescope else 0
+    rows = zip(s.texts("FILENAME"), s.texts("DATE-OBS"), strict=True)
     for row, (name, date) in enumerate(rows, 1):
         match = FRAME.fullmatch(name)
-        if not match or int(match[1]) != number or match[2] != date.replace(":", "_"):
+        if not match or int(match[1]) != telescope or match[2] != date.replace(":", "_"):
             return f"{name!r} in row {row}, DATE-OBS {date}"
     return ""
 
 
 def row_times(s: Subject) -> str:
     """MJD-OBS and JD-OBS of the rows against DATE-OBS."""
-    rows = zip(*(s.columns[name] for name in ("DATE-OBS", "MJD-OBS", "JD-OBS")), strict=True)
+    rows = zip(s.texts("DATE-OBS"), s.numbers("MJD-OBS"), s.numbers("JD-OBS"), strict=True)
     for row, (date, mjd, jd) in enumerate(rows, 1):
         moment = parse_date(date)
         for name, found in (("MJD-OBS", mjd), ("JD-OBS", jd - JD_OF_MJD)):
@@ -114,11 +116,11 @@ def row_times(s: Subject) -> str:
 
 def row_coordinates(s: Subject) -> str:
     """World coordinates of the rows on the sky: matrices, and where the telescope pointed."""
-    types = s.columns.get("CTYPE1", [])
+    types = s.texts("CTYPE1") if "CTYPE1" in s.columns else []
     sky = [row for row, name in enumerate(types) if name.startswith("RA--")]
     if not sky:
         return ""
-    elements = [s.columns[f"CD{i}_{j}"] for i in (1, 2) for j in (1, 2)]
+    elements = [s.numbers(f"CD{i}_{j}") for i in (1, 2) for j in (1, 2)]
     whole = independent(np.array(elements, float).T.reshape(-1, 2, 2))
     for row in sky:
         if not whole[row]:
@@ -130,9 +132,9 @@ def row_coordinates(s: Subject) -> str:
     return ""
 
 
-def in_row(s: Subject, keyword: str, row: int):
+def in_row(s: Subject, keyword: str, row: int) -> float:
     """Return a plane's value of a keyword: its row's, otherwise the header's."""
-    return s.columns[keyword][row] if keyword in s.columns else s.required(keyword)
+    return number(s.columns[keyword][row], keyword) if keyword in s.columns else s.number(keyword)
 
 
 def cube_has_sky(s: Subject) -> str:
@@ -145,7 +147,7 @@ def round_trip(s: Subject) -> str:
     """What the reader gets back, against the headers that went in; nothing without those."""
     if not s.expected.headers:
         return ""
-    for row, name in enumerate(s.columns["FILENAME"]):
+    for row, name in enumerate(s.texts("FILENAME")):
         original = s.expected.headers.get(name.removesuffix(".fits"))
         if original is None:
             return f"{name} went in under no such name"

@@ -74,7 +74,7 @@ def structure(s: Subject) -> str:
 
 def wanted_structure(hdu: Hdu, number: int) -> list[str]:
     """Return the keywords that an HDU must begin with."""
-    axes = [f"NAXIS{i}" for i in range(1, hdu.header.value("NAXIS") + 1)]
+    axes = [f"NAXIS{i}" for i in range(1, hdu.header.whole("NAXIS") + 1)]
     first = ["SIMPLE" if number == 0 else "XTENSION", "BITPIX", "NAXIS", *axes]
     if number == 0:
         return first
@@ -132,8 +132,8 @@ def camera_size(s: Subject) -> str:
     camera = s.expected.camera
     if camera is None or s.value("XORGSUBF") or s.value("YORGSUBF"):
         return ""
-    binning = s.value("XBINNING") or 1, s.value("YBINNING") or 1
-    right = int(camera.naxis1 // binning[0]), int(camera.naxis2 // binning[1])
+    x, y = (s.number(key) if s.value(key) else 1 for key in ("XBINNING", "YBINNING"))
+    right = int(camera.naxis1 // x), int(camera.naxis2 // y)
     found = s.value("NAXIS1"), s.value("NAXIS2")
     return "" if found == right else f"{found[0]} x {found[1]}, not {right[0]} x {right[1]}"
 

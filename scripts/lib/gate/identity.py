@@ -27,7 +27,7 @@ def one_telescope(s: Subject) -> str:
     return ""
 
 
-def name_match(s: Subject) -> re.Match | None:
+def name_match(s: Subject) -> re.Match[str] | None:
     """Return the parts of a product's name: number, start, of cubes the sequence."""
     return (CUBE if s.is_cube else FRAME).fullmatch(s.name)
 
@@ -58,6 +58,8 @@ def purpose(s: Subject) -> str:
 def object_is_type(s: Subject) -> str:
     """OBJECT of calibrations."""
     found = s.required("OBJECT")
+    if s.kind is None:
+        return f"OBJECT {found!r} with an unknown IMAGETYP"
     return "" if found == s.kind.type else f"OBJECT {found!r} on a {s.kind.name}"
 
 

@@ -25,12 +25,12 @@ CLOCK = timedelta(minutes=5)
 
 def start(s: Subject) -> datetime:
     """Return DATE-OBS."""
-    return parse_date(s.required("DATE-OBS"))
+    return parse_date(s.text("DATE-OBS"))
 
 
 def end(s: Subject) -> datetime:
     """Return DATE-END."""
-    return parse_date(s.required("DATE-END"))
+    return parse_date(s.text("DATE-END"))
 
 
 def ms_off(mjd: float, moment: datetime) -> float:
@@ -41,26 +41,27 @@ def ms_off(mjd: float, moment: datetime) -> float:
 
 def mjd_obs(s: Subject) -> str:
     """MJD-OBS against DATE-OBS."""
-    off = ms_off(s.required("MJD-OBS"), start(s))
+    off = ms_off(s.number("MJD-OBS"), start(s))
     return "" if abs(off) <= 0.5 else f"MJD-OBS {off:+.1f} ms from DATE-OBS"
 
 
 def mjd_end(s: Subject) -> str:
     """MJD-END against DATE-END."""
-    off = ms_off(s.required("MJD-END"), end(s))
+    off = ms_off(s.number("MJD-END"), end(s))
     return "" if abs(off) <= 1 else f"MJD-END {off:+.1f} ms from DATE-END"
 
 
 def jd_obs(s: Subject) -> str:
     """JD-OBS against DATE-OBS; a double holds 40 microseconds of it."""
-    off = ms_off(s.required("JD-OBS") - JD_OF_MJD, start(s))
+    off = ms_off(s.number("JD-OBS") - JD_OF_MJD, start(s))
     return "" if abs(off) <= 1 else f"JD-OBS {off:+.1f} ms from DATE-OBS"
 
 
 def light_travel(s: Subject) -> str:
     """HJD-OBS and BJD-OBS against JD-OBS: light takes eight minutes from the sun."""
     for keyword in ("HJD-OBS", "BJD-OBS"):
-        off = 86400 * ((s.value(keyword) or s.required("HJD-OBS")) - s.required("JD-OBS"))
+        given = keyword if s.value(keyword) else "HJD-OBS"
+        off = 86400 * (s.number(given) - s.number("JD-OBS"))
         if abs(off) > FARTHEST_LIGHT:
             return f"{keyword} {off:+.0f} s from JD-OBS"
     return ""
@@ -68,7 +69,7 @@ def light_travel(s: Subject) -> str:
 
 def utc(s: Subject) -> str:
     """UTC against DATE-OBS."""
-    off = s.required("UTC") - seconds_of_day(start(s))
+    off = s.number("UTC") - seconds_of_day(start(s))
     return "" if abs(off) <= 0.001 else f"UTC {off:+.3f} s from DATE-OBS"
 
 
@@ -78,24 +79,24 @@ def sidereal(s: Subject) -> str:
     UT1 and nutation are left out: together they are below 2.2 s.
     """
     days = mjd_ms(start(s))[0] - 51544.5 + seconds_of_day(start(s)) / 86400
-    longitude = s.required("LONG-OBS")
+    longitude = s.number("LONG-OBS")
     angle = 280.46061837 + 360.98564736629 * days + longitude
-    off = (s.required("LST") - angle * 240 + 43200) % 86400 - 43200
+    off = (s.number("LST") - angle * 240 + 43200) % 86400 - 43200
     return "" if abs(off) <= SIDEREAL_TOLERANCE else f"LST {off:+.1f} s off at LONG-OBS {longitude}"
 
 
 def date_end(s: Subject) -> str:
     """DATE-END of a frame."""
-    return apart(end(s), after(start(s), s.required("EXPTIME")))
+    return apart(end(s), after(start(s), s.number("EXPTIME")))
 
 
 def date_end_of_cube(s: Subject) -> str:
     """DATE-END of a cube: that of its last plane; without its planes, not before the first's."""
     if not s.columns:
-        first = after(start(s), s.required("EXPTIME"))
+        first = after(start(s), s.number("EXPTIME"))
         return "" if end(s) >= first else "before the first plane's"
-    last = parse_date(s.columns["DATE-OBS"][-1])
-    return apart(end(s), after(last, s.columns["EXPTIME"][-1]))
+    last = parse_date(s.texts("DATE-OBS")[-1])
+    return apart(end(s), after(last, s.numbers("EXPTIME")[-1]))
 
 
 def apart(found: datetime, right: datetime) -> str:
@@ -105,13 +106,13 @@ def apart(found: datetime, right: datetime) -> str:
 
 def written_after_end(s: Subject) -> str:
     """DATE against DATE-END."""
-    date, last = s.required("DATE"), end(s)
+    date, last = s.text("DATE"), end(s)
     return "" if parse_date(date) >= last else f"DATE {date} before DATE-END {iso(last)}"
 
 
 def written_before_now(s: Subject) -> str:
     """DATE against the clock."""
-    late = parse_date(s.required("DATE")) > s.now + CLOCK
+    late = parse_date(s.text("DATE")) > s.now + CLOCK
     return f"DATE {s.value('DATE')} is to come" if late else ""
 
 
@@ -136,7 +137,7 @@ def edge_of_night(s: Subject) -> str:
         return ""
     first, behind = s.expected.bounds
     dark = first + EDGE <= start(s) < behind - EDGE
-    return "" if dark or in_night(s) else s.value("DATE-OBS")
+    return "" if dark or in_night(s) else s.text("DATE-OBS")
 
 
 def name_is_start(s: Subject) -> str:
@@ -150,10 +151,11 @@ def name_is_start(s: Subject) -> str:
 def name_is_not_later(s: Subject) -> str:
     """The name of a cube, which may be that of a frame that was held back at last."""
     match = name_match(s)
-    late = match is not None and match[2] > named_start(s)
-    return f"{match[2]} with DATE-OBS {s.value('DATE-OBS')}" if late else ""
+    if match is None or match[2] <= named_start(s):
+        return ""
+    return f"{match[2]} with DATE-OBS {s.value('DATE-OBS')}"
 
 
 def named_start(s: Subject) -> str:
     """Return DATE-OBS as it stands in names."""
-    return f"{start(s):%Y%m%dT%H%M%S}" if s.is_cube else s.value("DATE-OBS").replace(":", "_")
+    return f"{start(s):%Y%m%dT%H%M%S}" if s.is_cube else s.text("DATE-OBS").replace(":", "_")

@@ -2,20 +2,22 @@
 
 import io
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from scripts.lib.fits.bintable import table_columns
-from scripts.lib.fits.cards import Header, HeaderError, padded, read_header
+from scripts.lib.fits.cards import Header, HeaderError, Value, number, padded, read_header
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.sizes import data_size
 from scripts.lib.fits.sums import add_at, fold
-from scripts.lib.frames.frame import Camera
 from scripts.lib.frames.identity import Kind, Telescope
+from scripts.lib.nights.times import iso, moment_of_mjd
+from scripts.lib.settings.records import Camera
 
 METADATA = "METADATA"
 # Words of the column ``on`` of the table of checks.
@@ -80,13 +82,13 @@ class Subject:
         File name.
     header : Header
         The primary header.
-    hdus : list of Hdu
+    hdus : sequence of Hdu
         All of the file; empty for a header alone.
     size : int
         Of the file, in bytes; 0 for a header alone.
     rest : bytes
         Padding of the last HDU, and what follows it.
-    constant : list of int
+    constant : sequence of int
         Planes in which all pixels are the same.
     table : bytes
         Data of the extension METADATA.
@@ -97,17 +99,17 @@ class Subject:
         name: str,
         header: Header,
         expected: Expected,
-        hdus: list[Hdu] = (),
+        hdus: Sequence[Hdu] = (),
         size: int = 0,
-        constant: list[int] = (),
+        constant: Sequence[int] = (),
         table: bytes = b"",
     ):
         self.name, self.header, self.expected = name, header, expected
         self.hdus, self.size, self.constant, self.table = list(hdus), size, constant, table
         self.now = datetime.now(UTC)
-        self._values = {}
+        self._values: dict[str, Value] = {}
 
-    def value(self, keyword: str):
+    def value(self, keyword: str) -> Value:
         """Return a value of the primary header, None if there is none.
 
         Raises
@@ -119,12 +121,35 @@ class Subject:
             self._values[keyword] = self.header.value(keyword)
         return self._values[keyword]
 
-    def required(self, keyword: str):
+    def required(self, keyword: str) -> bool | int | float | str:
         """Return a value of the primary header; raise `HeaderError` if there is none."""
         value = self.value(keyword)
         if value is None:
             raise HeaderError(f"no {keyword}")
         return value
+
+    def number(self, keyword: str) -> float:
+        """Return a value of the primary header; raise `HeaderError` unless it is a number."""
+        return number(self.required(keyword), keyword)
+
+    def text(self, keyword: str) -> str:
+        """Return a value of the primary header; raise `HeaderError` unless it is a text."""
+        value = self.required(keyword)
+        if not isinstance(value, str):
+            raise HeaderError(f"{keyword} is {value!r}, not a text")
+        return value
+
+    def numbers(self, column: str) -> list[float]:
+        """Return a column of METADATA; raise `HeaderError` unless it is of numbers."""
+        return [number(value, f"{column} of METADATA") for value in self.columns[column]]
+
+    def texts(self, column: str) -> list[str]:
+        """Return a column of METADATA; raise `HeaderError` unless it is of texts."""
+        values = self.columns[column]
+        found = [value for value in values if isinstance(value, str)]
+        if len(found) < len(values):
+            raise HeaderError(f"{column} of METADATA is not a column of texts")
+        return found
 
     @cached_property
     def is_cube(self) -> bool:
@@ -140,7 +165,7 @@ class Subject:
         return found[0] if found else None
 
     @cached_property
-    def columns(self) -> dict[str, list]:
+    def columns(self) -> dict[str, list[Value]]:
         """Values of the columns of METADATA, by name; nothing without it.
 
         Raises
@@ -175,11 +200,24 @@ class Subject:
         found = self._or_none("TELESCOP")
         return next((t for t in self.expected.telescopes.values() if t.telescop == found), None)
 
-    def _or_none(self, keyword: str):
+    def _or_none(self, keyword: str) -> Value:
         try:
             return self.value(keyword)
         except HeaderError:
             return None
+
+
+def dp_id(subject: Subject) -> str:
+    """Return the name that ESO's archive gives a product: of its instrument and MJD-OBS.
+
+    Raises
+    ------
+    HeaderError
+        If it is of none of our telescopes.
+    """
+    if subject.telescope is None:
+        raise HeaderError(f"TELESCOP {subject.value('TELESCOP')!r} is not one of our telescopes")
+    return f"SPECU{subject.telescope.number}.{iso(moment_of_mjd(subject.number('MJD-OBS')))}"
 
 
 def read_subject(path: Path, expected: Expected, pixel_sum: int | None = None) -> Subject:
@@ -197,7 +235,9 @@ def read_subject(path: Path, expected: Expected, pixel_sum: int | None = None) -
     OSError
         If it cannot be read.
     """
-    size, constant, table, hdus = path.stat().st_size, [], b"", []
+    size, table = path.stat().st_size, b""
+    constant: list[int] = []
+    hdus: list[Hdu] = []
     with open(path, "rb", buffering=0) as stream:
         begin = 0
         while begin < size:
@@ -220,7 +260,7 @@ def read_subject(path: Path, expected: Expected, pixel_sum: int | None = None) -
     return Subject(path.name, hdus[0].header, expected, hdus, size, constant, table)
 
 
-def header_at(stream, begin: int) -> tuple[Header, bytes]:
+def header_at(stream: BinaryIO, begin: int) -> tuple[Header, bytes]:
     """Return the header that begins at a place of a file, as cards and as bytes."""
     stream.seek(begin)
     head = stream.read(PIECE // 64)
@@ -235,22 +275,23 @@ def header_at(stream, begin: int) -> tuple[Header, bytes]:
     return header, view.getvalue()[: view.tell()]
 
 
-def sum_planes(stream, header: Header, begin: int) -> tuple[int, list[int]]:
+def sum_planes(stream: BinaryIO, header: Header, begin: int) -> tuple[int, list[int]]:
     """Return the sum of the pixels of an image or cube, and the planes without any contrast."""
-    axes = [header.value(f"NAXIS{i}") for i in range(1, header.value("NAXIS") + 1)]
+    axes = [header.whole(f"NAXIS{i}") for i in range(1, header.whole("NAXIS") + 1)]
     length = data_size(header)
     planes = axes[2] if len(axes) == 3 and axes[2] > 0 else 1
     plane = length // planes
-    total, constant = 0, []
-    for number in range(planes if plane else 0):
-        part, same = sum_plane(stream, begin + number * plane, plane)
-        total = add_at(total, part, number * plane)
-        constant += [number] if same else []
+    total = 0
+    constant: list[int] = []
+    for place in range(planes if plane else 0):
+        part, same = sum_plane(stream, begin + place * plane, plane)
+        total = add_at(total, part, place * plane)
+        constant += [place] if same else []
     rest = os.pread(stream.fileno(), padded(length) - planes * plane, begin + planes * plane)
     return fold(total + data_sum(rest)), constant
 
 
-def sum_plane(stream, begin: int, length: int) -> tuple[int, bool]:
+def sum_plane(stream: BinaryIO, begin: int, length: int) -> tuple[int, bool]:
     """Return the sum of a plane's bytes, and whether all its 16-bit pixels are the same."""
     total, done, first, same = 0, 0, None, True
     while done < length:

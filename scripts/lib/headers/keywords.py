@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from scripts.lib.files.tables import read_table
 from scripts.lib.fits.cards import (
     COMMENTARY,
     HeaderError,
+    Value,
     card,
     integer,
     keyword_of,
@@ -17,9 +19,10 @@ from scripts.lib.fits.cards import (
     parse_value,
     quoted,
 )
-from scripts.lib.frames.frame import BadFrame
+from scripts.lib.frames.frame import unreadable
 from scripts.lib.headers import values
 from scripts.lib.headers.values import Exposure
+from scripts.lib.ledger.faults import BadFrame, Reason
 
 ALLOWED = re.compile(r"[A-Z0-9_-]{1,8}")
 SECTIONS = ("primary", "wcs", "eso", "rest")
@@ -29,7 +32,7 @@ class Entry(NamedTuple):
     """One card of a product: keyword, value and the 80 bytes."""
 
     keyword: str
-    value: object
+    value: Value
     image: bytes
 
 
@@ -67,12 +70,19 @@ class Keywords:
             self._found[keyword] = self._exact.get(keyword) or next(fitting, None)
         return self._found[keyword]
 
+    def listed(self, keyword: str) -> Rule:
+        """Return the rule for a keyword; raise LookupError if the table does not know it."""
+        rule = self.rule(keyword)
+        if rule is None:
+            raise LookupError(f"{keyword} is not in the table of keywords")
+        return rule
+
     def unit(self, keyword: str) -> str:
         """Return the FITS unit of a keyword's value, empty if it has none."""
         rule = self.rule(keyword)
         return rule.unit if rule else ""
 
-    def entry(self, keyword: str, value) -> Entry:
+    def entry(self, keyword: str, value: bool | int | float | str) -> Entry:
         """Return a card of this table.
 
         Raises
@@ -80,9 +90,9 @@ class Keywords:
         HeaderError
             If keyword and value do not fit on a card.
         """
-        rule = self.rule(keyword)
-        value, text = _formatted(keyword, value, rule.format)
-        return Entry(keyword, value, card(keyword, text, rule.comment))
+        rule = self._found.get(keyword) or self.listed(keyword)
+        written, text = _formatted(keyword, value, rule.format)
+        return Entry(keyword, written, card(keyword, text, rule.comment))
 
 
 def read_keywords(path: Path) -> Keywords:
@@ -90,12 +100,14 @@ def read_keywords(path: Path) -> Keywords:
     return Keywords([Rule(**row) for row in read_table(path)])
 
 
-def compose(exposure: Exposure, table: Keywords, special: dict | None = None) -> list[Entry]:
+def compose(
+    exposure: Exposure, table: Keywords, special: Mapping[str, Value] | None = None
+) -> list[Entry]:
     """Return the finished header of one exposure, but for structure and checksums.
 
     Parameters
     ----------
-    special : dict, optional
+    special : mapping, optional
         Values that come before those of the rule ``set``: those of a whole cube.
 
     Raises
@@ -113,19 +125,23 @@ def compose(exposure: Exposure, table: Keywords, special: dict | None = None) ->
     try:
         return listed + list(_unlisted(exposure, table))
     except HeaderError as error:
-        raise BadFrame(f"unreadable {error}") from error
+        raise unreadable(error) from error
 
 
-def _by_rule(wcs: dict, table: Keywords) -> dict[str, list[tuple[str, object]]]:
+def _by_rule(wcs: Mapping[str, Value], table: Keywords) -> dict[str, list[tuple[str, Value]]]:
     """Return the keywords of a WCS, and their values, by the row of the table they belong to."""
-    found: dict[str, list] = {}
+    found: dict[str, list[tuple[str, Value]]] = {}
     for keyword, value in wcs.items():
-        found.setdefault(table.rule(keyword).keyword, []).append((keyword, value))
+        found.setdefault(table.listed(keyword).keyword, []).append((keyword, value))
     return found
 
 
 def _entries(
-    exposure: Exposure, table: Keywords, rule: Rule, wcs: dict, special: dict
+    exposure: Exposure,
+    table: Keywords,
+    rule: Rule,
+    wcs: Mapping[str, list[tuple[str, Value]]],
+    special: Mapping[str, Value],
 ) -> list[Entry]:
     try:
         values = _values(exposure, rule, wcs, special)
@@ -133,10 +149,15 @@ def _entries(
     except BadFrame:
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadFrame(f"unreadable {rule.keyword}: {error}") from error
+        raise BadFrame(Reason.UNREADABLE, str(error), rule.keyword) from error
 
 
-def _values(exposure: Exposure, rule: Rule, wcs: dict, special: dict) -> list[tuple[str, object]]:
+def _values(
+    exposure: Exposure,
+    rule: Rule,
+    wcs: Mapping[str, list[tuple[str, Value]]],
+    special: Mapping[str, Value],
+) -> list[tuple[str, Value]]:
     """Return keyword and value of the cards that a rule gives: one, or several of a pattern."""
     if rule.rule == "wcs":
         return wcs.get(rule.keyword, [])
@@ -149,13 +170,15 @@ def _values(exposure: Exposure, rule: Rule, wcs: dict, special: dict) -> list[tu
     return [(rule.keyword, exposure.raw.value(rule.keyword))]
 
 
-def function_for(keyword: str):
+def function_for(keyword: str) -> Callable[[Exposure], Value]:
     """Return the function of `scripts.lib.headers.values` that is named for a keyword."""
     name = keyword.removeprefix("HIERARCH ESO ").lower()
-    return getattr(values, name.replace("-", "_").replace(" ", "_"))
+    name = name.replace("-", "_").replace(" ", "_")
+    function: Callable[[Exposure], Value] = getattr(values, name)
+    return function
 
 
-def _unlisted(exposure: Exposure, table: Keywords):
+def _unlisted(exposure: Exposure, table: Keywords) -> Iterator[Entry]:
     """Yield the raw frame's other cards as they are, each keyword once.
 
     Left out is what no product can hold: keywords that FITS does not allow, and cards without a
@@ -173,19 +196,21 @@ def _unlisted(exposure: Exposure, table: Keywords):
             value = raw.value_at(place)
             if value is None or value == "":
                 continue
-            if value != parse_value(image):
+            if isinstance(value, str) and value != parse_value(image):
                 image = card(keyword, quoted(value))
             yield Entry(keyword, value, image)
 
 
-def _formatted(keyword: str, value, form: str) -> tuple[object, str]:
+def _formatted(
+    keyword: str, value: bool | int | float | str, form: str
+) -> tuple[bool | int | float | str, str]:
     """Return a value as it is written, and the text of its card."""
     if form == "d":
-        value = integer(int(value), keyword)
-        return value, str(value)
+        whole = integer(int(value), keyword)
+        return whole, str(whole)
     if form == "s":
-        value = str(value).strip()
-        return value, quoted(value)
+        plain = str(value).strip()
+        return plain, quoted(plain)
     if form:
         text = f"{float(value):{form}}"
         if not math.isfinite(float(text)):

@@ -6,7 +6,10 @@ NaN into a header and then leaves what the cube's own header says; a logical it 
 logicals are numbers here, and what a plane lacks is not in the cube's header either.
 """
 
+from collections.abc import Mapping, Sequence
+
 from scripts.lib.fits.bintable import Column, table_hdu
+from scripts.lib.fits.cards import Value
 from scripts.lib.headers.keywords import Keywords
 from scripts.lib.headers.pixel_wcs import linear_pixel_wcs
 from scripts.lib.headers.values import Exposure, date_end, jd_end, mjd_end
@@ -18,19 +21,19 @@ DEMANDED = "DATE-OBS EXPTIME FILTER OBJECT AIRMASS JD-OBS MJD-OBS HJD-OBS".split
 NOT_TABULATED = ("DATE", "COMMENT", "HISTORY")
 
 
-def cube_values(first: dict, last: Exposure, sequence: str) -> dict:
+def cube_values(first: Mapping[str, Value], last: Exposure, sequence: str) -> dict[str, Value]:
     """Return what a cube's header says that does not follow from its first exposure in pixels.
 
     Parameters
     ----------
-    first : dict
+    first : mapping
         Keyword and value of the first plane's finished header: RA and DEC are in its frame,
         whatever the coordinates of the pixels.
     last : Exposure
         That ends the cube.
     """
     return {keyword: first.get(keyword) for keyword in ("RADESYS", "EQUINOX")} | {
-        "CUBETYPE": last.frame.kind.name,
+        "CUBETYPE": last.facts.kind.name,
         "CUBEKEY": sequence,
         "DATE-END": date_end(last),
         "MJD-END": mjd_end(last),
@@ -38,29 +41,30 @@ def cube_values(first: dict, last: Exposure, sequence: str) -> dict:
     }
 
 
-def partial_keywords(frames: list[dict], table: Keywords) -> set[str]:
+def partial_keywords(frames: Sequence[Mapping[str, Value]], table: Keywords) -> set[str]:
     """Return the keywords, but for those of world coordinates, that some planes have and some lack.
 
     Parameters
     ----------
-    frames : list of dict
+    frames : sequence of mapping
         Keyword and value of each plane's finished header.
     """
     everywhere = set.intersection(*map(set, frames))
     return {k for k in _keywords(frames) if k not in everywhere and not _is_wcs(k, table)}
 
 
-def metadata_hdu(names: list[str], frames: list[dict], table: Keywords) -> bytes:
+def metadata_hdu(names: list[str], frames: Sequence[Mapping[str, Value]], table: Keywords) -> bytes:
     """Return the HDU METADATA, whole, with its checksums.
 
     Parameters
     ----------
     names : list of str
         ESO's name of each plane as a frame.
-    frames : list of dict
+    frames : sequence of mapping
         Keyword and value of each plane's finished header, in the order of the planes.
     """
-    columns = {"FILENAME": names} | _columns(frames, table)
+    columns: dict[str, Sequence[Value]] = {"FILENAME": names}
+    columns |= _columns(frames, table)
     return table_hdu(
         EXTNAME,
         "keywords of each plane, in their order",
@@ -71,7 +75,7 @@ def metadata_hdu(names: list[str], frames: list[dict], table: Keywords) -> bytes
     )
 
 
-def _columns(frames: list[dict], table: Keywords) -> dict[str, list]:
+def _columns(frames: Sequence[Mapping[str, Value]], table: Keywords) -> dict[str, Sequence[Value]]:
     """Return the columns: those demanded, the sky WCS if a plane has one, and what varies."""
     if any("CD1_1" in frame for frame in frames):
         frames = [
@@ -83,7 +87,9 @@ def _columns(frames: list[dict], table: Keywords) -> dict[str, list]:
         frames = [_without_wcs(frame, table) for frame in frames]
         always = []
     wanted = [*DEMANDED, *(keyword for keyword in always if keyword != "WCSAXES")]
-    columns = {keyword: [frame.get(keyword) for frame in frames] for keyword in wanted}
+    columns: dict[str, Sequence[Value]] = {
+        keyword: [frame.get(keyword) for frame in frames] for keyword in wanted
+    }
     for keyword in _keywords(frames):
         values = [frame.get(keyword) for frame in frames]
         fixed = keyword.startswith("HIERARCH") or keyword in NOT_TABULATED or keyword == "WCSAXES"
@@ -92,17 +98,17 @@ def _columns(frames: list[dict], table: Keywords) -> dict[str, list]:
     return columns
 
 
-def _plain(value):
+def _plain(value: Value) -> Value:
     """Return a value as the table has it: 1 and 0 for a logical."""
     return int(value) if isinstance(value, bool) else value
 
 
-def _identity(value) -> tuple[bool, object]:
+def _identity(value: Value) -> tuple[bool, Value]:
     """Return what tells values apart; Python takes True for 1."""
     return isinstance(value, bool), value
 
 
-def _keywords(frames: list[dict]) -> list[str]:
+def _keywords(frames: Sequence[Mapping[str, Value]]) -> list[str]:
     """Return the keywords of all frames, in the order of their headers."""
     return list(dict.fromkeys(keyword for frame in frames for keyword in frame))
 
@@ -112,5 +118,5 @@ def _is_wcs(keyword: str, table: Keywords) -> bool:
     return rule is not None and rule.rule == "wcs"
 
 
-def _without_wcs(frame: dict, table: Keywords) -> dict:
+def _without_wcs(frame: Mapping[str, Value], table: Keywords) -> dict[str, Value]:
     return {keyword: value for keyword, value in frame.items() if not _is_wcs(keyword, table)}

@@ -1,12 +1,18 @@
 """What the frames of one telescope's night are judged by and written with."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.fits.cards import Header, HeaderError
-from scripts.lib.frames.corrections import corrected, correction_file, read_corrections
-from scripts.lib.frames.frame import BadFrame, Camera, describe
+from scripts.lib.frames.corrections import (
+    Correction,
+    corrected,
+    correction_file,
+    read_corrections,
+)
+from scripts.lib.frames.frame import describe, open_header, unreadable
 from scripts.lib.frames.identity import (
     Kind,
     Telescope,
@@ -14,11 +20,12 @@ from scripts.lib.frames.identity import (
     read_kinds,
     read_telescopes,
 )
-from scripts.lib.frames.programmes import Assignment, assignments, programme_of
+from scripts.lib.frames.programmes import Assignment, assignments, programme_of, programmes_of
 from scripts.lib.headers.keywords import Keywords, read_keywords
 from scripts.lib.headers.pixel_wcs import pixel_wcs
 from scripts.lib.headers.values import Exposure, Programme
 from scripts.lib.nights.dates import night_bounds
+from scripts.lib.settings.records import Camera, Configuration
 
 
 class Observatory(NamedTuple):
@@ -30,44 +37,50 @@ class Observatory(NamedTuple):
     keywords: Keywords
     programme: Programme
     assigned: list[Assignment]
-    corrections: list[dict]
+    corrections: list[Correction]
     bounds: tuple[datetime, datetime]
     now: datetime
 
 
-def open_observatory(night: str, settings: dict, tables: dict[str, str]) -> Observatory:
+def open_observatory(
+    night: str,
+    settings: Configuration,
+    tables: Mapping[str, str],
+    programme: str,
+    named: bool = False,
+) -> Observatory:
     """Return what a night of a telescope is judged by.
 
     Parameters
     ----------
-    settings : dict
-        telescope, camera, programme, programmes, origin, pi_coi, corrections: as in the
-        configuration.
-    tables : dict of str
+    tables : mapping of str
         Paths of the tables, by the names telescopes, kinds and keywords.
+    programme : str
+        The id of the frames that no entry of ``programmes`` assigns.
+    named : bool
+        Whether it was named by hand: then it is that of all frames.
 
     Raises
     ------
     ValueError
         If a setting or a correction is not right; the message says which.
     """
-    name = settings["telescope"]
+    name = settings.telescope
+    entries = [] if named else programmes_of(night, settings.programmes)
     return Observatory(
         telescope=read_telescopes(Path(tables["telescopes"]))[name],
-        camera=Camera(**settings["camera"]),
+        camera=settings.camera,
         kinds=read_kinds(Path(tables["kinds"])),
         keywords=read_keywords(Path(tables["keywords"])),
-        programme=Programme(
-            settings["origin"], settings["pi_coi"], check_programme(settings["programme"])
-        ),
-        assigned=assignments(settings["programmes"]),
-        corrections=read_corrections(correction_file(Path(settings["corrections"]), name, night)),
+        programme=Programme(settings.origin, settings.pi_coi, check_programme(programme)),
+        assigned=assignments(entries),
+        corrections=read_corrections(correction_file(Path(settings.corrections), name, night)),
         bounds=night_bounds(night),
         now=datetime.now(UTC),
     )
 
 
-def expose(name: str, header: Header, data_start: int, observatory: Observatory) -> Exposure:
+def load_exposure(raw: Path, name: str, observatory: Observatory) -> Exposure:
     """Return the exposure in the raw file ``name``, not yet with sidereal time and sky.
 
     Raises
@@ -75,9 +88,15 @@ def expose(name: str, header: Header, data_start: int, observatory: Observatory)
     BadFrame
         If it may not be delivered.
     """
+    header, data_start = open_header(raw / name)
+    return exposure_of(name, header, data_start, observatory)
+
+
+def exposure_of(name: str, header: Header, data_start: int, observatory: Observatory) -> Exposure:
+    """Return the exposure with a raw header; see `load_exposure`."""
     raw = corrected(header, name, observatory.corrections)
     try:
-        frame = describe(
+        facts = describe(
             raw,
             data_start,
             observatory.telescope,
@@ -86,12 +105,12 @@ def expose(name: str, header: Header, data_start: int, observatory: Observatory)
             observatory.bounds,
         )
     except HeaderError as error:
-        raise BadFrame(f"unreadable {error}") from error
+        raise unreadable(error) from error
     default = observatory.programme.id
-    programme = programme_of(frame.kind.name, frame.object, observatory.assigned, default)
+    programme = programme_of(facts.kind.name, facts.object, observatory.assigned, default)
     return Exposure(
         raw,
-        frame,
+        facts,
         observatory.telescope,
         observatory.programme._replace(id=programme),
         lst=0.0,

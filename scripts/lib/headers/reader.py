@@ -6,12 +6,12 @@ here is the other end of the contract that `scripts.lib.headers.metadata` keeps.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.fits.bintable import table_columns
-from scripts.lib.fits.cards import COMMENTARY, Header, padded, read_header
+from scripts.lib.fits.cards import COMMENTARY, Header, Value, padded, read_header
 from scripts.lib.fits.hdu import STRUCTURE
 from scripts.lib.fits.sizes import data_size
 
@@ -30,7 +30,7 @@ class Plane(NamedTuple):
     """A frame unpacked from a cube: its name, values of its keywords, its pixels as stored."""
 
     name: str
-    values: dict[str, object]
+    values: dict[str, Value]
     pixels: bytes
 
 
@@ -53,12 +53,14 @@ def unpack(path: Path) -> Iterator[Plane]:
         if stream.tell() != path.stat().st_size:
             raise NotACube(f"{path}: bytes after {METADATA}")
         columns = table_columns(table, data)
-        planes = header.value("NAXIS3") if header.value("NAXIS") == 3 else 1
+        planes = header.whole("NAXIS3") if header.value("NAXIS") == 3 else 1
         size = data_size(header) // planes
         for row in range(planes):
             pixels = os.pread(stream.fileno(), size, pixels_begin + row * size)
             yield Plane(
-                frame_name(columns["FILENAME"][row]), frame_values(header, columns, row), pixels
+                frame_name(str(columns["FILENAME"][row])),
+                frame_values(header, columns, row),
+                pixels,
             )
 
 
@@ -76,7 +78,9 @@ def frame_name(name: str) -> str:
     return found
 
 
-def frame_values(header: Header, columns: dict[str, list], row: int) -> dict[str, object]:
+def frame_values(
+    header: Header, columns: Mapping[str, Sequence[Value]], row: int
+) -> dict[str, Value]:
     """Return the keywords of a plane: those of the cube, those of its row before them."""
     values = {
         keyword: header.value(keyword)
@@ -92,7 +96,7 @@ def frame_values(header: Header, columns: dict[str, list], row: int) -> dict[str
     return {keyword: value for keyword, value in values.items() if keyword not in OF_THE_CUBE}
 
 
-def differences(values: dict[str, object], original: Header) -> str:
+def differences(values: Mapping[str, Value], original: Header) -> str:
     """Return the first keyword of a frame that did not come back as it was; nothing if all did.
 
     World coordinates count if the frame has a sky: the others have pixels, in two axes or three.
@@ -116,7 +120,7 @@ def differences(values: dict[str, object], original: Header) -> str:
     return f"{added[0]} came back, which did not go in" if added else ""
 
 
-def same(one, other) -> bool:
+def same(one: Value, other: Value) -> bool:
     """Tell whether a value came back.
 
     A logical may come back as 1 or 0, a whole number as a decimal one, and what is a number in one

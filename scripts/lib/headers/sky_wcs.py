@@ -5,10 +5,11 @@ section 8.2). Frames without a sky: `scripts.lib.headers.pixel_wcs`.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from scripts.lib.fits.cards import Header, HeaderError
+from scripts.lib.fits.cards import Header, HeaderError, Value, number
 from scripts.lib.solving.tangent import TangentWCS, distance, to_sky
 
 # A header's own WCS counts as the frame's if it lies where the telescope pointed, at its scale.
@@ -23,7 +24,7 @@ class WrongWCS(ValueError):
     """The header's WCS is not that of the frame; the message says why."""
 
 
-def header_wcs(raw: Header, ra: float, dec: float, pixel_scale: float) -> dict:
+def header_wcs(raw: Header, ra: float, dec: float, pixel_scale: float) -> dict[str, Value]:
     """Return the sky WCS of a raw header as a CD matrix, with PA.
 
     Parameters
@@ -40,65 +41,69 @@ def header_wcs(raw: Header, ra: float, dec: float, pixel_scale: float) -> dict:
     """
     try:
         wcs = _celestial(raw)
-    except (HeaderError, TypeError, ValueError) as error:
+        middle = ((_number(raw, "NAXIS1") + 1) / 2, (_number(raw, "NAXIS2") + 1) / 2)
+    except ValueError as error:
         raise WrongWCS(f"unreadable WCS: {error}") from error
-    scales = [3600 * math.hypot(wcs[f"CD1_{i}"], wcs[f"CD2_{i}"]) for i in (1, 2)]
+    tangent = tangent_wcs(wcs)
+    scales = [math.hypot(*column) for column in tangent.cd.T.tolist()]
     if any(abs(scale / pixel_scale - 1) > SCALE_TOLERANCE for scale in scales):
         raise WrongWCS(f"scale {scales[0]:.3f}, {scales[1]:.3f} is not {pixel_scale:.3f} arcsec/px")
-    cosine = (wcs["CD1_1"] * wcs["CD1_2"] + wcs["CD2_1"] * wcs["CD2_2"]) / (
-        scales[0] * scales[1] / 3600**2
-    )
-    if abs(cosine) > SCALE_TOLERANCE:
+    if abs(np.prod(tangent.cd, axis=1).sum()) > SCALE_TOLERANCE * scales[0] * scales[1]:
         raise WrongWCS("its axes are not at right angles")
-    middle = ((raw.value("NAXIS1") + 1) / 2, (raw.value("NAXIS2") + 1) / 2)
-    (ra0,), (dec0,) = to_sky(tangent_wcs(wcs), middle)
+    (ra0,), (dec0,) = to_sky(tangent, middle)
     off = distance(ra0, dec0, ra, dec)
     if not off <= FARTHEST:
         raise WrongWCS(f"its centre is {off:.2f} degrees from RA, DEC")
     return wcs
 
 
-def _celestial(raw: Header) -> dict:
+def _celestial(raw: Header) -> dict[str, Value]:
     """Return CTYPE, CRPIX, CRVAL, CD … of a raw header; the matrix from CD, or PC and CDELT."""
     types = tuple(raw.value(f"CTYPE{i}") for i in (1, 2))
     plain = tuple(str(name).removesuffix("-SIP") for name in types)
     if plain != SKY_TYPES or any(unit not in (None, "deg") for unit in _units(raw)):
         raise WrongWCS(f"CTYPE {types[0]}, {types[1]}: no tangential projection in degrees")
-    wcs = {"WCSAXES": 2, "CTYPE1": types[0], "CTYPE2": types[1], "CUNIT1": "deg", "CUNIT2": "deg"}
-    wcs |= {key: float(raw.value(key)) for key in ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2")}
-    for i in (1, 2):
-        for j in (1, 2):
-            wcs[f"CD{i}_{j}"] = _matrix_element(raw, i, j)
-    wcs["LONPOLE"] = float(_or(raw.value("LONPOLE"), 180.0))
-    wcs["LATPOLE"] = float(_or(raw.value("LATPOLE"), wcs["CRVAL2"]))
-    if types[0].endswith("-SIP"):
+    linear = {key: _number(raw, key) for key in ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2")}
+    linear |= {f"CD{i}_{j}": _matrix_element(raw, i, j) for i in (1, 2) for j in (1, 2)}
+    linear["LONPOLE"] = _number(raw, "LONPOLE", 180.0)
+    linear["LATPOLE"] = _number(raw, "LATPOLE", linear["CRVAL2"])
+    wcs: dict[str, Value] = {"WCSAXES": 2, "CTYPE1": types[0], "CTYPE2": types[1]}
+    wcs |= {"CUNIT1": "deg", "CUNIT2": "deg"}
+    wcs |= linear
+    if str(types[0]).endswith("-SIP"):
         wcs |= {key: raw.value(key) for key, _ in raw if key.startswith(_SIP)}
-    wcs["PA"] = math.degrees(math.atan2(wcs["CD1_2"], wcs["CD2_2"])) % 360
+    wcs["PA"] = math.degrees(math.atan2(linear["CD1_2"], linear["CD2_2"])) % 360
     return wcs
 
 
-def _units(raw: Header) -> tuple:
+def _units(raw: Header) -> tuple[Value, Value]:
     return raw.value("CUNIT1"), raw.value("CUNIT2")
 
 
 def _matrix_element(raw: Header, i: int, j: int) -> float:
     """Return CDi_j in degrees a pixel, whichever convention the header has."""
     if "CD1_1" in raw:
-        return float(_or(raw.value(f"CD{i}_{j}"), 0.0))
-    return float(_or(raw.value(f"PC{i}_{j}"), float(i == j))) * float(raw.value(f"CDELT{i}"))
+        return _number(raw, f"CD{i}_{j}", 0.0)
+    return _number(raw, f"PC{i}_{j}", float(i == j)) * _number(raw, f"CDELT{i}")
 
 
-def _or(value, default):
-    return default if value is None else value
+def _number(raw: Header, keyword: str, default: float | None = None) -> float:
+    value = raw.value(keyword)
+    if value is None:
+        value = default
+    if value is None:
+        raise HeaderError(f"no {keyword}")
+    return float(value)
 
 
-def tangent_wcs(wcs: dict) -> TangentWCS:
-    """Return the linear part of a WCS as keywords."""
-    cd = 3600 * np.array([[wcs[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)])
-    return TangentWCS(wcs["CRVAL1"], wcs["CRVAL2"], wcs["CRPIX1"], wcs["CRPIX2"], cd)
+def tangent_wcs(wcs: Mapping[str, Value]) -> TangentWCS:
+    """Return the linear part of a WCS as keywords; raise `HeaderError` if it is not of numbers."""
+    ra, dec, x, y = (number(wcs[key], key) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"))
+    cd = [[number(wcs[key], key) for key in (f"CD{i}_1", f"CD{i}_2")] for i in (1, 2)]
+    return TangentWCS(ra, dec, x, y, 3600 * np.array(cd))
 
 
-def sky_wcs(wcs: TangentWCS) -> dict:
+def sky_wcs(wcs: TangentWCS) -> dict[str, Value]:
     """Return a WCS as keywords, with PA."""
     cd = wcs.cd / 3600
     return {

@@ -5,11 +5,13 @@
 """
 
 import re
+from datetime import datetime
 from typing import NamedTuple
 
-from scripts.lib.fits.cards import Header
-from scripts.lib.frames.frame import BadFrame, Frame
+from scripts.lib.fits.cards import Header, Value, number
+from scripts.lib.frames.frame import Facts
 from scripts.lib.frames.identity import Telescope
+from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.nights import times
 
 
@@ -29,12 +31,12 @@ class Exposure(NamedTuple):
     """
 
     raw: Header
-    frame: Frame
+    facts: Facts
     telescope: Telescope
     programme: Programme
     lst: float
-    now: object
-    wcs: dict
+    now: datetime
+    wcs: dict[str, Value]
     solver: str = ""
 
 
@@ -60,22 +62,22 @@ def pi_coi(e: Exposure) -> str:
 
 def object(e: Exposure) -> str:
     """The raw frame's target; of calibrations DPR TYPE."""
-    return e.frame.object
+    return e.facts.object
 
 
 def exptime(e: Exposure) -> float:
     """The raw frame's, to the millisecond."""
-    return e.frame.exptime
+    return e.facts.exptime
 
 
 def filter(e: Exposure) -> str:
     """The raw frame's."""
-    return e.frame.filter
+    return e.facts.filter
 
 
 def imagetyp(e: Exposure) -> str:
     """``config/kinds.csv``."""
-    return e.frame.kind.imagetyp
+    return e.facts.kind.imagetyp
 
 
 def date(e: Exposure) -> str:
@@ -85,7 +87,7 @@ def date(e: Exposure) -> str:
 
 def date_obs(e: Exposure) -> str:
     """The raw frame's, cut to the millisecond."""
-    return times.iso(e.frame.date_obs)
+    return times.iso(e.facts.date_obs)
 
 
 def date_end(e: Exposure) -> str:
@@ -95,7 +97,7 @@ def date_end(e: Exposure) -> str:
 
 def mjd_obs(e: Exposure) -> float:
     """DATE-OBS."""
-    return times.mjd(e.frame.date_obs)
+    return times.mjd(e.facts.date_obs)
 
 
 def mjd_end(e: Exposure) -> float:
@@ -105,7 +107,7 @@ def mjd_end(e: Exposure) -> float:
 
 def jd_obs(e: Exposure) -> float:
     """DATE-OBS."""
-    return times.jd(e.frame.date_obs)
+    return times.jd(e.facts.date_obs)
 
 
 def jd_end(e: Exposure) -> float:
@@ -113,7 +115,7 @@ def jd_end(e: Exposure) -> float:
     return times.jd(_end(e))
 
 
-def hjd_obs(e: Exposure) -> float:
+def hjd_obs(e: Exposure) -> float | None:
     """The raw frame's, moved by what was cut from DATE-OBS."""
     return _shifted(e, "HJD-OBS")
 
@@ -125,7 +127,7 @@ def bjd_obs(e: Exposure) -> float | None:
 
 def utc(e: Exposure) -> float:
     """DATE-OBS."""
-    return times.seconds_of_day(e.frame.date_obs)
+    return times.seconds_of_day(e.facts.date_obs)
 
 
 def lst(e: Exposure) -> float:
@@ -147,7 +149,7 @@ def radesys(e: Exposure) -> str:
     """ICRS with a sky WCS; otherwise the frame of the pointing, as Astra has it."""
     pointing = str(e.raw.value("RADESYS") or e.raw.value("RADECSYS") or "ICRS").strip()
     if pointing not in ("ICRS", "FK5"):
-        raise BadFrame(f"unknown RADESYS: {pointing!r} is neither ICRS nor FK5")
+        raise BadFrame(Reason.UNKNOWN, f"{pointing!r} is neither ICRS nor FK5", "RADESYS")
     return "ICRS" if "CD1_1" in e.wcs else pointing
 
 
@@ -163,17 +165,17 @@ def solver(e: Exposure) -> str:
 
 def dpr_catg(e: Exposure) -> str:
     """``config/kinds.csv``."""
-    return e.frame.kind.catg
+    return e.facts.kind.catg
 
 
 def dpr_type(e: Exposure) -> str:
     """``config/kinds.csv``."""
-    return e.frame.kind.type
+    return e.facts.kind.type
 
 
 def dpr_tech(e: Exposure) -> str:
     """``config/kinds.csv``."""
-    return e.frame.kind.tech
+    return e.facts.kind.tech
 
 
 def obs_prog_id(e: Exposure) -> str:
@@ -194,7 +196,7 @@ def cubekey(e: Exposure) -> None:
     """Cubes only, see `scripts.lib.headers.metadata.cube_values`."""
 
 
-def degrees(value, keyword: str, per_unit: float) -> float:
+def degrees(value: Value, keyword: str, per_unit: float) -> float:
     """Return an angle in degrees, from a number or a sexagesimal text.
 
     Parameters
@@ -211,19 +213,19 @@ def degrees(value, keyword: str, per_unit: float) -> float:
         if isinstance(value, str):
             sign = -1 if value.strip().startswith("-") else 1
             parts = [abs(float(part)) for part in re.split(r"[:\s]+", value.strip())]
-            angle = sign * per_unit * sum(part / 60**i for i, part in enumerate(parts))
+            angle = sign * per_unit * sum(part / 60.0**i for i, part in enumerate(parts))
         else:
-            angle = float(value)
-    except (TypeError, ValueError):
-        raise BadFrame(f"unreadable {keyword}: {value!r} is not an angle") from None
+            angle = number(value, keyword)
+    except ValueError:
+        raise BadFrame(Reason.UNREADABLE, f"{value!r} is not an angle", keyword) from None
     low, high = (-90, 90) if keyword == "DEC" else (-360, 360)
     if not low <= angle <= high:
-        raise BadFrame(f"{keyword} {angle} is out of range")
+        raise BadFrame(Reason.OUT_OF_RANGE, f"{angle} is not within {low} to {high}", keyword)
     return angle
 
 
-def _end(e: Exposure):
-    return times.after(e.frame.date_obs, e.frame.exptime)
+def _end(e: Exposure) -> datetime:
+    return times.after(e.facts.date_obs, e.facts.exptime)
 
 
 def _shifted(e: Exposure, keyword: str) -> float | None:

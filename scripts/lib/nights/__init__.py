@@ -1,1 +1,1 @@
-"""Nights: when they begin and end, and the tables of their frames."""
+"""Nights: when they begin and end, and times."""

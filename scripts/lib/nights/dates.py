@@ -36,7 +36,7 @@ def parse_night(text: str) -> date:
         ) from None
 
 
-def parse_nights(text) -> list[str]:
+def parse_nights(text: str) -> list[str]:
     """Return the nights named by a setting: one, several, or a range; none for an empty one.
 
     Raises
@@ -45,7 +45,7 @@ def parse_nights(text) -> list[str]:
         If a part is no night, or a range runs backwards.
     """
     nights = []
-    for part in str(text or "").replace(",", " ").split():
+    for part in text.replace(",", " ").split():
         first, dash, last = part.partition("-")
         begin, end = parse_night(first), parse_night(last if dash else first)
         if end < begin:

@@ -32,7 +32,8 @@ def parse_date(text: str) -> datetime:
 
 def cut_away(text: str) -> float:
     """Return the seconds that `parse_date` cuts from a date."""
-    fraction = _DATE.fullmatch(text)[2] or "0"
+    match = _DATE.fullmatch(text)
+    fraction = (match and match[2]) or "0"
     return float(f"0.{fraction}") - int(fraction.ljust(3, "0")[:3]) / 1000
 
 

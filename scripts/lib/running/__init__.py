@@ -1,1 +1,1 @@
-"""What keeps runs going: configuration, plan, locks, limits, logs, how a telescope stands."""
+"""What is to be done, locks, limits, how a telescope stands."""

@@ -2,18 +2,27 @@
 
 import fcntl
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.delivery.confirmation import FAILED, bad_rows, counts_of, recent_tables
+from scripts.lib.delivery.confirmation import (
+    FAILED,
+    Answer,
+    bad_answers,
+    counts_of,
+    recent_answers,
+)
 from scripts.lib.delivery.patience import PATIENCE, last_failure
 from scripts.lib.files.space import free_gb
+from scripts.lib.ledger.earlier import open_ledger
 from scripts.lib.nights.dates import OBSERVING_ENDS, parse_night, recent_nights
 from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat
-from scripts.lib.running.planning import damage, is_complete
-from scripts.lib.running.preflight import FREE_GB, source_problem, wanted_gb
-from scripts.lib.telling.mail import spool_of
+from scripts.lib.running.planning import Planner, concerned
+from scripts.lib.running.preflight import source_problem
+from scripts.lib.settings.records import Configuration
+from scripts.lib.telling.mail import queue_of, queued_messages
 
 LOCK = "wrapper.lock"
 # One missed daily run is noticed before the second one is due.
@@ -28,7 +37,8 @@ MOST_NAMES = 3
 class Health(NamedTuple):
     """How a telescope stands.
 
-    Incomplete nights are None if the source cannot be asked; ``at_eso``, how many products
+    ``new_corrections`` name what was delivered and what new corrections concern. Incomplete nights
+    are None if the source cannot be asked; ``at_eso``, how many products
     delivered of late have which status at ESO, is None if ESO is not asked.
     """
 
@@ -37,40 +47,51 @@ class Health(NamedTuple):
     at_work: bool
     nights: list[str]
     incomplete: list[str] | None
-    spooled: int
+    queued: int
     free: dict[str, float]
     problems: list[str]
+    new_corrections: list[str]
     at_eso: dict[str, int] | None = None
 
 
-def assess(config: dict, now: datetime) -> Health:
-    """Return how a telescope stands at a moment."""
-    workdir = Path(config["workdir"])
+def assess(settings: Configuration, now: datetime) -> Health:
+    """Return how a telescope stands at a moment.
+
+    Parameters
+    ----------
+    settings : Configuration
+        ``corrections`` spelt out.
+    """
+    workdir = settings.workdir
     heartbeat, at_work = read_heartbeat(workdir), is_held(workdir / LOCK)
-    nights = recent_nights(now, max(config["lookback"], FEWEST_NIGHTS))
-    unreachable = source_problem(config)
-    incomplete = None if unreachable else [n for n in nights if not is_complete(config, n)]
-    spooled = len(list(spool_of(config).glob("[!.]*.letter")))
-    free = {name: free_gb(Path(config[name])) for name in FREE_GB if os.path.isdir(config[name])}
-    confirmed = confirmations(config, len(nights), now)
+    nights = recent_nights(now, max(settings.lookback, FEWEST_NIGHTS))
+    unreachable = source_problem(settings)
+    with open_ledger(workdir, settings.archive) as ledger:
+        incomplete = Planner(ledger, settings, now.date()).incomplete(nights)
+        new_corrections = [str(one) for one in concerned(ledger, settings)]
+    folders = {"workdir": workdir, "archive": settings.archive}
+    free = {name: free_gb(folder) for name, folder in folders.items() if os.path.isdir(folder)}
+    queued = len(queued_messages(settings))
+    confirmed = confirmations(settings, len(nights), now)
     problems = [
         *heartbeat_problems(heartbeat, at_work, now),
         *([unreachable] if unreachable else []),
-        *night_problems(incomplete or [], nights[-1]),
-        *filter(None, (damage(workdir / night) for night in incomplete or [])),
-        *([f"{spooled} mail(s) wait in {spool_of(config)}"] if spooled else []),
-        *space_problems(config, free),
+        *night_problems(incomplete, nights[-1]),
+        *new_corrections,
+        *([f"{queued} mail(s) wait in {queue_of(settings)}"] if queued else []),
+        *space_problems(settings, free),
         *confirmation_problems(workdir, confirmed or {}),
     ]
     return Health(
-        telescope=config["telescope"],
+        telescope=settings.telescope,
         heartbeat=heartbeat,
         at_work=at_work,
         nights=nights,
-        incomplete=incomplete,
-        spooled=spooled,
+        incomplete=None if unreachable and not incomplete else incomplete,
+        queued=queued,
         free=free,
         problems=problems,
+        new_corrections=new_corrections,
         at_eso=None if confirmed is None else counts_of(confirmed.values()),
     )
 
@@ -117,28 +138,35 @@ def night_problems(incomplete: list[str], last: str) -> list[str]:
     return [f"nights at the source that are not complete: {' '.join(missed)}"] if missed else []
 
 
-def space_problems(config: dict, free: dict[str, float]) -> list[str]:
+def space_problems(settings: Configuration, free: Mapping[str, float]) -> list[str]:
     """Return which folders are missing or have too little space."""
-    problems = [f"{name}: {config[name]} does not exist" for name in FREE_GB if name not in free]
-    for name, gigabytes in free.items():
-        if gigabytes < wanted_gb(config, name):
-            problems.append(f"{name}: {config[name]} has {gigabytes:.1f} GB of free space")
+    problems = []
+    for name, folder, wanted in (
+        ("workdir", settings.workdir, settings.free_gb.workdir),
+        ("archive", settings.archive, settings.free_gb.archive),
+    ):
+        if name not in free:
+            problems.append(f"{name}: {folder} does not exist")
+        elif free[name] < wanted:
+            problems.append(f"{name}: {folder} has {free[name]:.1f} GB of free space")
     return problems
 
 
-def confirmations(config: dict, days: int, now: datetime) -> dict[str, list[dict]] | None:
+def confirmations(
+    settings: Configuration, days: int, now: datetime
+) -> dict[str, list[Answer]] | None:
     """Return by night what ESO's archive says of late deliveries; None if it is not asked."""
-    if not config.get("confirm"):
+    if not settings.confirm:
         return None
-    return recent_tables(Path(config["workdir"]), now - timedelta(days=days))
+    return recent_answers(settings.workdir, now - timedelta(days=days))
 
 
-def confirmation_problems(workdir: Path, confirmed: dict[str, list[dict]]) -> list[str]:
+def confirmation_problems(workdir: Path, confirmed: dict[str, list[Answer]]) -> list[str]:
     """Return which products are not right at ESO, and whether it does not answer."""
     problems = []
     for night, rows in confirmed.items():
-        if bad := bad_rows(rows):
-            names = " ".join(f"{row['product']} ({row['status']})" for row in bad[:MOST_NAMES])
+        if bad := bad_answers(rows):
+            names = " ".join(f"{row.product} ({row.status})" for row in bad[:MOST_NAMES])
             more = " …" if len(bad) > MOST_NAMES else ""
             problems.append(f"{night}: {len(bad)} product(s) not right at ESO: {names}{more}")
     count, cause = last_failure(workdir / FAILED)
@@ -177,7 +205,7 @@ def summary(health: Health, now: datetime) -> str:
         f"  last success   {success}",
         f"  run            {run}",
         f"  not complete   {nights} ({of_all})",
-        f"  mails waiting  {health.spooled}",
+        f"  mails waiting  {health.queued}",
         f"  free           {free}",
         *([f"  at ESO         {at_eso}"] if at_eso else []),
         *(f"  TROUBLE        {problem}" for problem in health.problems),
@@ -185,7 +213,7 @@ def summary(health: Health, now: datetime) -> str:
     return "\n".join(lines)
 
 
-def as_json(health: Health) -> dict:
+def as_json(health: Health) -> dict[str, object]:
     """Return how a telescope stands, for other programs."""
     content = health._asdict() | {"ok": not health.problems}
     times = {

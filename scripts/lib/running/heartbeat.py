@@ -26,7 +26,7 @@ class Heartbeat(NamedTuple):
 
 
 def heartbeat_path(workdir: Path) -> Path:
-    """Return where the heartbeat of a working directory lies."""
+    """Return the path of a working directory's heartbeat."""
     return workdir / "heartbeat"
 
 
@@ -34,7 +34,7 @@ def read_heartbeat(workdir: Path) -> Heartbeat:
     """Return the last heartbeat; an empty one if there is none, or it cannot be understood."""
     try:
         content = json.loads(heartbeat_path(workdir).read_text())
-        times = {key: moment(content[key]) for key in ("start", "end", "success")}
+        times = {key: parse_time(content[key]) for key in ("start", "end", "success")}
         return Heartbeat(status=content["status"], **times)
     except (OSError, ValueError, KeyError, TypeError):
         return Heartbeat()
@@ -49,6 +49,6 @@ def write_heartbeat(workdir: Path, heartbeat: Heartbeat) -> None:
     write_text(heartbeat_path(workdir), json.dumps(content) + "\n")
 
 
-def moment(text: str | None) -> datetime | None:
+def parse_time(text: str | None) -> datetime | None:
     """Return the time that a text names, None if there is none."""
     return datetime.fromisoformat(text) if text else None

@@ -8,6 +8,7 @@ import fcntl
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 
 class AlreadyRunning(RuntimeError):
@@ -28,9 +29,14 @@ class Lock:
         The lock file; it is made when needed and stays.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._stream = None
+        self._stream: IO[str] | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this process holds it."""
+        return self._stream is not None
 
     def take(self) -> None:
         """Take the lock.
@@ -40,7 +46,7 @@ class Lock:
         AlreadyRunning
             If another process holds it.
         """
-        # To append, because writing anew would set the time even if another process holds it.
+        # To append, because writing would set the time even if another process holds it.
         stream = open(self.path, "a")
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,164 +1,360 @@
-"""What is to be done: nights to look at, changes at the source, products still to be delivered.
+"""What is to be done: nights to look at, and in each of them what its jobs have to do.
 
-These functions are asked while the workflow is planned. They never raise for one night, whose
-source cannot be read or whose tables are damaged: a job that fails says more, and costs the other
-nights nothing.
+All of it follows from the ledger and from what lies at the source now; the times of files and
+Snakemake's records decide nothing. These functions are asked while the workflow is planned. They
+never raise for one night, whose source cannot be read: a job that fails says more, and costs the
+other nights nothing.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from scripts.lib.delivery.receipts import delivered_rows, read_receipts
-from scripts.lib.files.tables import read_table, table_digest
-from scripts.lib.frames.names import stem
-from scripts.lib.frames.programmes import assignments, programme_delivered
-from scripts.lib.nights import ingested
+from scripts.lib.delivery.receipts import target_of
+from scripts.lib.files.tables import read_table
+from scripts.lib.frames.corrections import corrected_nights, correction_file, read_corrections
+from scripts.lib.frames.judgement import judgement, own_judgement, own_part
+from scripts.lib.frames.programmes import assignments, programme_delivered, programmes_of
+from scripts.lib.ledger.ledger import Ledger
+from scripts.lib.ledger.outlook import (
+    OPEN,
+    is_fixed,
+    is_judged_again,
+    is_new,
+    latest,
+    listing_digest,
+)
+from scripts.lib.ledger.records import DELIVERY, DONE, Entry, Frame, Night, Status
+from scripts.lib.ledger.snapshot import NAME as TABLE
+from scripts.lib.ledger.snapshot import OK, file_digest
 from scripts.lib.nights.dates import parse_nights, recent_nights
-from scripts.lib.nights.night_frames import sequences
+from scripts.lib.settings.records import Configuration
+from scripts.lib.sources.copying import is_copied
 from scripts.lib.sources.opening import open_source
-from scripts.lib.sources.source import SourceError, Unreachable, digest
+from scripts.lib.sources.source import SourceError, Unreachable
 
-# What a table raises that cannot be read, is cut off, or holds what it should not.
-UNREADABLE = (OSError, ValueError, KeyError)
+PAGE = "night.html"
+STAMPS = "stamps"
 
 
-def wanted_nights(config: dict, now: datetime) -> list[str]:
-    """Return the nights to bring up to date.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done for a night.
 
-    Those that the configuration names; otherwise the last night, and those of the nights before
-    it, as far as ``lookback`` goes, that the source holds and that are not complete.
-
-    Raises
-    ------
-    NightError
-        If the configuration names something that is no night.
+    Attributes
+    ----------
+    ingest : str
+        Why frames are to be copied; empty if none are.
+    inventory : str
+        Why frames are to be judged, or their table to be written; empty if not.
+    judging : bool
+        Whether raw copies are needed for that.
+    targets : frozenset of str
+        Names of the jobs that deliver, as far as they are known.
+    page : bool
+        Whether the page is to be written.
+    judged : str
+        Digest of what frames are judged by.
     """
-    if named := parse_nights(config["nights"]):
-        return named
-    *before, last = recent_nights(now, config["lookback"])
-    return [*(night for night in before if not is_complete(config, night)), last]
+
+    ingest: str
+    inventory: str
+    judging: bool
+    targets: frozenset[str]
+    page: bool
+    judged: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.ingest or self.inventory or self.targets or self.page)
 
 
-def is_complete(config: dict, night: str) -> bool:
-    """Tell whether nothing is to be done for a night: all reported, or the source has none of it.
+class Deliveries(NamedTuple):
+    """Jobs that deliver; and those of them that need no raw frame, for all they have is staged."""
 
-    A page alone proves nothing: it may be from before frames came late that could not be
-    delivered. A source that cannot be reached has nothing; the last night's ingest tells of it. Of
-    a night whose folder alone cannot be read, its own ingest must tell.
-    """
-    try:
-        listing = open_source(config["source"], config["source_mounted"]).list(night)
-    except Unreachable:
-        return True
-    except SourceError:
-        return False
-    if not listing:
-        return True
-    folder = Path(config["workdir"]) / night
-    page, frames = folder / "night.html", folder / "frames.csv"
-    if not (page.exists() and frames.exists()):
-        return False
-    try:
-        known = ingested.recorded(folder / "ingested.csv")
-        wanted = receipts_of(frames, folder / "archived", config["products"] == "cubes")
-        read_receipts(folder / "archived")
-    except UNREADABLE:
-        return False
-    # A table that was made again as it was needs no other page, and gets none.
-    late = page.stat().st_mtime_ns < frames.stat().st_mtime_ns
-    reported = not late or table_digest(frames) in page.read_text(errors="replace")
-    arrived = digest(known | listing) == digest(known)
-    return reported and arrived and all(receipt.exists() for receipt in wanted)
+    targets: frozenset[str]
+    staged: frozenset[str]
 
 
-def damage(folder: Path) -> str:
-    """Return what is wrong with the tables of a night, the first of them; nothing if all is well.
+class Planner:
+    """Plans the nights of a telescope.
 
     Parameters
     ----------
-    folder : Path
-        ``<workdir>/{night}``.
+    ledger : Ledger
+    settings : Configuration
+        ``corrections`` spelt out.
+    today : date
+        Frames that could not be copied are tried again once a day.
+    programme : str
+        That was named by hand, for all frames; empty if none was.
     """
-    frames = folder / "frames.csv"
+
+    def __init__(self, ledger: Ledger, settings: Configuration, today: date, programme: str = ""):
+        self.ledger, self.settings, self.today = ledger, settings, today
+        self.by_hand = programme
+        self.workdir = Path(settings.workdir)
+        self.cubes = settings.products == "cubes"
+        self._deliveries: dict[str, tuple[tuple[int, int], Deliveries]] = {}
+
+    def wanted_nights(self, now: datetime) -> list[str]:
+        """Return the nights to bring up to date.
+
+        Those that the configuration names; otherwise the last night, those of the nights before
+        it, as far as ``lookback`` goes, that are not complete, and earlier ones of which a frame
+        has no outcome yet, or whose corrections or programmes have changed.
+
+        Raises
+        ------
+        NightError
+            If the configuration names something that is not a night.
+        """
+        if named := parse_nights(self.settings.nights):
+            return named
+        *before, last = recent_nights(now, self.settings.lookback)
+        earlier = self.unfinished(before[0] if before else last)
+        return [*earlier, *(night for night in before if not self.is_complete(night)), last]
+
+    def unfinished(self, first: str) -> list[str]:
+        """Return the nights before ``first`` that a run should look at again."""
+        known = self.ledger.nights()
+        corrections = Path(self.settings.corrections)
+        listed = corrected_nights(corrections, self.settings.telescope)
+        assigned = {n for entry in self.settings.programmes for n in parse_nights(entry.nights)}
+        named = [n for n, one in known.items() if own_part(one.judged) or n in listed | assigned]
+        changed = {n for n in named if self.is_judged_otherwise(known[n])}
+        held = changed and set(self.ledger.held_nights())
+        wanted = (changed & held if held else set()) | set(self.ledger.open_nights())
+        refused = {n for n in wanted if known[n].refused and not self.is_judged_otherwise(known[n])}
+        return sorted(night for night in wanted - refused if night < first)
+
+    def incomplete(self, nights: list[str]) -> list[str]:
+        """Return which nights are not complete: of these, and of those that were ever looked at."""
+        earlier = self.unfinished(nights[0])
+        return [*earlier, *(night for night in nights if not self.is_complete(night))]
+
+    def is_judged_otherwise(self, night: Night) -> bool:
+        """Tell whether corrections or programmes of a night have changed since its inventory."""
+        before = own_part(night.refused or night.judged)
+        return own_judgement(night.night, self.settings) != before
+
+    def is_complete(self, night: str) -> bool:
+        """Tell whether nothing is to be done for a night, or the source knows none of it.
+
+        A source that cannot be reached has nothing; the last night's ingest reports it. Of a
+        night whose folder alone cannot be read, its own ingest must.
+        """
+        try:
+            entries = self.listing(night)
+        except Unreachable:
+            entries = []
+        except SourceError:
+            return False
+        if not entries and not self.ledger.frames(night):
+            return True
+        return self.plan(night, entries).complete
+
+    def listing(self, night: str) -> list[Entry]:
+        """Return what lies at the source of a night; see `scripts.lib.sources`."""
+        return open_source(self.settings.source, self.settings.source_mounted).list(night)
+
+    def plan_wanted(self, night: str) -> Plan:
+        """Return what is to be done for a night; a source that fails is its ingest's to report."""
+        try:
+            return self.plan(night, self.listing(night))
+        except SourceError:
+            return self.plan(night, None)
+
+    def plan(self, night: str, entries: list[Entry] | None) -> Plan:
+        """Return what is to be done for a night.
+
+        Parameters
+        ----------
+        entries : list of Entry or None
+            What lies at the source; None if it cannot be read.
+        """
+        record, folder = self.ledger.night(night), self.workdir / night
+        if self.is_settled(record, folder, entries):
+            return Plan("", "", False, frozenset(), False, record.judged)
+        frames = self.ledger.frames(night)
+        judged = judgement(night, self.settings, *self.programme(night))
+        asked = any(f.status in DELIVERY and not is_fixed(f, record) for f in frames)
+        ingest = self.why_ingest(folder / "raw", entries, frames, record, judged)
+        judging = bool(ingest) or any(is_judged_again(f, record, judged) for f in frames)
+        inventory = ingest or self.why_inventory(folder / TABLE, frames, record, judged, asked)
+        deliveries = self.deliveries(night)
+        return Plan(
+            ingest=ingest,
+            inventory=inventory,
+            judging=judging,
+            targets=deliveries.targets,
+            page=not record.reported or self.is_page_outdated(folder, night),
+            judged=judged,
+        )
+
+    def is_settled(self, night: Night, folder: Path, entries: list[Entry] | None) -> bool:
+        """Tell, without a look at each frame, that a night is complete; False proves nothing."""
+        found = self.ledger.outcomes(night.night)
+        judged = judgement(night.night, self.settings, *self.programme(night.night))
+        return (
+            night.reported
+            and entries is not None
+            and not found.open
+            and not found.uncopied
+            and (not found.held or judged == night.judged)
+            and (not entries or listing_digest(entries) == night.listing)
+            and file_digest(folder / TABLE) == night.snapshot
+            and not self.is_page_outdated(folder, night.night)
+        )
+
+    def deliveries(self, night: str) -> Deliveries:
+        """Return what is to be delivered of a night, as far as it is known."""
+        state = self.ledger.state()
+        if (known := self._deliveries.get(night)) and known[0] == state:
+            return known[1]
+        staged = {intent.product.target for intent in self.ledger.intents(night)}
+        due = [
+            (target_of(product, sequence, self.cubes), status)
+            for product, sequence, status in self.ledger.due(night)
+        ]
+        unmade = {target for target, status in due if status is not Status.STAGED}
+        targets = staged | {target for target, _ in due}
+        found = Deliveries(frozenset(targets), frozenset(staged - unmade))
+        self._deliveries[night] = state, found
+        return found
+
+    def why_ingest(
+        self,
+        raw: Path,
+        entries: list[Entry] | None,
+        frames: list[Frame],
+        night: Night,
+        judged: str,
+    ) -> str:
+        """Return why frames are to be copied; empty if none are."""
+        if entries is None:
+            return "the source cannot be read"
+        known = latest(frames)
+        if new := sum(is_new(entry, known.get(entry.name)) for entry in entries):
+            return f"{new} new or changed at the source"
+        listed = {entry.name for entry in entries}
+        for frame in known.values():
+            again = frame.fault is not None and frame.fault.retried and frame.file in listed
+            if again and night.retried != str(self.today):
+                return f"{frame.file} could not be copied before today"
+            wanted = is_judged_again(frame, night, judged) and frame.file in listed
+            if (wanted or frame.status in OPEN) and not is_copied(raw / frame.file, frame.source):
+                return f"{frame.file} is not here"
+        return "never looked at" if night == Night(night.night) else ""
+
+    def why_inventory(
+        self, table: Path, frames: list[Frame], night: Night, judged: str, asked: bool
+    ) -> str:
+        """Return why frames are to be judged, or their table to be written; empty if not."""
+        if asked:
+            return "it is to be delivered again"
+        if any(frame.status in (Status.SEEN, Status.COPIED) for frame in frames):
+            return "frames without an outcome"
+        if any(f.status is Status.HELD and is_judged_again(f, night, judged) for f in frames):
+            return "corrections, programme or configuration have changed"
+        if not night.snapshot:
+            return "never judged"
+        return "" if file_digest(table) == night.snapshot else f"{TABLE} is not as it was written"
+
+    def is_page_outdated(self, folder: Path, night: str) -> bool:
+        """Tell whether what people read of a night is missing, or not as it was written."""
+        views = self.ledger.views(night)
+        raw_stays = (folder / "raw").exists() and not self.settings.keep_raw
+        return (
+            raw_stays
+            or PAGE not in views
+            or any(file_digest(folder / path) != right for path, right in views.items())
+        )
+
+    def programme(self, night: str) -> tuple[str, bool]:
+        """Return the id of the frames that nothing assigns, and whether it was named by hand.
+
+        What was delivered keeps its id, and late frames get the same.
+        """
+        if self.by_hand:
+            return self.by_hand, True
+        record = self.ledger.night(night)
+        if record.named:
+            return record.programme, True
+        if not self.ledger.outcomes(night).delivered:
+            return self.settings.programme, False
+        if record.programme:
+            return record.programme, False
+        # Delivered by an earlier version, which did not write it down.
+        delivered = [frame for frame in self.ledger.frames(night) if frame.status in DELIVERY]
+        assigned = assignments(programmes_of(night, self.settings.programmes))
+        return programme_delivered(delivered, assigned) or self.settings.programme, False
+
+    def prepare(self, night: str, plan: Plan) -> None:
+        """Remove what is to be made again, so that Snakemake makes it whatever its time says."""
+        folder = self.workdir / night
+        outdated = [
+            *([folder / "raw/complete"] if plan.ingest else []),
+            *([folder / TABLE] if plan.inventory else []),
+            *([] if plan.complete else [folder / STAMPS / "night"]),
+            *(folder / STAMPS / target for target in plan.targets),
+        ]
+        for path in outdated:
+            path.unlink(missing_ok=True)
+
+    def request(self, night: str) -> None:
+        """Write down that a night is to be delivered again, unless an earlier request stands."""
+        record = self.ledger.night(night)
+        products = self.ledger.products(night)
+        if products and all(product.delivery >= record.redeliver for product in products):
+            self.ledger.note_night(night, redeliver=record.redeliver + 1, reported=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Delivered products of a night for whose frames there are new corrections."""
+
+    night: str
+    products: tuple[str, ...]
+    judged: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.night}: new corrections concern what was delivered before, "
+            f"{' '.join(self.products)}; to deliver it again, once ESO has been told: "
+            f"--config nights={self.night} redeliver=true"
+        )
+
+
+def concerned(ledger: Ledger, settings: Configuration) -> list[Concern]:
+    """Return the nights with delivered products that new corrections or programmes concern."""
+    corrections = Path(settings.corrections)
+    nights = corrected_nights(corrections, settings.telescope)
+    found = []
+    for name, night in ledger.nights().items():
+        own = own_judgement(name, settings) if name in nights else ""
+        if not own or own == own_part(night.judged):
+            continue
+        try:
+            entries = read_corrections(correction_file(corrections, settings.telescope, name))
+        except (OSError, ValueError):
+            continue  # its inventory says so
+        products = {
+            frame.product
+            for frame in ledger.frames(name)
+            if frame.status in DONE and any(entry.concerns(frame.file) for entry in entries)
+        }
+        if products:
+            found.append(Concern(name, tuple(sorted(products)), own))
+    return found
+
+
+def table_sequences(table: Path) -> Iterable[str]:
+    """Return the sequences in a night's table; none if it is damaged."""
     try:
-        ingested.recorded(folder / "ingested.csv")
-        sequences(read_table(frames) if frames.exists() else [])
-        read_receipts(folder / "archived")
-    except UNREADABLE as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def programme_of_night(folder: Path, entries: list[dict], own: str) -> str:
-    """Return the programme id of a night's frames that no entry of ``programmes`` assigns.
-
-    Parameters
-    ----------
-    folder : Path
-        ``<workdir>/{night}``. What was delivered keeps its id, and late frames get the same.
-    entries : list of dict
-        Those of ``programmes`` that concern the night.
-    own : str
-        The id if nothing was delivered.
-    """
-    try:
-        receipts = delivered_rows(read_receipts(folder / "archived"))
-        return programme_delivered(receipts, assignments(entries)) or own
-    except UNREADABLE:
-        return own
-
-
-def listing_digest(
-    source: str, folder: Path, night: str, today: date, mounted: bool = False
-) -> str:
-    """Return a text that changes when a night at the source has new or changed frames.
-
-    Frames that were removed there after they were ingested change nothing. Frames that could not
-    be copied are tried again once a day.
-    """
-    try:
-        listing = open_source(source, mounted).list(night)
-        known = ingested.recorded(folder / "ingested.csv")
-    except UNREADABLE as error:
-        return f"unreadable: {error}"
-    failed = [name for name in listing if known.get(name) == ingested.NO_STATE]
-    again = f", {len(failed)} to be tried again on {today}" if failed else ""
-    return digest(known | listing) + again
-
-
-def undelivered(frames: Path, archived: Path, cubes: bool, redeliver: bool) -> list[Path]:
-    """Return the receipts that a night still lacks; all of them if it is to be delivered again.
-
-    None if its table is damaged.
-
-    Parameters
-    ----------
-    frames : Path
-        The night's ``frames.csv``.
-    archived : Path
-        Folder of its receipts.
-    cubes : bool
-        Whether receipts are named for cubes, or for sequences.
-    """
-    try:
-        receipts = receipts_of(frames, archived, cubes)
-    except UNREADABLE:
+        return sorted({row["sequence"] for row in read_table(table) if row["status"] == OK})
+    except (OSError, ValueError, KeyError):
         return []
-    return [receipt for receipt in receipts if redeliver or not receipt.exists()]
-
-
-def receipts_of(frames: Path, archived: Path, cubes: bool) -> list[Path]:
-    """Return the receipts of all that is to be delivered of a night; see `undelivered`."""
-    return [
-        archived / f"{stem(members[0]['product']) if cubes else name}.csv"
-        for name, members in sequences(read_table(frames)).items()
-    ]
-
-
-def science_sequences(frames: Path) -> list[str]:
-    """Return the names of a night's science sequences; none if its table is damaged."""
-    try:
-        every = sequences(read_table(frames))
-    except UNREADABLE:
-        return []
-    return [name for name, members in every.items() if members[0]["kind"] == "science"]

@@ -6,27 +6,45 @@ Snakemake meets a full or read-only disk with a traceback, and its handlers then
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from scripts.lib.files.space import free_gb
+from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.opening import open_source
 from scripts.lib.sources.source import SourceError
 
-FREE_GB = {"workdir": 20, "archive": 5}
+
+class RunFolder(NamedTuple):
+    """A folder that a run writes to.
+
+    Attributes
+    ----------
+    key : str
+        Of the configuration.
+    path : Path
+    free_gb : float
+        Gigabytes that must be free.
+    """
+
+    key: str
+    path: Path
+    free_gb: float
 
 
-def problems_before(config: dict) -> list[str]:
-    """Return what keeps a run from starting."""
-    folders = [
-        folder_problem(name, Path(config[name]), wanted_gb(config, name)) for name in FREE_GB
+def run_folders(config: Configuration) -> list[RunFolder]:
+    """Return the folders that a run writes to."""
+    return [
+        RunFolder("workdir", config.workdir, config.free_gb.workdir),
+        RunFolder("archive", config.archive, config.free_gb.archive),
     ]
-    if not any(folders):
-        folders.append(own_folder_problem(Path(config["workdir"]) / ".snakemake"))
-    return [problem for problem in (*folders, source_problem(config)) if problem]
 
 
-def wanted_gb(config: dict, name: str) -> float:
-    """Return the free space that a folder must have."""
-    return (config.get("free_gb") or {}).get(name, FREE_GB[name])
+def problems_before(config: Configuration) -> list[str]:
+    """Return what keeps a run from starting."""
+    problems = [folder_problem(*folder) for folder in run_folders(config)]
+    if not any(problems):
+        problems.append(own_folder_problem(config.workdir / ".snakemake"))
+    return [problem for problem in (*problems, source_problem(config)) if problem]
 
 
 def folder_problem(name: str, folder: Path, wanted: float) -> str:
@@ -57,7 +75,7 @@ def own_folder_problem(folder: Path) -> str:
 def write_problem(name: str, folder: Path) -> str:
     """Write and remove a small file, and return what went wrong.
 
-    Rights and mount options do not tell what a server or a quota allows. The file is hidden:
+    Rights and mount options do not show what a server or a quota allows. The file is hidden:
     ESO's poller must not see it.
     """
     path = folder / f".write-check.{os.getpid()}.part"
@@ -71,10 +89,10 @@ def write_problem(name: str, folder: Path) -> str:
     return ""
 
 
-def source_problem(config: dict) -> str:
+def source_problem(config: Configuration) -> str:
     """Return why the source cannot be reached, nothing if it can."""
     try:
-        open_source(config["source"], config["source_mounted"]).check()
+        open_source(config.source, config.source_mounted).check()
     except SourceError as error:
         return str(error)
     return ""

@@ -9,10 +9,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 MARKER = "SPECULOOS_RUN"
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -31,8 +31,8 @@ class Ended(NamedTuple):
 
 
 @contextmanager
-def caught(signals: tuple) -> Iterator[list[int]]:
-    """Collect signals in a list for a while, instead of dying of them."""
+def caught(signals: Sequence[signal.Signals]) -> Iterator[list[int]]:
+    """Collect signals in a list for a while, instead of being ended by them."""
     received: list[int] = []
     before = {number: signal.signal(number, lambda n, _: received.append(n)) for number in signals}
     try:
@@ -43,12 +43,18 @@ def caught(signals: tuple) -> Iterator[list[int]]:
 
 
 def run_marked(
-    command: list, mark: str, environ: dict, cwd: Path, log, limit: float, grace: float = GRACE
+    command: Sequence[str],
+    mark: str,
+    environ: Mapping[str, str],
+    cwd: Path,
+    log: IO[Any],
+    limit: float,
+    grace: float = GRACE,
 ) -> Ended:
     """Run a command in a process group of its own and leave nothing of it behind.
 
     A signal to this process, or the time limit, ends the whole group: first TERM, because
-    Snakemake then removes what is half-made and tells, then KILL. TERM to Snakemake alone would
+    Snakemake then removes what is half-made and reports, then KILL. TERM to Snakemake alone would
     wait for its jobs without limit, and HUP would leave them behind.
 
     Parameters
@@ -64,7 +70,7 @@ def run_marked(
     with caught(STOPPING) as signals:
         process = subprocess.Popen(
             command,
-            env=environ | {MARKER: mark},
+            env={**environ, MARKER: mark},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -113,7 +119,7 @@ def marked(mark: str) -> list[int]:
 def end_marked(mark: str) -> list[int]:
     """Kill the processes of a run, also those that they start meanwhile; return those that stay.
 
-    Killed at once: no job minds, and one that is asked to end could wait for something.
+    Killed immediately: no job is harmed, and one that is asked to end could wait for something.
     """
     until = time.monotonic() + VANISHING
     while (left := marked(mark)) and time.monotonic() < until:

@@ -4,23 +4,24 @@ import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 LARGEST = 10_000_000
 LONGEST = timedelta(days=30)
 KEPT = timedelta(days=90)
 STAMP = "%Y%m%dT%H%M%S"
-TAIL = 30
+TAIL = 36
 
 
 def run_log_path(workdir: Path) -> Path:
-    """Return where the log of a working directory lies."""
+    """Return the path of a working directory's log."""
     return workdir / "logs" / "run.log"
 
 
-def open_log(path: Path, now: datetime):
-    """Return the log opened to append; one that is long or old was put aside before.
+def open_log(path: Path, now: datetime) -> BinaryIO:
+    """Return the log opened to append; one that is long or old is put aside before.
 
-    Unbuffered: what a full disk does not take would otherwise be written, and fail, once more.
+    Unbuffered: otherwise what a full disk does not take would be written, and fail, a second time.
     """
     path.parent.mkdir(exist_ok=True)
     if is_full(path, now):
@@ -45,7 +46,9 @@ def is_full(path: Path, now: datetime) -> bool:
 def is_old(name: str, now: datetime) -> bool:
     """Tell from the name of a log that was put aside whether it has been kept long enough."""
     match = re.fullmatch(r"run-(\d{8}T\d{6})\.log", name)
-    return bool(match) and now - datetime.strptime(match[1], STAMP).replace(tzinfo=UTC) > KEPT
+    if match is None:
+        return False
+    return now - datetime.strptime(match[1], STAMP).replace(tzinfo=UTC) > KEPT
 
 
 def remove_snakemake_logs(workdir: Path, now: datetime) -> None:
@@ -56,8 +59,8 @@ def remove_snakemake_logs(workdir: Path, now: datetime) -> None:
                 path.unlink()
 
 
-def note(log, text: str) -> None:
-    """Write a line with the time; a full disk is told elsewhere."""
+def note(log: BinaryIO, text: str) -> None:
+    """Write a line with the time; a full disk is reported elsewhere."""
     with suppress(OSError):
         line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n"
         log.write(line.encode(errors="surrogateescape"))

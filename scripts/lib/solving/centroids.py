@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scripts.lib.solving.image import Image
+
 ITERATIONS = 8
 CONVERGED = 1e-3  # pixels
-SATURATED = 65_000  # ADU
 TO_FWHM = 2.3548  # of a Gaussian's sigma
 
 
@@ -48,21 +49,21 @@ class Stars(NamedTuple):
         """Places, shape (n, 2)."""
         return np.column_stack([self.x, self.y])
 
-    def take(self, which) -> "Stars":
+    def take(self, which: np.ndarray) -> "Stars":
         """Return some of the stars, by index or mask."""
-        return Stars(*(column[which] for column in self))
+        x, y, flux, error, fwhm, thinnest, snr, saturated = (column[which] for column in self)
+        return Stars(x, y, flux, error, fwhm, thinnest, snr, saturated)
 
     def __len__(self) -> int:
         return len(self.x)
 
 
-def measure(image, xy: np.ndarray, fwhm: float, reach: float) -> Stars:
+def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Stars:
     """Return the stars that stand near given places.
 
     Parameters
     ----------
     image : Image
-        Of the module `scripts.lib.solving.image`.
     xy : numpy.ndarray
         Places (n, 2), pixels counted from 1. Those whose stamp leaves the image are not measured:
         their SNR is 0.
@@ -72,7 +73,8 @@ def measure(image, xy: np.ndarray, fwhm: float, reach: float) -> Stars:
         A centroid farther from its place than this, in pixels, is none: its SNR is 0.
     """
     if not len(xy):
-        return Stars(*[np.empty(0)] * 7, np.empty(0, bool))
+        none = np.empty(0)
+        return Stars(none, none, none, none, none, none, none, np.empty(0, bool))
     half = int(np.ceil(1.5 * fwhm + reach)) + 2
     columns, rows = image.shape[1], image.shape[0]
     ix, iy = (np.rint(xy[:, i]).astype(int) - 1 for i in (0, 1))
@@ -97,11 +99,10 @@ def measure(image, xy: np.ndarray, fwhm: float, reach: float) -> Stars:
         weighted = np.einsum("nij,ni->nj", light, wy) * wx, np.einsum("nij,nj->ni", light, wx) * wy
         total = weighted[0].sum(1)
         safe = np.where(total > 0, total, np.inf)
-        step = (
-            2 * (weighted[0] * (grid - dx[:, None])).sum(1) / safe,
-            2 * (weighted[1] * (grid - dy[:, None])).sum(1) / safe,
-        )
-        step = [np.clip(s, -2, 2) for s in step]
+        step = [
+            np.clip(2 * (weighted[0] * (grid - dx[:, None])).sum(1) / safe, -2, 2),
+            np.clip(2 * (weighted[1] * (grid - dy[:, None])).sum(1) / safe, -2, 2),
+        ]
         dx, dy = np.clip(dx + step[0], -half, half), np.clip(dy + step[1], -half, half)
         if max(abs(step[0]).max(initial=0), abs(step[1]).max(initial=0)) < CONVERGED:
             break
@@ -122,7 +123,13 @@ def measure(image, xy: np.ndarray, fwhm: float, reach: float) -> Stars:
     return Stars(cx + dx + 1, cy + dy + 1, flux, error, width, thin, snr, peak >= image.saturation)
 
 
-def _axes(weighted, grid, dx, dy, total) -> tuple[np.ndarray, np.ndarray]:
+def _axes(
+    weighted: tuple[np.ndarray, np.ndarray, np.ndarray],
+    grid: np.ndarray,
+    dx: np.ndarray,
+    dy: np.ndarray,
+    total: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the windowed second moments along the short and the long axis, pixels squared."""
     x, y = grid - dx[:, None], grid - dy[:, None]
     xx = (weighted[0] * x**2).sum(1) / total

@@ -5,10 +5,16 @@ files. Its own WCS is rough, so it only becomes a prior: the match that counts i
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from scripts.lib.solving.centroids import Stars
+from scripts.lib.solving.errors import EngineError, Unreadable, explained
 from scripts.lib.solving.fitting import FREE
+from scripts.lib.solving.index_files import check_quads, open_index
 from scripts.lib.solving.solver import Orientation, Prior, middle
 from scripts.lib.solving.tangent import TangentWCS, moved_to
 
@@ -18,17 +24,13 @@ RADIUS = 0.3  # degrees around the pointing
 LOG_ODDS = 14.0  # natural logarithm, at which the engine stops
 
 
-class EngineError(RuntimeError):
-    """The engine cannot be used; the message says what is missing."""
-
-
 class Engine:
     """The astrometry.net engine on a folder of index files.
 
     Raises
     ------
     EngineError
-        If the package or the index files are missing.
+        If the package is missing, or an index file is missing or damaged.
     """
 
     def __init__(self, folder: Path):
@@ -38,10 +40,23 @@ class Engine:
             raise EngineError(
                 "index is set, but the package astrometry is missing: pip install astrometry"
             ) from error
-        files = sorted(folder.glob("*.fits"))
-        if not files:
-            raise EngineError(f"index: no index files (*.fits) in {folder}")
-        self._package, self._solver = astrometry, astrometry.Solver(files)
+        self.folder = folder
+        self._package = astrometry
+        with explained(EngineError, "index", folder):
+            self._files = open_index(folder)
+            check_quads(self._files)
+            self._solver = self._loaded([file.path for file in self._files])
+
+    def _loaded(self, paths: list[Path]) -> Any:
+        """Return the package's solver; raise `Unreadable` with the file that it cannot load."""
+        try:
+            return self._package.Solver(paths)
+        except Exception as error:
+            if len(paths) == 1:
+                raise Unreadable(f"{paths[0].name}: the engine cannot load it") from error
+            for path in paths:
+                self._loaded([path])
+            raise
 
     def prior(
         self, stars: Stars, ra: float, dec: float, mount: Orientation, shape: tuple[int, int]
@@ -56,7 +71,15 @@ class Engine:
             Pointing, degrees.
         shape : tuple of int
             Rows and columns of the frame.
+
+        Raises
+        ------
+        EngineError
+            If an index file has changed since it was opened.
         """
+        with explained(EngineError, "index", self.folder):
+            for file in self._files:
+                file.check_unchanged()
         package = self._package
         solution = self._solver.solve(
             stars=[(float(x), float(y)) for x, y in stars.xy[:MOST_STARS]],
@@ -75,10 +98,8 @@ class Engine:
         return Prior("engine", wcs, 30.0, math.radians(0.5), 0.01, FREE)
 
 
-def _read_wcs(fields: dict) -> TangentWCS:
+def _read_wcs(fields: Mapping[str, tuple[Any, str]]) -> TangentWCS:
     """Return the WCS of the engine's keywords."""
-    import numpy as np
-
     value = {keyword: found for keyword, (found, _) in fields.items()}
     cd = 3600 * np.array([[value[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)], float)
     return TangentWCS(value["CRVAL1"], value["CRVAL2"], value["CRPIX1"], value["CRPIX2"], cd)

@@ -90,7 +90,9 @@ def fit_wcs(
     return Fit(wcs._replace(cd=turn @ wcs.cd), math.sqrt((size[kept] ** 2).mean()), kept)
 
 
-def _adjustment(off, plane, error, freedom: Freedom) -> np.ndarray:
+def _adjustment(
+    off: np.ndarray, plane: np.ndarray, error: np.ndarray, freedom: Freedom
+) -> np.ndarray:
     """Return shift (arcsec), rotation, scale, stretch and shear that bring ``off`` to ``plane``."""
     x, y = off.T
     zero, one = np.zeros_like(x), np.ones_like(x)
@@ -103,7 +105,7 @@ def _adjustment(off, plane, error, freedom: Freedom) -> np.ndarray:
     return np.linalg.solve(matrix.T @ matrix + np.diag(stiff**2), matrix.T @ target)
 
 
-def _matrix(values) -> np.ndarray:
+def _matrix(values: np.ndarray) -> np.ndarray:
     rotation, scale, stretch, shear = values
     return np.array([[scale + stretch, shear - rotation], [shear + rotation, scale - stretch]])
 

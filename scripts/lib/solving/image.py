@@ -8,8 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scripts.lib.ledger.records import Frame
+from scripts.lib.solving.errors import Unreadable
+
 OFFSET = 32768  # BZERO: pixels are stored signed
 SATURATION = 65_000  # ADU
+BAD_PIXEL = 7.0  # robust standard deviations of the pattern
 
 
 class Dark(NamedTuple):
@@ -40,7 +44,8 @@ class Image:
 
     def __init__(self, stored: np.ndarray, dark: Dark | None = None):
         self.stored, self.dark = stored, dark
-        self.shape = stored.shape
+        rows, columns = stored.shape
+        self.shape: tuple[int, int] = (rows, columns)
         self.saturation = SATURATION - OFFSET
 
     def stamps(self, x: np.ndarray, y: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
@@ -116,16 +121,36 @@ def _mean_and_excess(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return total / 4, highest - others
 
 
-def read_image(path: Path, row: dict, dark: Dark | None = None) -> Image:
+def read_image(path: Path, frame: Frame, dark: Dark | None = None) -> Image:
     """Return the image of a raw frame, mapped, not yet read.
+
+    Raises
+    ------
+    OSError, Unreadable
+        If there is no such file, or it is truncated.
+    """
+    return Image(map_pixels(path, frame.data_start, frame.shape), dark)
+
+
+def map_pixels(path: Path, begin: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return the stored pixels of a raw frame, mapped, not yet read.
 
     Parameters
     ----------
-    row : dict
-        Of ``frames.csv``.
+    begin : int
+        Bytes before the pixels.
+    shape : tuple of int
+        Rows and columns.
+
+    Raises
+    ------
+    OSError, Unreadable
+        If there is no such file, or it is truncated.
     """
-    shape = int(row["naxis2"]), int(row["naxis1"])
-    return Image(np.memmap(path, ">i2", "r", int(row["data_start"]), shape), dark)
+    size, right = path.stat().st_size, begin + 2 * shape[0] * shape[1]
+    if size < right:
+        raise Unreadable(f"it is truncated: {size} bytes of {right}")
+    return np.memmap(path, ">i2", "r", begin, shape)
 
 
 def make_dark(images: list[np.ndarray], factor: float = 1.0) -> Dark:
@@ -156,6 +181,3 @@ def make_dark(images: list[np.ndarray], factor: float = 1.0) -> Dark:
     pattern = mean - median
     good = abs(pattern) < BAD_PIXEL * max(spread, 1.0)
     return Dark(pattern * np.float32(factor), good)
-
-
-BAD_PIXEL = 7.0  # robust standard deviations of the pattern

@@ -88,7 +88,9 @@ def vote(
     return _most_voted(turn, shift, window), len(turn)
 
 
-def _most_voted(turn, shift, window: float) -> list[tuple[complex, complex]]:
+def _most_voted(
+    turn: np.ndarray, shift: np.ndarray, window: float
+) -> list[tuple[complex, complex]]:
     """Return the similarities of the cells with most votes, on a grid and on it moved by half."""
     found = []
     for move in (0.0, 0.5):
@@ -122,7 +124,9 @@ def pair_up(predicted: np.ndarray, catalogue: np.ndarray, radius: float) -> np.n
     return np.column_stack([index[good], nearest[good]])
 
 
-def similarity(stars: np.ndarray, catalogue: np.ndarray, pairs: np.ndarray, loose: bool):
+def similarity(
+    stars: np.ndarray, catalogue: np.ndarray, pairs: np.ndarray, loose: bool
+) -> tuple[complex, complex]:
     """Return turn and shift that map paired stars best; without ``loose`` the turn is 1."""
     z, w = stars[pairs[:, 0]], catalogue[pairs[:, 1]]
     if not loose or len(pairs) < 3:
@@ -197,7 +201,6 @@ def best_match(
             turn, shift = similarity(stars, catalogue, pairs, loose)
         if len(pairs) < 2:
             continue
-        distance = abs(turn * stars + shift - 0)[pairs[:, 0]]
         distance = abs((turn * stars + shift)[pairs[:, 0]] - catalogue[pairs[:, 1]])
         for radius in (0.6, 1.0, MATCH):
             close = distance < radius

@@ -6,7 +6,7 @@ every hypothesis tried counts against the match that is found in the end.
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from scripts.lib.solving.centroids import Stars, measure
 from scripts.lib.solving.detection import Found, detect
 from scripts.lib.solving.fitting import FREE, SEQUENCE, Freedom, fit_wcs
 from scripts.lib.solving.image import Image
-from scripts.lib.solving.matching import best_match, log_chance, pair_up, vote
+from scripts.lib.solving.matching import Match, best_match, log_chance, pair_up, vote
 from scripts.lib.solving.tangent import (
     TangentWCS,
     distance,
@@ -25,6 +25,9 @@ from scripts.lib.solving.tangent import (
     to_plane,
 )
 
+if TYPE_CHECKING:
+    from scripts.lib.solving.engine import Engine
+
 ACCEPTED = -5.0  # log10 of the expected number of false matches
 FEWEST = 4  # stars matched, without a frame before
 FEWEST_IN_SEQUENCE = 3
@@ -32,7 +35,7 @@ FARTHEST = 0.33  # degrees from the pointing to the centre of the frame
 LARGEST_SKEW = 0.01
 LARGEST_RMS = 0.8  # arcsec
 # Brightest stars of the frame, and catalogue stars for each of them: few first, under all priors.
-LISTS = (((14, 2.0),), ((14, 5.0), (40, 2.0), (40, 4.0)))
+LISTS: tuple[tuple[tuple[int, float], ...], ...] = (((14, 2.0),), ((14, 5.0), (40, 2.0), (40, 4.0)))
 MOST_CATALOGUE = 400  # stars of the catalogue in one vote
 FEWEST_PAIRED = 300  # catalogue stars
 PAIRED = 1.5  # arcsec: stars of all brightness that belong together once the WCS is known
@@ -182,7 +185,11 @@ def pointing_priors(
 
 
 def solve_detected(
-    found: Found, sky: Sky, priors: list[Prior], pointing: tuple[float, float], shape
+    found: Found,
+    sky: Sky,
+    priors: list[Prior],
+    pointing: tuple[float, float],
+    shape: tuple[int, int],
 ) -> Solution:
     """Return the solution of a frame whose stars were found.
 
@@ -213,7 +220,14 @@ def solve_detected(
     )
 
 
-def match_prior(stars: Stars, sky: Sky, prior: Prior, shape, tried: int, lists):
+def match_prior(
+    stars: Stars,
+    sky: Sky,
+    prior: Prior,
+    shape: tuple[int, int],
+    tried: int,
+    lists: tuple[tuple[int, float], ...],
+) -> tuple[Match | None, int]:
     """Return the best match under a prior, or None, and how many hypotheses were tried so far."""
     rows, columns = shape
     plane = project(sky.ra, sky.dec, prior.wcs.ra, prior.wcs.dec)
@@ -229,7 +243,8 @@ def match_prior(stars: Stars, sky: Sky, prior: Prior, shape, tried: int, lists):
     catalogue = plane[inside] @ (1, 1j)
     places = to_plane(prior.wcs, stars.xy) @ (1, 1j)
     field = rows * columns * prior.wcs.scale**2
-    best, seen = None, set()
+    best: Match | None = None
+    seen = set()
     for number, ratio in lists:
         mine = places[:number]
         theirs = catalogue[: min(MOST_CATALOGUE, max(8, round(len(mine) * ratio * area / field)))]
@@ -251,14 +266,18 @@ def match_prior(stars: Stars, sky: Sky, prior: Prior, shape, tried: int, lists):
     return best, tried
 
 
-def shifts(stars: np.ndarray, catalogue: np.ndarray, window: float):
+def shifts(
+    stars: np.ndarray, catalogue: np.ndarray, window: float
+) -> list[tuple[complex, complex]]:
     """Return every shift that brings a star of the frame onto one of the catalogue."""
     all_of_them = (catalogue[None, :] - stars[:, None]).ravel()
     near = (abs(all_of_them.real) < window) & (abs(all_of_them.imag) < window)
     return [(1 + 0j, complex(shift)) for shift in all_of_them[near]]
 
 
-def refine(found: Found, sky: Sky, prior: Prior, match, pointing) -> Solution:
+def refine(
+    found: Found, sky: Sky, prior: Prior, match: Match, pointing: tuple[float, float]
+) -> Solution:
     """Return the solution that all stars of a frame agree on, given the match of the brightest."""
     turn = np.array([[match.turn.real, -match.turn.imag], [match.turn.imag, match.turn.real]])
     cd = turn @ prior.wcs.cd
@@ -314,7 +333,9 @@ def refusal(solution: Solution, prior: Prior) -> str:
     return ""
 
 
-def solve_forced(image: Image, sky: Sky, before: Solution, pointing) -> Solution | None:
+def solve_forced(
+    image: Image, sky: Sky, before: Solution, pointing: tuple[float, float]
+) -> Solution | None:
     """Return the solution of a frame by the stars of the frame before it, or None if unsafe.
 
     Their centroids are measured where the WCS of the frame before has them; nothing is searched.
@@ -370,7 +391,7 @@ def solve(
     pointing: tuple[float, float],
     mount: Orientation,
     before: Solution | None = None,
-    engine=None,
+    engine: "Engine | None" = None,
 ) -> Solution:
     """Return the solution of a frame.
 
@@ -403,8 +424,9 @@ def solve(
     try:
         return solve_detected(found, sky, priors, pointing, image.shape)
     except Unsolved:
-        blind = engine and len(found.stars) >= FEWEST
-        prior = engine.prior(found.stars, *pointing, mount, image.shape) if blind else None
+        if engine is None or len(found.stars) < FEWEST:
+            raise
+        prior = engine.prior(found.stars, *pointing, mount, image.shape)
         if prior is None:
             raise
         return solve_detected(found, sky, [prior], pointing, image.shape)

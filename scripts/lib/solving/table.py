@@ -81,17 +81,20 @@ class Solved(NamedTuple):
             Seconds.
         """
         wcs = solution.wcs
-        cd = (wcs.cd / 3600).ravel().tolist()
+        (cd1_1, cd1_2), (cd2_1, cd2_2) = (wcs.cd / 3600).tolist()
         return cls(
             file,
             True,
             solution.method,
             catalogue,
-            wcs.ra,
-            wcs.dec,
-            wcs.x,
-            wcs.y,
-            *cd,
+            ra=wcs.ra,
+            dec=wcs.dec,
+            crpix1=wcs.x,
+            crpix2=wcs.y,
+            cd1_1=cd1_1,
+            cd1_2=cd1_2,
+            cd2_1=cd2_1,
+            cd2_2=cd2_2,
             detected=solution.detected,
             matched=solution.matched,
             rms=solution.rms,
@@ -126,14 +129,19 @@ class Solved(NamedTuple):
         """How the frame was solved or why not, in one line that fits on a card."""
         if not self.solved:
             return f"unsolved: {self.reason}"[:LONGEST_STRING]
-        figures = f"{self.matched} stars, rms {self.rms:.3f} arcsec"
-        return f"{self.method}, {figures}, {self.catalogue}"[:LONGEST_STRING]
+        figures = f"{self.method}, {self.matched} stars, rms {self.rms:.3f} arcsec, "
+        return figures + _shortened(self.catalogue, LONGEST_STRING - len(figures))
 
     @property
     def wcs(self) -> TangentWCS:
         """The WCS, where ``solved``."""
         cd = 3600 * np.array([[self.cd1_1, self.cd1_2], [self.cd2_1, self.cd2_2]])
         return TangentWCS(self.ra, self.dec, self.crpix1, self.crpix2, cd)
+
+
+def _shortened(name: str, longest: int) -> str:
+    """Return a name of at most so many characters; dots stand for the end that was cut."""
+    return name if len(name) <= longest else f"{name[: longest - 3]}..."
 
 
 def solved_bytes(rows: list[Solved]) -> bytes:

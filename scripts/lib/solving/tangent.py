@@ -8,6 +8,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 ARCSEC = 3600.0
 
@@ -53,7 +54,9 @@ class TangentWCS(NamedTuple):
         return float(singular[0] / singular[1] - 1)
 
 
-def oriented(ra: float, dec: float, x: float, y: float, scale: float, rotation: float, parity: int):
+def oriented(
+    ra: float, dec: float, x: float, y: float, scale: float, rotation: float, parity: int
+) -> TangentWCS:
     """Return a WCS of square pixels.
 
     Parameters
@@ -74,7 +77,7 @@ def oriented(ra: float, dec: float, x: float, y: float, scale: float, rotation: 
     return TangentWCS(ra, dec, x, y, cd)
 
 
-def project(ra, dec, ra0: float, dec0: float) -> np.ndarray:
+def project(ra: ArrayLike, dec: ArrayLike, ra0: float, dec0: float) -> np.ndarray:
     """Return the places of stars on the plane that touches the sphere at ``ra0, dec0``.
 
     Parameters
@@ -96,7 +99,7 @@ def project(ra, dec, ra0: float, dec0: float) -> np.ndarray:
     return np.degrees(np.column_stack([xi, eta])) * ARCSEC
 
 
-def deproject(plane, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:
+def deproject(plane: ArrayLike, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:
     """Return right ascension (0 to 360) and declination, degrees, of places on the plane (n, 2)."""
     xi, eta = np.radians(np.atleast_2d(plane) / ARCSEC).T
     dec0 = math.radians(dec0)
@@ -106,17 +109,17 @@ def deproject(plane, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:
     return ra % 360, dec
 
 
-def to_plane(wcs: TangentWCS, xy) -> np.ndarray:
+def to_plane(wcs: TangentWCS, xy: ArrayLike) -> np.ndarray:
     """Return the places of pixels (n, 2) on the tangent plane, arcsec."""
     return (np.atleast_2d(xy) - (wcs.x, wcs.y)) @ wcs.cd.T
 
 
-def to_sky(wcs: TangentWCS, xy) -> tuple[np.ndarray, np.ndarray]:
+def to_sky(wcs: TangentWCS, xy: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return right ascension and declination, degrees, of pixels (n, 2)."""
     return deproject(to_plane(wcs, xy), wcs.ra, wcs.dec)
 
 
-def to_pixels(wcs: TangentWCS, ra, dec) -> np.ndarray:
+def to_pixels(wcs: TangentWCS, ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
     """Return the pixels (n, 2) of directions in degrees."""
     plane = project(ra, dec, wcs.ra, wcs.dec)
     return plane @ np.linalg.inv(wcs.cd).T + (wcs.x, wcs.y)

@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
-from scripts.lib.sources.source import FRAME_NAME, Listing, State, Unreachable
+from scripts.lib.sources.listing import Kind, RawEntry, raw_entry, words
+from scripts.lib.sources.source import Unreachable
 
 MOUNTS, SYSTEMS = Path("/proc/self/mountinfo"), Path("/proc/filesystems")
 # Kinds of file systems that are of this machine, though they need no disk that the kernel knows.
@@ -33,36 +33,39 @@ class LocalFolder:
         if not mounted:
             raise Unreachable(f"source {self.root} is not a mount point: is the share mounted?")
 
-    def list(self, night: str) -> Listing:
-        """Return the frames of a night."""
+    def scan(self, night: str, folder: str) -> list[RawEntry]:
+        """Return what lies in a folder of a night."""
         self.check()
-        with os.scandir(self.root / night) as entries:
-            return dict(states(sorted(entries, key=lambda entry: entry.name)))
+        with os.scandir(self.root / night / folder) as entries:
+            return [raw for entry in entries if (raw := described(entry))]
 
-    def open(self, night: str, name: str):
+    def look(self, night: str, path: str, follow: bool = True) -> RawEntry:
+        """Return what an entry is now, or what a link leads to."""
+        status = os.stat(self.root / night / path, follow_symlinks=follow)
+        return raw_entry(path, status.st_mode, status.st_size, status.st_mtime_ns)
+
+    def open(self, night: str, path: str) -> FileIO:
         """Return a frame opened for reading."""
-        return open(self.root / night / name, "rb", buffering=0)
-
-    def state(self, night: str, name: str) -> State:
-        """Return a frame's state now."""
-        return state_of(os.stat(self.root / night / name))
+        return open(self.root / night / path, "rb", buffering=0)
 
     def close(self) -> None:
         """Do nothing: there is nothing to hang up."""
-        pass
 
 
-def states(entries: Iterable[os.DirEntry]) -> Iterator[tuple[str, State]]:
-    """Yield name and state of each frame; one that was removed this very moment is left out."""
-    for entry in entries:
-        with suppress(FileNotFoundError):
-            if FRAME_NAME.fullmatch(entry.name) and entry.is_file():
-                yield entry.name, state_of(entry.stat())
-
-
-def state_of(stat: os.stat_result) -> State:
-    """Return the state that the system tells."""
-    return State(stat.st_size, stat.st_mtime_ns)
+def described(entry: os.DirEntry[str]) -> RawEntry | None:
+    """Return an entry of a folder; None if it was removed this very moment."""
+    try:
+        # The folder knows the kind of its entries: the system is asked once for each file.
+        if entry.is_dir(follow_symlinks=False):
+            return RawEntry(entry.name, Kind.FOLDER)
+        if entry.is_symlink():
+            return RawEntry(entry.name, Kind.LINK)
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return RawEntry(entry.name, Kind.OTHER, error=words(error))
+    return raw_entry(entry.name, status.st_mode, status.st_size, status.st_mtime_ns)
 
 
 def is_mounted(folder: Path) -> bool:
@@ -90,8 +93,8 @@ def kind_of_mount(folder: Path, mounts: str) -> str:
         mount, _, system = line.partition(" - ")
         point = OCTAL.sub(lambda code: chr(int(code[1], 8)), mount.split()[4])
         kinds[Path(point)] = system.split()[0]
-    above = (path for path in (folder, *folder.parents) if path.name and path in kinds)
-    return kinds.get(next(above, None), "")
+    above = (path for path in (folder, *folder.parents) if path.name)
+    return next((kinds[path] for path in above if path in kinds), "")
 
 
 def is_share(kind: str) -> bool:

@@ -7,12 +7,15 @@ the mount comes back or is taken away.
 
 import subprocess
 import sys
+from io import FileIO
 from multiprocessing.connection import Connection
 from pathlib import Path
 from socket import socketpair
+from typing import Any
 
+from scripts.lib.sources.listing import RawEntry
 from scripts.lib.sources.local import LocalFolder
-from scripts.lib.sources.source import Listing, Lost, State
+from scripts.lib.sources.source import Lost
 
 CHECKOUT = Path(__file__).absolute().parents[3]
 CHILD = """
@@ -48,7 +51,7 @@ class MountedFolder:
         theirs.close()
         self.line = Connection(ours.detach())
 
-    def ask(self, question: str, *details):
+    def ask(self, question: str, *details: Any) -> Any:
         """Return the child's answer, or raise what it raises."""
         try:
             self.line.send((question, *details))
@@ -63,17 +66,17 @@ class MountedFolder:
         """Raise `Unreachable` unless the folder can be reached and is mounted."""
         self.ask("check")
 
-    def list(self, night: str) -> Listing:
-        """Return the frames of a night."""
-        return self.ask("list", night)
+    def scan(self, night: str, folder: str) -> list[RawEntry]:
+        """Return what lies in a folder of a night."""
+        return self.ask("scan", night, folder)
 
-    def open(self, night: str, name: str) -> "MountedFile":
+    def look(self, night: str, path: str, follow: bool = True) -> RawEntry:
+        """Return what an entry is now, or what a link leads to."""
+        return self.ask("look", night, path, follow)
+
+    def open(self, night: str, path: str) -> "MountedFile":
         """Return a frame opened for reading."""
-        return MountedFile(self, self.ask("open", night, name))
-
-    def state(self, night: str, name: str) -> State:
-        """Return a frame's state now."""
-        return self.ask("state", night, name)
+        return MountedFile(self, self.ask("open", night, path))
 
     def close(self) -> None:
         """Let the child end."""
@@ -87,7 +90,7 @@ class MountedFile:
     def __init__(self, folder: MountedFolder, number: int):
         self.folder, self.number = folder, number
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Read into a buffer; return the bytes read, 0 at the end."""
         if size := self.folder.ask("read", self.number, len(buffer)):
             self.folder.line.recv_bytes_into(buffer)
@@ -102,9 +105,9 @@ def serve(descriptor: int, root: str, hint: str) -> None:
     """Answer questions about a folder until nobody is there to ask: the child's main function."""
     line = Connection(descriptor)
     folder = LocalFolder(Path(root), True, hint)
-    files = {}
+    files: dict[int, FileIO] = {}
 
-    def answer(question: str, *details) -> None:
+    def answer(question: str, *details: Any) -> None:
         if question == "read":
             number, size = details
             piece = files[number].read(size)

@@ -2,10 +2,16 @@
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from scripts.lib.ledger.records import FileState
 from scripts.lib.sources.address import parse_address
 from scripts.lib.sources.local import LocalFolder
-from scripts.lib.sources.source import Source, State, Unreachable
+from scripts.lib.sources.source import Connection, Readable, Source, Unreachable, state_now
+
+if TYPE_CHECKING:
+    from scripts.lib.sources.sftp import SftpFolder
+    from scripts.lib.sources.smb import SmbFolder
 
 
 class Folder(Source):
@@ -26,23 +32,25 @@ class Folder(Source):
         self.mounted, self.local = mounted, LocalFolder(Path(root), mounted, hint)
         super().__init__(root, self.mount if mounted else lambda: self.local, hint)
 
-    def mount(self):
+    def mount(self) -> Connection:
         """Return a connection whose system calls may freeze."""
         # Here and not above: what it imports is not needed for a local disk.
         from scripts.lib.sources.mounted import MountedFolder
 
         return MountedFolder(self.name, self.hint)
 
-    def open(self, night: str, name: str):
+    def open(self, night: str, name: str) -> Readable:
         """Return a frame opened for reading, unbuffered.
 
         A local disk does not freeze: time limits would only make small frames slower by a third.
         """
         return super().open(night, name) if self.mounted else self.local.open(night, name)
 
-    def state(self, night: str, name: str) -> State:
+    def state(self, night: str, name: str) -> FileState:
         """Return a frame's state now."""
-        return super().state(night, name) if self.mounted else self.local.state(night, name)
+        if self.mounted:
+            return super().state(night, name)
+        return state_now(self.local, night, name)
 
 
 @functools.cache
@@ -70,11 +78,19 @@ def open_source(address: str, mounted: bool = False) -> Source:
             f"source {scheme}://…: {scheme}:// is not known; mount it, name the folder"
         )
     parts = parse_address(address)
+    kind = connection_kind(scheme)
+    port = parts.port or kind.PORT
+    hint = f"is the control PC on, its name right, and its port {port} open?"
+    return Source(address, lambda: kind(parts), hint)
+
+
+def connection_kind(scheme: str) -> "type[SmbFolder] | type[SftpFolder]":
+    """Return the class of the connections to a kind of server."""
     # Here and not above: their libraries take a tenth of a second to import.
     if scheme == "smb":
-        from scripts.lib.sources.smb import SmbFolder as Connection
-    else:
-        from scripts.lib.sources.sftp import SftpFolder as Connection
-    port = parts.port or Connection.PORT
-    hint = f"is the control PC on, its name right, and its port {port} open?"
-    return Source(address, lambda: Connection(parts), hint)
+        from scripts.lib.sources.smb import SmbFolder
+
+        return SmbFolder
+    from scripts.lib.sources.sftp import SftpFolder
+
+    return SftpFolder

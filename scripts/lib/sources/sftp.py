@@ -8,21 +8,17 @@ import errno
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import paramiko
+from paramiko import sftp
+from paramiko.sftp_attr import SFTPAttributes
 
 from scripts.lib.sources.address import Address
-from scripts.lib.sources.source import (
-    FRAME_NAME,
-    PASSWORD,
-    Listing,
-    Lost,
-    SourceError,
-    State,
-    time_limit,
-)
+from scripts.lib.sources.listing import Kind, RawEntry, raw_entry
+from scripts.lib.sources.source import PASSWORD, Lost, SourceError, time_limit
 
 # It logs the errors that it raises, with their tracebacks.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -31,6 +27,31 @@ KEY = "SPECULOOS_SOURCE_KEY"
 KNOWN_HOSTS = "SPECULOOS_KNOWN_HOSTS"
 # Bytes that the server may send ahead; a frame of usual size.
 WINDOW = 1 << 24
+# What a server lists of the folder itself and of the one that it is in.
+ITSELF = (".", "..")
+
+
+class Client(paramiko.SFTPClient):
+    """A client that takes names which are not UTF-8: the library lists no folder with one."""
+
+    def entries(self, folder: bytes) -> Iterator[tuple[str, SFTPAttributes]]:
+        """Yield the names in a folder, and the attributes that come with them."""
+        kind, answer = self._request(sftp.CMD_OPENDIR, folder)
+        if kind != sftp.CMD_HANDLE:
+            raise paramiko.SFTPError("no handle for a folder")
+        handle = answer.get_binary()
+        try:
+            while True:
+                kind, answer = self._request(sftp.CMD_READDIR, handle)
+                if kind != sftp.CMD_NAME:
+                    raise paramiko.SFTPError("no names in a folder")
+                for _ in range(answer.get_int()):
+                    name, _ = answer.get_string(), answer.get_string()
+                    yield name.decode(errors="surrogateescape"), SFTPAttributes._from_msg(answer)
+        except EOFError:  # the end of the folder
+            pass
+        finally:
+            self._request(sftp.CMD_CLOSE, handle)
 
 
 class SftpFolder:
@@ -59,7 +80,7 @@ class SftpFolder:
             with losses(address.path):
                 self.log_in()
                 transport = self.client.get_transport()
-                self.sftp = paramiko.SFTPClient.from_transport(transport, window_size=WINDOW)
+                self.sftp = Client.from_transport(transport, window_size=WINDOW)
             self.check()
         except Exception:
             self.close()
@@ -76,7 +97,9 @@ class SftpFolder:
         self.client.set_missing_host_key_policy(self)
         self.known_hosts = path
 
-    def missing_host_key(self, client, hostname: str, key) -> None:
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
         """Refuse a host that is not known; paramiko asks this of its policy."""
         raise self.address.unreachable(
             f"is a host that is not known (its key is {key.get_name()} {key.fingerprint}): "
@@ -126,7 +149,7 @@ class SftpFolder:
         """Raise `Unreachable` unless the folder of the nights is there and may be read."""
         try:
             with losses(self.address.path):
-                if not stat.S_ISDIR(self.sftp.stat(self.address.path).st_mode):
+                if not stat.S_ISDIR(self.sftp.stat(self.path()).st_mode or 0):
                     raise FileNotFoundError(errno.ENOTDIR, "no folder")
         except FileNotFoundError as error:
             message = f"has no folder {self.address.path}: is its name right, and its disk mounted?"
@@ -137,48 +160,35 @@ class SftpFolder:
             message = f"cannot be read ({error.strerror}): may {self.address.user} read it?"
             raise self.address.unreachable(message) from error
 
-    def list(self, night: str) -> Listing:
-        """Return the frames of a night; size and time come with the names."""
-        folder = self.path(night)
-        with losses(folder):
-            entries = self.sftp.listdir_attr(folder)
-        entries = sorted(entries, key=lambda entry: entry.filename)
-        frames = (entry for entry in entries if FRAME_NAME.fullmatch(entry.filename))
-        return {
-            entry.filename: state_of(attributes)
-            for entry in frames
-            if (attributes := self.target(folder, entry)) is not None
-        }
+    def scan(self, night: str, folder: str) -> list[RawEntry]:
+        """Return what lies in a folder of a night; size and time come with the names."""
+        path = self.path(night, folder)
+        with losses(text(path)):
+            return [
+                raw
+                for name, attributes in self.sftp.entries(path)
+                if not ((raw := described(name, attributes)).kind is Kind.FOLDER and name in ITSELF)
+            ]
 
-    def target(self, folder: str, entry):
-        """Return the attributes of a file, or of the file that a link leads to; None if none."""
-        if not stat.S_ISLNK(entry.st_mode):
-            return entry if stat.S_ISREG(entry.st_mode) else None
-        try:
-            with losses(entry.filename):
-                attributes = self.sftp.stat(f"{folder}/{entry.filename}")
-        except FileNotFoundError:
-            return None
-        return attributes if stat.S_ISREG(attributes.st_mode) else None
+    def look(self, night: str, path: str, follow: bool = True) -> RawEntry:
+        """Return what an entry is now, or what a link leads to."""
+        place = self.path(night, path)
+        with losses(text(place)):
+            return described(path, self.sftp.stat(place) if follow else self.sftp.lstat(place))
 
-    def open(self, night: str, name: str) -> "SftpFile":
+    def open(self, night: str, path: str) -> "SftpFile":
         """Return a frame opened for reading."""
-        path = self.path(night, name)
-        with losses(path):
-            file = self.sftp.open(path)
+        place = self.path(night, path)
+        with losses(text(place)):
+            file = self.sftp.open(place)
             # One request after the other would wait for the network 80 times in each frame.
             file.prefetch(file.stat().st_size)
-        return SftpFile(file, path)
+        return SftpFile(file, text(place))
 
-    def state(self, night: str, name: str) -> State:
-        """Return a frame's state now."""
-        path = self.path(night, name)
-        with losses(path):
-            return state_of(self.sftp.stat(path))
-
-    def path(self, *parts: str) -> str:
-        """Return the server's path of a night or frame."""
-        return "/".join((self.address.path.rstrip("/"), *parts))
+    def path(self, *parts: str) -> bytes:
+        """Return the server's path of a night, or of what lies below it."""
+        path = "/".join((self.address.path.rstrip("/"), *filter(None, parts)))
+        return (path or "/").encode(errors="surrogateescape")
 
     def close(self) -> None:
         """Hang up."""
@@ -188,10 +198,10 @@ class SftpFolder:
 class SftpFile:
     """A file that is open."""
 
-    def __init__(self, file, path: str):
+    def __init__(self, file: paramiko.SFTPFile, path: str):
         self.file, self.path = file, path
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Read into a buffer; return the bytes read, 0 at the end."""
         with losses(self.path):
             return self.file.readinto(buffer)
@@ -201,13 +211,19 @@ class SftpFile:
         self.file.close()
 
 
-def state_of(attributes) -> State:
-    """Return the state that SFTP's attributes tell."""
-    return State(attributes.st_size, attributes.st_mtime * 1_000_000_000)
+def described(name: str, attributes: SFTPAttributes) -> RawEntry:
+    """Return what SFTP's attributes say of an entry; a server may leave any of them out."""
+    size, seconds = attributes.st_size or 0, attributes.st_mtime or 0
+    return raw_entry(name, attributes.st_mode or 0, size, seconds * 1_000_000_000)
+
+
+def text(path: bytes) -> str:
+    """Return a path for messages."""
+    return path.decode(errors="surrogateescape")
 
 
 @contextmanager
-def losses(what: str):
+def losses(what: str) -> Iterator[None]:
     """Turn the library's errors into ours.
 
     Raises
@@ -226,7 +242,7 @@ def losses(what: str):
     except EOFError as error:
         raise OSError(errno.EIO, "shorter than the server had said", what) from error
     except UnicodeDecodeError as error:
-        raise OSError(errno.EILSEQ, "a file's name is not UTF-8", what) from error
+        raise OSError(errno.EILSEQ, "an answer that is not UTF-8", what) from error
     except paramiko.SFTPError as error:
         raise OSError(errno.EIO, str(error), what) from error
     except (paramiko.SSHException, OSError) as error:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from smbprotocol import exceptions as smb
 from smbprotocol.connection import Connection
@@ -30,14 +31,8 @@ from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 
 from scripts.lib.sources.address import Address
-from scripts.lib.sources.source import (
-    FRAME_NAME,
-    PASSWORD,
-    Listing,
-    Lost,
-    State,
-    time_limit,
-)
+from scripts.lib.sources.listing import Kind, RawEntry, file_state
+from scripts.lib.sources.source import PASSWORD, Lost, time_limit
 
 # It logs every request, and every error that it raises too.
 logging.getLogger("smbprotocol").setLevel(logging.CRITICAL)
@@ -140,30 +135,30 @@ class SmbFolder:
             message = f"cannot be read ({error.strerror}): may {self.address.user} read the folder?"
             raise self.address.unreachable(message) from error
 
-    def list(self, night: str) -> Listing:
-        """Return the frames of a night.
+    def scan(self, night: str, folder: str) -> list[RawEntry]:
+        """Return what lies in a folder of a night.
 
         Size and time come with the names: a question for each file would take minutes. A file
-        that is still open may be listed with the size of a moment ago; `state` is always true.
+        that is still open may be listed with an earlier size; `look` returns the true one.
         """
-        path = self.path(night)
-        with self.opened(path, READ, CreateOptions.FILE_DIRECTORY_FILE) as folder:
-            entries = folder.entries()
-        return {name: state for name, state in sorted(entries) if FRAME_NAME.fullmatch(name)}
+        path = self.path(night, folder)
+        with self.opened(path, READ, CreateOptions.FILE_DIRECTORY_FILE) as opened:
+            return opened.entries()
 
-    def open(self, night: str, name: str) -> "SmbFile":
+    def look(self, night: str, path: str, follow: bool = True) -> RawEntry:
+        """Return what a file is now; `scan` finds no links that would be followed."""
+        place = self.path(night, path)
+        with self.opened(place, LOOK, CreateOptions.FILE_NON_DIRECTORY_FILE) as file:
+            written = nanoseconds(file.open.last_write_time)
+            return RawEntry(path, Kind.FILE, file_state(file.open.end_of_file, written))
+
+    def open(self, night: str, path: str) -> "SmbFile":
         """Return a frame opened for reading."""
-        return self.opened(self.path(night, name), READ, CreateOptions.FILE_NON_DIRECTORY_FILE)
-
-    def state(self, night: str, name: str) -> State:
-        """Return a frame's state now."""
-        path = self.path(night, name)
-        with self.opened(path, LOOK, CreateOptions.FILE_NON_DIRECTORY_FILE) as file:
-            return State(file.open.end_of_file, nanoseconds(file.open.last_write_time))
+        return self.opened(self.path(night, path), READ, CreateOptions.FILE_NON_DIRECTORY_FILE)
 
     def path(self, *parts: str) -> str:
-        """Return the path of a night or frame in the share."""
-        return "\\".join(part for part in (self.root, *parts) if part)
+        """Return the path in the share of a night, or of what lies below it."""
+        return "\\".join(part.replace("/", "\\") for part in (self.root, *parts) if part)
 
     def opened(self, path: str, access: int, kind: int) -> "SmbFile":
         """Open a file or folder that is there, shared with everybody."""
@@ -192,7 +187,7 @@ class SmbFile:
         self.open = file
         self.offset = 0
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Read into a buffer; return the bytes read, 0 at the end."""
         connection, tree = self.open.connection, self.open.tree_connect
         window = connection.sequence_window
@@ -214,10 +209,10 @@ class SmbFile:
         self.offset += len(data)
         return len(data)
 
-    def entries(self) -> list[tuple[str, State]]:
-        """Return names and states of the files in a folder."""
+    def entries(self) -> list[RawEntry]:
+        """Return what lies in a folder."""
         connection, tree = self.open.connection, self.open.tree_connect
-        found = []
+        found: list[RawEntry] = []
         with losses(self.open.file_name):
             while True:
                 message, _ = self.open.query_directory(
@@ -232,43 +227,48 @@ class SmbFile:
                     response.unpack(connection.receive(request)["data"].get_value())
                 except (smb.NoMoreFiles, smb.NoSuchFile):
                     return found
-                found += files(response["buffer"].get_value())
+                found += described(response["buffer"].get_value())
 
     def close(self) -> None:
         """Close the file."""
         with losses(self.open.file_name):
             self.open.close()
 
-    def __enter__(self):
+    def __enter__(self) -> "SmbFile":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         self.close()
 
 
-def files(entries: bytes) -> Iterator[tuple[str, State]]:
-    """Yield names and states from entries as MS-FSCC 2.4.10 lays them out; folders are left out.
+def described(entries: bytes) -> Iterator[RawEntry]:
+    """Yield entries as MS-FSCC 2.4.10 lays them out, but for the folder itself and its parent.
 
     The library takes 0.4 s for the entries of a large night.
     """
     offset, further = 0, True
     while further:
         further, written, size, attributes, length = ENTRY.unpack_from(entries, offset)
+        name = entries[offset + ENTRY.size : offset + ENTRY.size + length]
+        # With a backslash for what is no text, so that the name cannot be used.
+        text = name.decode("utf-16-le", errors="backslashreplace")
         if not attributes & FileAttributes.FILE_ATTRIBUTE_DIRECTORY:
-            name = entries[offset + ENTRY.size : offset + ENTRY.size + length]
-            # A name that is no text cannot be opened, which is then said of this frame alone.
-            text = name.decode("utf-16-le", errors="replace")
-            yield text, State(size, (written - EPOCH_IN_FILETIME) // 10 * 1000)
+            state = file_state(size, (written - EPOCH_IN_FILETIME) // 10 * 1000)
+            yield RawEntry(text, Kind.FILE, state)
+        elif attributes & FileAttributes.FILE_ATTRIBUTE_REPARSE_POINT:
+            yield RawEntry(text, Kind.LINKED_FOLDER)
+        elif text not in (".", ".."):
+            yield RawEntry(text, Kind.FOLDER)
         offset += further
 
 
-def nanoseconds(moment: datetime) -> int:
+def nanoseconds(time: datetime) -> int:
     """Return a time in nanoseconds since 1970; both of a file's times end at the microsecond."""
-    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+    return (time - EPOCH) // timedelta(microseconds=1) * 1000
 
 
 @contextmanager
-def losses(what: str):
+def losses(what: str) -> Iterator[None]:
     """Turn the library's errors about a file into ours, and those of a dead connection too.
 
     Raises
@@ -294,6 +294,8 @@ def losses(what: str):
         if error.status == NtStatus.STATUS_ACCESS_DENIED:
             raise PermissionError(errno.EACCES, "permission denied", what) from error
         raise OSError(errno.EIO, reason(error), what) from error
+    except (struct.error, OverflowError) as error:  # such as a date that no calendar has
+        raise OSError(errno.EIO, "the server's answer cannot be read", what) from error
     except smb.SMBException as error:
         # The library refuses a login too: one as guest, or of a server that signs nothing.
         if what in ("login", "share") and not isinstance(error, smb.SMBConnectionClosed):

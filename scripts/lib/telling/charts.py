@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from scripts.lib.nights.night_frames import good_frames
-from scripts.lib.nights.times import after, parse_date
+from scripts.lib.ledger.records import Frame
+from scripts.lib.ledger.snapshot import good
+from scripts.lib.nights.times import after
 from scripts.lib.solving.table import Solved
 
 HOUR = timedelta(hours=1)
@@ -72,46 +73,45 @@ class Charts(NamedTuple):
     curves: list[Curve]
 
 
-def draw(rows: list[dict], solved: Iterable[Solved]) -> Charts | None:
+def draw(every: Iterable[Frame], solved: Iterable[Solved]) -> Charts | None:
     """Return the charts of a night; None if it has no good frame.
 
     Parameters
     ----------
-    rows : list of dict
-        Of ``frames.csv``.
+    every : iterable of Frame
+        The night's frames.
     solved : iterable of Solved
         Of all sequences.
     """
-    frames = good_frames(rows)
+    frames = good(every)
     if not frames:
         return None
-    targets: dict[str, list[dict]] = {}
-    for row in frames:
-        targets.setdefault(row["object"], []).append(row)
+    targets: dict[str, list[Frame]] = {}
+    for frame in frames:
+        targets.setdefault(frame.object, []).append(frame)
     span = span_of(frames)
-    tried = {frame.file: frame for frame in solved}
-    found = {file: frame for file, frame in tried.items() if frame.solved}
-    lost = [row for row in frames if row["file"] in tried.keys() - found.keys()]
+    tried = {one.file: one for one in solved}
+    found = {file: one for file, one in tried.items() if one.solved}
+    lost = [frame for frame in frames if frame.file in tried.keys() - found.keys()]
     exposures = [
         Line(target, colour, bars(members, span))
         for colour, (target, members) in enumerate(targets.items())
     ]
     curves = [curve(column, targets, found, span) for column in CURVES if found]
-    unsolved = dots([(span.x(exposed(row)[0]), 0.0) for row in lost], 0, 1)
+    unsolved = dots([(span.x(frame.begin), 0.0) for frame in lost], 0, 1)
     return Charts(hour_ticks(span), exposures, unsolved, curves)
 
 
-def span_of(frames: list[dict]) -> Span:
+def span_of(frames: list[Frame]) -> Span:
     """Return the whole hours around frames in time order."""
-    first, last = parse_date(frames[0]["date_obs"]), exposed(frames[-1])[1]
+    first, last = frames[0].begin, open_shutter(frames[-1])[1]
     begin = first.replace(minute=0, second=0, microsecond=0)
     return Span(begin, begin + HOUR * max(1, math.ceil((last - begin) / HOUR)))
 
 
-def exposed(row: dict) -> tuple[datetime, datetime]:
+def open_shutter(frame: Frame) -> tuple[datetime, datetime]:
     """Return when an exposure began and ended."""
-    begin = parse_date(row["date_obs"])
-    return begin, after(begin, float(row["exptime"]))
+    return frame.begin, after(frame.begin, frame.exptime)
 
 
 def hour_ticks(span: Span) -> list[Tick]:
@@ -121,10 +121,10 @@ def hour_ticks(span: Span) -> list[Tick]:
     return [Tick(span.x(hour), f"{hour:%H}") for hour in hours]
 
 
-def bars(frames: list[dict], span: Span) -> str:
+def bars(frames: list[Frame], span: Span) -> str:
     """Return the path of exposures: a bar for those that follow each other without a gap."""
     joined: list[tuple[datetime, datetime]] = []
-    for begin, end in map(exposed, frames):
+    for begin, end in map(open_shutter, frames):
         if joined and begin - joined[-1][1] < SHORTEST_GAP:
             joined[-1] = joined[-1][0], max(end, joined[-1][1])
         else:
@@ -133,14 +133,14 @@ def bars(frames: list[dict], span: Span) -> str:
 
 
 def curve(
-    column: str, targets: dict[str, list[dict]], found: dict[str, Solved], span: Span
+    column: str, targets: dict[str, list[Frame]], found: dict[str, Solved], span: Span
 ) -> Curve:
     """Return a quantity of solved frames as a chart."""
     points = {
         target: [
-            (span.x(parse_date(row["date_obs"])), float(getattr(found[row["file"]], column)))
-            for row in members
-            if row["file"] in found
+            (span.x(frame.begin), float(getattr(found[frame.file], column)))
+            for frame in members
+            if frame.file in found
         ]
         for target, members in targets.items()
     }

@@ -1,7 +1,9 @@
 """What failed in a run, for the people who must know."""
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from scripts.lib.files.space import free_gb
 
@@ -12,15 +14,23 @@ SNAKEMAKE = Path(".snakemake")
 KILLED = "killed, or failed before it could say why"
 
 
-def failures(jobs) -> str:
-    """Return a text with each failed job: rule, wildcards, its log and the log's last line.
+class Rule(Protocol):
+    """A rule of Snakemake."""
 
-    Parameters
-    ----------
-    jobs : iterable
-        Objects with ``rule.name``, ``wildcards`` and ``log``, as Snakemake's scheduler has them.
-    """
-    jobs = sorted(jobs, key=lambda job: (job.rule.name, str(job.wildcards)))
+    name: str
+
+
+class Job(Protocol):
+    """A job as Snakemake's scheduler has it."""
+
+    rule: Rule
+    wildcards: Mapping[str, str]
+    log: Sequence[str]
+
+
+def failures(failed: Iterable[Job]) -> str:
+    """Return a text with each failed job: rule, wildcards, its log and the log's last line."""
+    jobs = sorted(failed, key=lambda job: (job.rule.name, str(job.wildcards)))
     parts = [f"{len(jobs)} job(s) failed; all others that could be done were done:"]
     for job in jobs:
         parts.append(f"  {job.rule.name} {' '.join(job.wildcards)}")

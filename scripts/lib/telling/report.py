@@ -1,13 +1,13 @@
 """What the mail of a run says: what was delivered, what was not and why, what to do next.
 
-Facts come from Snakemake's jobs, handed in, and from the tables of each night.
+Facts come from Snakemake's jobs, handed in, and from the ledger.
 """
 
-import hashlib
 import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,33 +15,32 @@ from scripts.lib.delivery.confirmation import (
     DIFFERENT,
     MISSING,
     TABLE,
-    bad_rows,
+    Answer,
+    bad_answers,
     marks_of,
     read_confirmed,
     read_told,
     write_told,
 )
-from scripts.lib.delivery.receipts import delivered_rows, read_receipts
-from scripts.lib.files.durable import write_text
-from scripts.lib.files.tables import read_table
 from scripts.lib.frames.corrections import correction_file
-from scripts.lib.telling.failures import failures, last_line
+from scripts.lib.ledger.faults import Reason
+from scripts.lib.ledger.ledger import Ledger
+from scripts.lib.ledger.records import DONE, Frame
+from scripts.lib.settings.records import Configuration, Mail
+from scripts.lib.telling.failures import Job, failures, last_line
 from scripts.lib.telling.mail import (
     LOST,
-    Settings,
     clean,
     compose,
+    errors_reported,
     post,
+    queue_of,
     refusals,
     say,
-    send_spooled,
-    spool_of,
-    told,
-    usable_settings,
+    send_queued,
+    usable_mail,
 )
 
-# In a night's folder: the held-back frames that a mail has told of.
-REPORTED = "reported"
 TAIL = 10
 LONGEST_LINE = 400
 # Of a log only its end is read, however long it is.
@@ -58,8 +57,8 @@ class Run(NamedTuple):
     ----------
     nights : list of str
         That it was to bring up to date.
-    failed : list
-        Jobs with ``rule.name``, ``wildcards`` and ``log``, as Snakemake's scheduler has them.
+    failed : iterable of Job
+        As Snakemake's scheduler has them.
     ended : bool
         Whether it came to its end; False without failed jobs means that somebody stopped it.
     command : list of str
@@ -73,7 +72,7 @@ class Run(NamedTuple):
     """
 
     nights: list[str]
-    failed: Iterable
+    failed: Iterable[Job]
     ended: bool
     command: list[str]
     folder: str
@@ -95,12 +94,12 @@ class FailedJob(NamedTuple):
 # Facts
 
 
-def failed_jobs(jobs: Iterable) -> list[FailedJob]:
+def failed_jobs(jobs: Iterable[Job]) -> list[FailedJob]:
     """Return what is to be said of each failed job, by night."""
     return sorted(map(failed_job, jobs), key=lambda job: (job.night, job.rule, job.what))
 
 
-def failed_job(job) -> FailedJob:
+def failed_job(job: Job) -> FailedJob:
     """Return what is to be said of a failed job."""
     wildcards = {key: str(value) for key, value in job.wildcards.items()}
     night = wildcards.pop("night", "")
@@ -131,149 +130,204 @@ def shortened(line: str) -> str:
     return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
 
 
-def night_facts(folder: Path, telescope: str) -> dict:
-    """Return what is to be said of a night; ``raw`` is None if it has no table of frames yet."""
-    from scripts.lib.telling.summary import (  # numpy: only if there is something to say
-        read_solutions,
-        summarise,
+class HeldFrame(NamedTuple):
+    """A held-back frame in a mail."""
+
+    file: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Frames that are held back for one reason; ``more`` of them are not shown."""
+
+    reason: str
+    count: int
+    frames: list[HeldFrame]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class NightFacts:
+    """What is to be said of a night; ``raw`` is None if nothing is known of it yet.
+
+    ``new`` are held-back frames of which no mail has said why.
+    """
+
+    night: str
+    raw: int | None
+    delivered: int
+    kinds: list[tuple[str, int]]
+    products: int
+    held: int
+    groups: list[Group]
+    new: list[Frame]
+    missing: int
+    to_solve: int
+    unsolved: int
+    page: str
+    has_page: bool
+
+    @property
+    def news(self) -> bool:
+        """Whether frames are held back of which no mail has said why."""
+        return any(frame.fault and not frame.fault.expected for frame in self.new)
+
+    @property
+    def has_unsolved(self) -> bool:
+        """Whether frames are held back because they are unsolved."""
+        return any(f.fault and f.fault.reason is Reason.UNSOLVED for f in self.new)
+
+    @property
+    def has_others(self) -> bool:
+        """Whether frames are held back for another reason than the sky."""
+        return any(f.fault and f.fault.reason is not Reason.UNSOLVED for f in self.new)
+
+
+def night_facts(ledger: Ledger, folder: Path, telescope: str) -> NightFacts:
+    """Return what is to be said of a night."""
+    from scripts.lib.telling.summary import summarise  # numpy: only if there is something to say
+
+    night = folder.name
+    summary = summarise(telescope, night, ledger, folder / "solved")
+    delivered = [frame for frame in ledger.frames(night) if frame.status in DONE]
+    return NightFacts(
+        night=night,
+        raw=summary.raw if ledger.night(night).snapshot else None,
+        delivered=summary.delivered,
+        kinds=Counter(frame.kind for frame in delivered).most_common(),
+        products=len(summary.products),
+        held=len(summary.held),
+        groups=groups(summary.held),
+        new=ledger.unreported(night),
+        missing=len(summary.missing),
+        to_solve=summary.to_solve,
+        unsolved=len(summary.unsolved),
+        page=str(folder.absolute() / "night.html"),
+        has_page=(folder / "night.html").exists(),
     )
 
-    table = folder / "frames.csv"
-    rows = read_table(table) if table.exists() else []
-    receipts = read_receipts(folder / "archived")
-    facts = summarise(
-        telescope, folder.name, rows, receipts, read_solutions(folder / "solved", rows)
-    )
-    here = {row["file"]: row["kind"] for row in delivered_rows(receipts)}
-    told = reported(folder)
-    return {
-        "night": folder.name,
-        "raw": facts["raw"] if table.exists() else None,
-        "delivered": facts["delivered"],
-        "kinds": Counter(here.values()).most_common(),
-        "products": len(facts["products"]),
-        "held": len(facts["held"]),
-        "groups": groups(facts["held"]),
-        "news": bool(fingerprints(facts["held"]) - told),
-        "fingerprints": fingerprints(facts["held"]),
-        "missing": len(facts["missing"]),
-        "to_solve": facts["to_solve"],
-        "unsolved": len(facts["unsolved"]),
-        "page": str(folder.absolute() / "night.html"),
-        "has_page": (folder / "night.html").exists(),
-    }
 
-
-def groups(held: list[dict]) -> list[dict]:
+def groups(held: list[Frame]) -> list[Group]:
     """Return held-back frames by reason, the most frequent first."""
-    found: dict[str, list[dict]] = {}
-    for row in held:
-        reason, _, detail = row["reason"].partition(":")
-        found.setdefault(reason, []).append({"file": row["file"], "detail": detail.strip()})
+    found: dict[str, list[HeldFrame]] = {}
+    for frame in held:
+        if frame.fault:
+            one = HeldFrame(frame.file, frame.fault.detail)
+            found.setdefault(frame.fault.heading, []).append(one)
     ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
     return [
-        {
-            "reason": reason,
-            "count": len(frames),
-            "frames": frames[:MOST_FRAMES],
-            "more": max(0, len(frames) - MOST_FRAMES),
-        }
+        Group(reason, len(frames), frames[:MOST_FRAMES], max(0, len(frames) - MOST_FRAMES))
         for reason, frames in ordered
     ]
 
 
-def fingerprints(held: list[dict]) -> set[str]:
-    """Return a short text for each held-back frame and its reason."""
-    texts = (f"{row['file']}\t{row['reason']}" for row in held)
-    return {
-        hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16] for text in texts
-    }
+@dataclass(frozen=True, slots=True)
+class ConfirmationFacts:
+    """What is to be said of products that ESO's archive misses or has otherwise."""
+
+    night: str
+    uncollected: list[Answer]
+    missing: list[Answer]
+    different: list[Answer]
+    most: int
+    table: str
+    news: bool
+    marks: set[str]
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return len(self.uncollected) + len(self.missing) + len(self.different)
 
 
-def reported(folder: Path) -> set[str]:
-    """Return the fingerprints of the held-back frames of a night that a mail has told of."""
-    path = folder / REPORTED
-    return set(path.read_text().split()) if path.exists() else set()
-
-
-def remember(folder: Path, facts: dict) -> None:
-    """Write down that a mail has told of a night's held-back frames."""
-    if facts["news"]:
-        write_text(folder / REPORTED, "".join(f"{one}\n" for one in sorted(facts["fingerprints"])))
-
-
-def confirmation_facts(folder: Path, archive: Path) -> dict:
+def confirmation_facts(folder: Path, archive: Path) -> ConfirmationFacts:
     """Return what is to be said of products that ESO's archive misses or has otherwise."""
-    bad = bad_rows(read_confirmed(folder / TABLE))
-    missing = [row for row in bad if row["status"] == MISSING]
-    here = {row["product"] for row in missing if (archive / row["product"]).exists()}
-    return {
-        "night": folder.name,
-        "uncollected": [row for row in missing if row["product"] in here],
-        "missing": [row for row in missing if row["product"] not in here],
-        "different": [row for row in bad if row["status"] == DIFFERENT],
-        "count": len(bad),
-        "most": MOST_FRAMES,
-        "table": str((folder / TABLE).absolute()),
-        "news": bool(marks_of(bad) - read_told(folder)),
-        "marks": marks_of(bad),
-    }
-
-
-def run_facts(config: dict, run: Run) -> dict:
-    """Return all that the mail says."""
-    workdir = Path(config["workdir"])
-    failed = failed_jobs(run.failed)
-    every = sorted({*run.nights, *(job.night for job in failed if job.night)})
-    nights = [night_facts(workdir / night, config["telescope"]) for night in every]
-    asked = [confirmation_facts(workdir / n, Path(config["archive"])) for n in run.asked]
-    facts = {
-        "telescope": config["telescope"],
-        "nights": nights,
-        "unconfirmed": [night for night in asked if night["count"]],
-        "failed": failed,
-        "most_jobs": MOST_JOBS,
-        "stopped": not run.ended and not failed,
-        "workdir": str(workdir),
-        "archive": config["archive"],
-        "run_log": run.log,
-        "refusals": refusals(spool_of(config)),
-        **{key: sum(night[key] or 0 for night in nights) for key in COUNTS},
-    }
-    return (
-        facts
-        | {"subject": subject(facts), "verdict": verdict(facts)}
-        | next_steps(config, run, facts)
+    bad = bad_answers(read_confirmed(folder / TABLE))
+    missing = [one for one in bad if one.status == MISSING]
+    here = {one.product for one in missing if (archive / one.product).exists()}
+    return ConfirmationFacts(
+        night=folder.name,
+        uncollected=[one for one in missing if one.product in here],
+        missing=[one for one in missing if one.product not in here],
+        different=[one for one in bad if one.status == DIFFERENT],
+        most=MOST_FRAMES,
+        table=str((folder / TABLE).absolute()),
+        news=bool(marks_of(bad) - read_told(folder)),
+        marks=marks_of(bad),
     )
 
 
-COUNTS = ("raw", "delivered", "held", "missing", "to_solve", "unsolved", "products")
+class Step(NamedTuple):
+    """What the operator can do: words, and a command."""
+
+    words: str
+    command: str
 
 
-def verdict(facts: dict) -> str:
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """All that the mail says; counts are of all nights together."""
+
+    telescope: str
+    nights: list[NightFacts]
+    unconfirmed: list[ConfirmationFacts]
+    failed: list[FailedJob]
+    most_jobs: int
+    stopped: bool
+    workdir: str
+    archive: str
+    run_log: str
+    refusals: dict[str, tuple[str, int]]
+
+    def total(self, name: str) -> int:
+        """Return the sum of a count over all nights."""
+        return sum(getattr(night, name) or 0 for night in self.nights)
+
+
+def run_facts(settings: Configuration, ledger: Ledger, run: Run) -> RunFacts:
+    """Return all that the mail says."""
+    failed = failed_jobs(run.failed)
+    every = sorted({*run.nights, *(job.night for job in failed if job.night)})
+    asked = [confirmation_facts(settings.workdir / n, settings.archive) for n in run.asked]
+    return RunFacts(
+        telescope=settings.telescope,
+        nights=[night_facts(ledger, settings.workdir / n, settings.telescope) for n in every],
+        unconfirmed=[night for night in asked if night.count],
+        failed=failed,
+        most_jobs=MOST_JOBS,
+        stopped=not run.ended and not failed,
+        workdir=str(settings.workdir),
+        archive=str(settings.archive),
+        run_log=run.log,
+        refusals=refusals(queue_of(settings)),
+    )
+
+
+def verdict(facts: RunFacts) -> str:
     """Return the run's outcome in a few words."""
     parts = []
-    if jobs := len(facts["failed"]):
+    if jobs := len(facts.failed):
         parts.append(f"{jobs} {'job' if jobs == 1 else 'jobs'} FAILED")
-    if facts["stopped"]:
+    if facts.stopped:
         parts.append("run STOPPED before its end")
-    if facts["raw"]:
-        parts.append(f"{facts['delivered']} of {facts['raw']} frames delivered")
-    elif all(night["raw"] is not None for night in facts["nights"]):
+    if raw := facts.total("raw"):
+        parts.append(f"{facts.total('delivered')} of {raw} frames delivered")
+    elif all(night.raw is not None for night in facts.nights):
         parts.append("no frames")
-    if count := sum(night["raw"] is None for night in facts["nights"]):
+    if count := sum(night.raw is None for night in facts.nights):
         parts.append(f"{count} {'night' if count == 1 else 'nights'} without table")
-    if facts["held"]:
-        parts.append(f"{facts['held']} held back")
-    if count := sum(night["count"] for night in facts["unconfirmed"]):
+    if held := facts.total("held"):
+        parts.append(f"{held} held back")
+    if count := sum(night.count for night in facts.unconfirmed):
         parts.append(f"{count} {'product' if count == 1 else 'products'} NOT RIGHT AT ESO")
     return ", ".join(parts)
 
 
-def subject(facts: dict) -> str:
+def subject(facts: RunFacts) -> str:
     """Return the mail's subject."""
-    nights = night_words([night["night"] for night in facts["nights"]])
-    return f"{facts['telescope']} {nights}: {verdict(facts)}"
+    nights = night_words([night.night for night in facts.nights])
+    return f"{facts.telescope} {nights}: {verdict(facts)}"
 
 
 def night_words(nights: list[str]) -> str:
@@ -286,57 +340,48 @@ def night_words(nights: list[str]) -> str:
 # What to do next
 
 
-def next_steps(config: dict, run: Run, facts: dict) -> dict:
-    """Return what the operator can do: words, and a command where there is one."""
+def next_steps(settings: Configuration, run: Run, facts: RunFacts) -> list[Step]:
+    """Return what the operator can do."""
     steps = []
     again = command_line(run)
-    if facts["failed"]:
+    if facts.failed:
         words = "Read the last lines of each log below and remove the cause. The next run continues"
-        steps.append({"words": f"{words} by itself; to continue now:", "command": again})
-    if facts["stopped"]:
+        steps.append(Step(f"{words} by itself; to continue now:", again))
+    if facts.stopped:
         words = "Somebody or a shutdown stopped this run. Nothing is lost; to continue it:"
-        steps.append({"words": words, "command": again})
-    news = [night for night in facts["nights"] if night["news"]]
-    if wrong := [night["night"] for night in news if has_other_than_unsolved(night)]:
-        folder = Path(config["corrections"])
-        files = " ".join(str(correction_file(folder, facts["telescope"], n)) for n in wrong)
+        steps.append(Step(words, again))
+    if wrong := [night.night for night in facts.nights if night.news and night.has_others]:
+        folder = Path(settings.corrections)
+        files = " ".join(str(correction_file(folder, facts.telescope, n)) for n in wrong)
         words = f"If held-back frames only have wrong headers, correct these in {files}, then:"
-        steps.append({"words": words, "command": command_line(run, nights=" ".join(wrong))})
-    if lost := [night["night"] for night in news if has_unsolved(night)]:
+        steps.append(Step(words, command_line(run, nights=" ".join(wrong))))
+    if lost := [night.night for night in facts.nights if night.news and night.has_unsolved]:
         words = "To deliver the unsolved frames without sky coordinates:"
         command = command_line(run, nights=" ".join(lost), unsolved="deliver")
-        steps.append({"words": words, "command": command})
-    return {"steps": steps + confirmation_steps(config, run, facts["unconfirmed"])}
+        steps.append(Step(words, command))
+    return steps + confirmation_steps(settings, run, facts.unconfirmed)
 
 
-def confirmation_steps(config: dict, run: Run, unconfirmed: list[dict]) -> list[dict]:
+def confirmation_steps(
+    settings: Configuration, run: Run, unconfirmed: list[ConfirmationFacts]
+) -> list[Step]:
     """Return what to do about products that ESO's archive misses or has otherwise."""
-    news = [night for night in unconfirmed if night["news"]]
+    new = [night for night in unconfirmed if night.news]
     steps = []
-    if any(night["uncollected"] for night in news):
+    if any(night.uncollected for night in new):
         words = "ESO has not collected products listed below, they still lie in the archive "
         words += "directory. Ask ESO whether its collection stands still. What lies there:"
-        steps.append({"words": words, "command": f"ls -l {shlex.quote(config['archive'])}"})
-    if lost := [night["night"] for night in news if night["missing"]]:
+        steps.append(Step(words, f"ls -l {shlex.quote(str(settings.archive))}"))
+    if lost := [night.night for night in new if night.missing]:
         words = "ESO collected products that its archive does not show, see below. Ask ESO what "
         words += "became of them; if it has lost them, to deliver the night again:"
         command = command_line(run, nights=" ".join(lost), redeliver="true")
-        steps.append({"words": words, "command": command})
-    if tables := [night["table"] for night in news if night["different"]]:
+        steps.append(Step(words, command))
+    if tables := [night.table for night in new if night.different]:
         words = "ESO has products otherwise than they were delivered, see below. Ask ESO to "
         words += "correct them. What it has:"
-        steps.append({"words": words, "command": shlex.join(["grep", DIFFERENT, *tables])})
+        steps.append(Step(words, shlex.join(["grep", DIFFERENT, *tables])))
     return steps
-
-
-def has_unsolved(night: dict) -> bool:
-    """Tell whether frames of a night are held back because they are unsolved."""
-    return any(group["reason"] == "unsolved" for group in night["groups"])
-
-
-def has_other_than_unsolved(night: dict) -> bool:
-    """Tell whether frames of a night are held back for another reason than the sky."""
-    return any(group["reason"] != "unsolved" for group in night["groups"])
 
 
 def command_line(run: Run, **settings: str) -> str:
@@ -354,36 +399,49 @@ def command_line(run: Run, **settings: str) -> str:
 # The mail
 
 
-def render(facts: dict, templates: Path) -> tuple[str, str]:
+def render(facts: RunFacts, steps: list[Step], templates: Path) -> tuple[str, str]:
     """Return the mail as plain text and as HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        autoescape=lambda name: name.endswith(".html"),
+        autoescape=lambda name: name is not None and name.endswith(".html"),
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text, html = (environment.get_template(f"mail.{end}").render(facts) for end in ("txt", "html"))
+    values = {field.name: getattr(facts, field.name) for field in fields(facts)}
+    values |= {name: facts.total(name) for name in COUNTS}
+    values |= {"subject": subject(facts), "verdict": verdict(facts), "steps": steps}
+    text, html = (environment.get_template(f"mail.{end}").render(values) for end in ("txt", "html"))
     return text, html
 
 
-def is_wanted(when: str, facts: dict) -> bool:
-    """Tell whether a run is worth a mail: failures always, held-back frames the first time."""
+COUNTS = ("raw", "delivered", "held", "missing", "to_solve", "unsolved", "products")
+
+
+def is_wanted(when: str, facts: RunFacts) -> bool:
+    """Tell whether a run is worth a mail: failures always, other things the first time."""
     if when == "problems":
-        news = any(night["news"] for night in (*facts["nights"], *facts["unconfirmed"]))
-        return bool(facts["failed"] or facts["stopped"] or news)
+        new = any(night.news for night in facts.nights)
+        bad = any(night.news for night in facts.unconfirmed)
+        return bool(facts.failed or facts.stopped or new or bad)
     return when == "always"
 
 
-def mail_run(config: dict, run: Run, templates: Path, environ: Mapping = os.environ) -> str:
+def mail_run(
+    settings: Configuration,
+    ledger: Ledger,
+    run: Run,
+    templates: Path,
+    environ: Mapping[str, str] = os.environ,
+) -> str:
     """Mail how a run ended, if it is worth a mail; never raise.
 
     Parameters
     ----------
-    config : dict
-        The telescope's configuration, ``corrections`` spelt out.
+    settings : Configuration
+        ``corrections`` spelt out.
     templates : Path
         Folder of ``mail.txt`` and ``mail.html``.
 
@@ -393,43 +451,50 @@ def mail_run(config: dict, run: Run, templates: Path, environ: Mapping = os.envi
         What became of the mail; empty if there was none.
     """
     outcome = LOST
-    with told():
-        settings = usable_settings(config)
-        outcome = mail_with(settings, config, run, templates, environ) if settings else ""
+    with errors_reported():
+        mail = usable_mail(settings)
+        outcome = mail_with(mail, settings, ledger, run, templates, environ) if mail else ""
     return outcome
 
 
-def mail_with(settings: Settings, config: dict, run: Run, templates: Path, environ: Mapping) -> str:
+def mail_with(
+    mail: Mail,
+    settings: Configuration,
+    ledger: Ledger,
+    run: Run,
+    templates: Path,
+    environ: Mapping[str, str],
+) -> str:
     """Mail how a run ended, if it is worth a mail, and send what waits from earlier runs."""
-    if settings.when == "never":
+    if mail.when == "never":
         return ""
-    workdir = Path(config["workdir"])
+    facts: RunFacts | None = None
     try:
-        facts = run_facts(config, run)
-        wanted = is_wanted(settings.when, facts)
-        message = compose(settings, facts["subject"], *render(facts, templates))
-    except Exception as error:  # A damaged table must not keep a failure from being told.
+        facts = run_facts(settings, ledger, run)
+        wanted = is_wanted(mail.when, facts)
+        texts = render(facts, next_steps(settings, run, facts), templates)
+        message = compose(mail, subject(facts), *texts)
+    except Exception as error:  # A failure must be reported whatever is wrong with the report.
         say(f"the report could not be made: {type(error).__name__}: {error}")
-        facts, wanted = {"nights": [], "unconfirmed": []}, True
-        message = compose(settings, *makeshift(config, run, error))
+        wanted, message = True, compose(mail, *emergency_report(settings, run, error))
     if not wanted:
-        send_spooled(config, environ)
+        send_queued(settings, environ)
         return ""
-    outcome = post(settings, spool_of(config), message, environ)
-    if outcome != LOST:
-        for night in facts["nights"]:
-            remember(workdir / night["night"], night)
-        for night in facts["unconfirmed"]:
-            write_told(workdir / night["night"], night["marks"])
+    outcome = post(mail, queue_of(settings), message, environ)
+    if outcome != LOST and facts:
+        for night in facts.nights:
+            ledger.report(night.new)
+        for asked in facts.unconfirmed:
+            write_told(settings.workdir / asked.night, asked.marks)
     return outcome
 
 
-def makeshift(config: dict, run: Run, error: Exception) -> tuple[str, str]:
+def emergency_report(settings: Configuration, run: Run, error: Exception) -> tuple[str, str]:
     """Return subject and text of a mail for when the report itself fails."""
     ended = "the run ended well" if run.ended else "the run FAILED"
-    subject = f"{config['telescope']} {night_words(run.nights)}: {ended}, no report"
+    subject = f"{settings.telescope} {night_words(run.nights)}: {ended}, no report"
     text = [f"The report could not be made: {type(error).__name__}: {error}", ""]
     if not run.ended:
         text.append(failures(list(run.failed)))
-    text += ["", f"Everything of this run lies below {config['workdir']}", command_line(run)]
+    text += ["", f"Everything of this run lies below {settings.workdir}", command_line(run)]
     return subject, "\n".join(text)

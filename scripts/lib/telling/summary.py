@@ -1,86 +1,127 @@
-"""What became of a night: the facts that page, summary and mail tell."""
+"""What became of a night: the facts that page, summary, lists and mail tell."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from scripts.lib.delivery.receipts import (
-    delivered_rows,
-    products_delivered,
-    warned_products,
-    withheld_rows,
-)
-from scripts.lib.nights.night_frames import sequences
+from scripts.lib.delivery.receipts import warned_products
+from scripts.lib.ledger.ledger import Ledger
+from scripts.lib.ledger.outlook import latest
+from scripts.lib.ledger.records import DONE, GOOD, Frame, Status
+from scripts.lib.ledger.snapshot import held, sequences
 from scripts.lib.solving.table import Solved, read_solved
 
 
-def summarise(
-    telescope: str,
-    night: str,
-    rows: list[dict],
-    receipts: list[dict],
-    solved: dict[str, list[Solved]],
-) -> dict:
-    """Return what page and summary say of a night.
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A sequence in a night's summary: times as ``hh:mm:ss``; None where nothing was solved."""
+
+    name: str
+    frames: int
+    begin: str
+    end: str
+    product: str
+    to_solve: int
+    solved: int
+    rms: float | None
+    fwhm: float | None
+    offset: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of a night.
+
+    Attributes
+    ----------
+    raw : int
+        Raw frames.
+    kinds : mapping of int
+        Good frames of each kind.
+    products : list of str
+        Delivered.
+    delivered : int
+        Frames.
+    missing : list of str
+        Raw files of good frames that are not delivered.
+    warned : mapping of str
+        By product, what the gate noted.
+    held : list of Frame
+    reasons : list of tuple
+        Why, the most frequent first, and how many.
+    to_solve : int
+        Frames.
+    unsolved : list of Solved
+    """
+
+    telescope: str
+    night: str
+    raw: int
+    kinds: Mapping[str, int]
+    sequences: list[Sequence]
+    products: list[str]
+    delivered: int
+    missing: list[str]
+    warned: Mapping[str, str]
+    held: list[Frame]
+    reasons: list[tuple[str, int]]
+    to_solve: int
+    unsolved: list[Solved]
+
+
+def summarise(telescope: str, night: str, ledger: Ledger, solutions: Path | None) -> Summary:
+    """Return what became of a night.
 
     Parameters
     ----------
-    rows : list of dict
-        Of ``frames.csv``.
-    receipts : list of dict
-        Rows of the night's receipts.
-    solved : dict of list of Solved
-        By sequence, of those that were to be solved.
+    solutions : Path or None
+        Folder of the night's solutions; None to leave them out.
     """
-    here = {row["file"] for row in delivered_rows(receipts)}
-    unsolved = {row["file"]: row for row in withheld_rows(receipts)}
-    held = [unsolved.get(row["file"], row) for row in rows if _is_held(row, unsolved)]
-    good = [row for row in rows if not _is_held(row, unsolved)]
-    frames = [frame for table in solved.values() for frame in table]
-    return {
-        "telescope": telescope,
-        "night": night,
-        "raw": len({row["file"] for row in rows}),
-        "kinds": Counter(row["kind"] for row in good),
-        "sequences": [
-            _sequence(name, members, solved.get(name, []))
-            for name, members in sequences(good).items()
-        ],
-        "products": products_delivered(receipts),
-        "delivered": sum(row["file"] in here for row in good),
-        "missing": [row["file"] for row in good if row["file"] not in here],
-        "warned": warned_products(receipts),
-        "held": held,
-        "reasons": Counter(row["reason"].partition(":")[0] for row in held).most_common(),
-        "to_solve": len(frames),
-        "unsolved": [frame for frame in frames if not frame.solved],
-    }
+    frames, products = ledger.frames(night), ledger.products(night)
+    good = [frame for frame in frames if frame.status in GOOD]
+    waiting = [f for f in latest(frames).values() if f.status in (Status.SEEN, Status.COPIED)]
+    refused = held(frames)
+    grouped = sequences(good)
+    solved = read_solutions(solutions, grouped) if solutions else {}
+    tried = [one for table in solved.values() for one in table]
+    return Summary(
+        telescope=telescope,
+        night=night,
+        raw=len({frame.file for frame in frames}),
+        kinds=Counter(frame.kind for frame in good),
+        sequences=[sequence(name, m, solved.get(name, [])) for name, m in grouped.items()],
+        products=sorted(product.name for product in products),
+        delivered=sum(frame.status in DONE for frame in good),
+        missing=[frame.file for frame in [*good, *waiting] if frame.status not in DONE],
+        warned=warned_products(products),
+        held=refused,
+        reasons=Counter(f.fault.heading for f in refused if f.fault).most_common(),
+        to_solve=len(tried),
+        unsolved=[one for one in tried if not one.solved],
+    )
 
 
-def _is_held(row: dict, unsolved: dict[str, dict]) -> bool:
-    return row["status"] == "held" or row["file"] in unsolved
+def sequence(name: str, members: list[Frame], solved: list[Solved]) -> Sequence:
+    """Return what the summary says of a sequence."""
+    products = {frame.product for frame in members}
+    good = [one for one in solved if one.solved]
+    return Sequence(
+        name=name,
+        frames=len(members),
+        begin=f"{members[0].begin:%H:%M:%S}",
+        end=f"{members[-1].begin:%H:%M:%S}",
+        product=products.pop() if len(products) == 1 else f"{len(products)} frames",
+        to_solve=len(solved),
+        solved=len(good),
+        rms=median(one.rms for one in good) if good else None,
+        fwhm=median(one.fwhm for one in good) if good else None,
+        offset=max(one.offset for one in good) if good else None,
+    )
 
 
-def _sequence(name: str, members: list[dict], solved: list[Solved]) -> dict:
-    first, last = members[0]["date_obs"], members[-1]["date_obs"]
-    products = {row["product"] for row in members}
-    product = products.pop() if len(products) == 1 else f"{len(products)} frames"
-    good = [frame for frame in solved if frame.solved]
-    return {
-        "name": name,
-        "frames": len(members),
-        "begin": first[11:19],
-        "end": last[11:19],
-        "product": product,
-        "to_solve": len(solved),
-        "solved": len(good),
-        "rms": median(frame.rms for frame in good) if good else None,
-        "fwhm": median(frame.fwhm for frame in good) if good else None,
-        "offset": max(frame.offset for frame in good) if good else None,
-    }
-
-
-def read_solutions(folder: Path, rows: list[dict]) -> dict[str, list[Solved]]:
-    """Return the solutions of a night's frames by sequence, of those that were to be solved."""
-    paths = {name: folder / f"{name}.fits" for name in sequences(rows)}
+def read_solutions(folder: Path, names: Iterable[str]) -> dict[str, list[Solved]]:
+    """Return the solutions of sequences, of those that were to be solved."""
+    paths = {name: folder / f"{name}.fits" for name in names}
     return {name: list(read_solved(p).values()) for name, p in paths.items() if p.exists()}

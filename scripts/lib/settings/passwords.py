@@ -1,40 +1,41 @@
 """Passwords for a telescope: a file of lines KEY=value that only its owner can read.
 
-Cron and systemd start a run with next to no environment, and no password belongs into a crontab,
-a unit or the configuration. Values are handed on in the environment and shown nowhere.
+Cron and systemd start a run with next to no environment, and no password belongs in a crontab, a
+unit or the configuration. Values are handed on in the environment and shown nowhere.
 """
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.lib.running.configuration import CHECKOUT, ConfigurationError
+from scripts.lib.settings.check import CHECKOUT, ConfigurationError, Unchecked
+from scripts.lib.settings.records import Configuration
 
 LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 
 
-def env_file(config: dict) -> Path:
-    """Return where a telescope's passwords are, if it needs some."""
-    name = f"{config['telescope']}.env".lower()
-    return Path(str(config.get("passwords") or CHECKOUT / "config" / name))
+def password_file(config: Configuration | Unchecked) -> Path:
+    """Return the path of a telescope's file of passwords, which need not exist."""
+    default = CHECKOUT / "config" / f"{config.telescope}.env".lower()
+    return Path(config.passwords or default)
 
 
-def read_environment(config: dict) -> dict[str, str]:
-    """Return the variables of a telescope's file; none if it has no file.
+def read_environment(config: Configuration | Unchecked) -> dict[str, str]:
+    """Return the variables of a telescope's file of passwords; none if it has no file.
 
-    What is in the environment already wins, and what is left empty is as if it were not there.
-    The configuration need not be valid: the mail that says so may need a login.
+    What is in the environment already wins, and what is left empty counts as absent. The
+    configuration need not be valid: the mail that says so may need a login.
 
     Raises
     ------
     ConfigurationError
         If others can read the file, or it cannot be understood.
     """
-    path = env_file(config)
+    path = password_file(config)
     if not path.exists():
-        if config.get("passwords"):
+        if config.passwords:
             raise ConfigurationError(f"passwords: there is no file {path}")
         return {}
     variables = read_env_file(path)
@@ -47,7 +48,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     Raises
     ------
     ConfigurationError
-        If others can read it, or a line is no KEY=value; the message does not show the line.
+        If others can read it, or a line is not KEY=value; the message does not show the line.
     """
     try:
         if path.stat().st_mode & 0o077:
@@ -55,7 +56,7 @@ def read_env_file(path: Path) -> dict[str, str]:
                 f"{path} holds passwords and others can read it: chmod 600 {path}, "
                 "and change the passwords if strangers could have read them"
             )
-        # Editors of other systems begin a file with a mark that is no part of its first line.
+        # Editors of other systems begin a file with a mark that is not part of its first line.
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         # A decoding error would quote bytes of the file.
@@ -79,7 +80,7 @@ def unquoted(value: str) -> str:
 
 
 @contextmanager
-def environment(variables: dict[str, str]) -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Add variables to this process's environment for a while."""
     before = dict(os.environ)
     os.environ.update(variables)

@@ -1,0 +1,256 @@
+"""Publish products: each gets its name in the archive directory whole, and once.
+
+ESO's poller takes whatever bears a product's name, at any moment. So a product is first put there
+under a hidden name (`stage`), then the ledger is told of the intent, then the file is renamed
+(`publish`), then the ledger is told that it was. Whoever comes after a crash looks for the hidden
+file: still there means not published; gone means published, even if ESO has collected it.
+"""
+
+import ctypes
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from scripts.lib.files.durable import sync_folder
+from scripts.lib.files.log import logger
+from scripts.lib.fits.cards import Header, HeaderError, keyword_of, read_header
+from scripts.lib.ledger.ledger import Ledger
+from scripts.lib.ledger.records import Intent, Product
+
+CHUNK = 1 << 22
+# What differs between two writings of the same product.
+OF_THE_WRITING = ("DATE", "CHECKSUM")
+# What the kernel or a file system says that knows no rename without replacing.
+UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
+AT_FDCWD, NOREPLACE = -100, 1  # of fcntl.h and of renameat2(2)
+
+
+class NameTaken(RuntimeError):
+    """The archive directory holds another file under the product's name."""
+
+
+class DamagedCopy(RuntimeError):
+    """The copy in the archive directory is not the product."""
+
+
+def stage(product: Path, archive: Path, mode: int) -> str:
+    """Put a product into the archive directory under a hidden name, and return that.
+
+    It is a hard link where both folders share a file system, otherwise a copy. The name is on the
+    disk once `sync_folder` was called for the archive directory.
+
+    Parameters
+    ----------
+    mode : int
+        Rights of the file: ESO's collector must be able to read it.
+
+    Raises
+    ------
+    DamagedCopy
+        If the copy is not what was copied.
+    """
+    remove_stale(archive, product.name)
+    hidden = hidden_name(product.name)
+    try:
+        os.link(product, archive / hidden)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        copy_across(product, archive / hidden)
+    os.chmod(archive / hidden, mode)
+    return hidden
+
+
+def hidden_name(product: str) -> str:
+    """Return this process's hidden name of a product."""
+    return f".{product}.{os.getpid()}.part"
+
+
+def remove_stale(archive: Path, product: str) -> None:
+    """Remove hidden files of a product that belong to no process: their job was killed."""
+    for path in archive.glob(f".{product}.*.part"):
+        owner = path.name.split(".")[-2]
+        if not owner.isdigit() or int(owner) == os.getpid() or not Path("/proc", owner).exists():
+            path.unlink(missing_ok=True)
+
+
+def copy_across(product: Path, hidden: Path) -> None:
+    """Copy a product to another file system; it is whole, verified and on disk then."""
+    try:
+        digest = hashlib.sha256()
+        with open(product, "rb") as stream, open(hidden, "wb") as copy:
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+                copy.write(chunk)
+            copy.flush()
+            os.fsync(copy.fileno())
+        with open(hidden, "rb") as copy:
+            if hashlib.file_digest(copy, "sha256").digest() != digest.digest():
+                raise DamagedCopy(f"{product.name} did not arrive whole in {hidden.parent}")
+    except BaseException:
+        hidden.unlink(missing_ok=True)
+        raise
+
+
+def publish(archive: Path, intent: Intent, earlier: Product | None) -> Product:
+    """Give a staged product its name, if that was not done before; return what lies there then.
+
+    A file that is the same but for when it was written stays: ESO may be collecting it.
+
+    Parameters
+    ----------
+    earlier : Product or None
+        The last delivery of a product of this name: that file may be replaced, no other.
+
+    Raises
+    ------
+    NameTaken
+        If another file bears its name.
+    """
+    hidden, target = archive / intent.hidden, archive / intent.product.name
+    while True:
+        try:
+            rename_without_replacing(hidden, target)
+            return intent.product
+        except FileNotFoundError:
+            logger.info("%s: had been delivered", intent.product.name)
+            return intent.product
+        except FileExistsError:
+            pass
+        try:
+            if is_same(hidden, target):
+                checksum = header_of(target).value("CHECKSUM")
+                hidden.unlink(missing_ok=True)
+                return replace(intent.product, checksum=str(checksum))
+            if earlier and is_file_of(target, earlier):
+                os.replace(hidden, target)
+                return intent.product
+            raise NameTaken(
+                f"{target} is another file than the product of this name: nothing was "
+                "overwritten. Find out which is right and remove the other"
+            )
+        except FileNotFoundError:
+            if os.path.islink(target):
+                raise NameTaken(f"{target} is a link that leads nowhere: remove it") from None
+            # What was there has just been collected.
+
+
+def rename_without_replacing(source: Path, target: Path) -> None:
+    """Rename a file in one step; raise FileExistsError if the new name is taken.
+
+    Where the file system has no such step, it looks first. The run's lock keeps others away.
+    """
+    if _renameat2 is not None:
+        if _renameat2(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), NOREPLACE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in UNKNOWN:
+            raise OSError(number, os.strerror(number), str(source), None, str(target))
+    os.lstat(source)
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(source, target)
+
+
+def _system_call() -> Callable[[int, bytes, int, bytes, int], int] | None:
+    """Return renameat2(2) of the C library; None where it has none."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return None
+    call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    return call
+
+
+_renameat2 = _system_call()
+
+
+def publish_all(ledger: Ledger, archive: Path, intents: Iterable[Intent]) -> dict[str, str]:
+    """Publish staged products and book them; return by name why some could not be.
+
+    Where another file has the name the intent is withdrawn, and the product made again by the next
+    run. After any other error it stays: the next run looks again.
+    """
+    done, taken, failed = [], [], {}
+    for intent in intents:
+        try:
+            product = publish(archive, intent, ledger.product(intent.product.name))
+            done.append(replace(intent, product=product))
+            logger.info("%s: delivered", product.name)
+        except NameTaken as error:
+            taken.append(intent)
+            failed[intent.product.name] = str(error)
+        except OSError as error:
+            failed[intent.product.name] = f"{archive}: {error.strerror}"
+    if done:
+        sync_folder(archive)
+        ledger.book(done)
+    if taken:
+        ledger.withdraw(taken)
+    for intent in taken:
+        (archive / intent.hidden).unlink(missing_ok=True)
+    return failed
+
+
+def settle(ledger: Ledger, archive: Path, night: str, target: str | None = None) -> dict[str, str]:
+    """Publish or book what earlier runs were about to publish; see `publish_all`.
+
+    Parameters
+    ----------
+    target : str, optional
+        Only what is of this job.
+    """
+    intents = ledger.intents(night, target)
+    return publish_all(ledger, archive, intents) if intents else {}
+
+
+def take_back(ledger: Ledger, archive: Path, product: Product) -> None:
+    """Remove a product that another one replaces, if ESO has not collected it yet."""
+    target = archive / product.name
+    if is_file_of(target, product):
+        logger.warning("%s: taken back, not collected yet and made again otherwise", product.name)
+        target.unlink(missing_ok=True)
+        sync_folder(archive)
+        ledger.forget(product)
+
+
+def is_file_of(path: Path, product: Product) -> bool:
+    """Tell whether a file is one of ours: it has the pixels that were delivered in a product."""
+    try:
+        if path.stat().st_size != product.bytes:
+            return False
+        return header_of(path).value("DATASUM") == str(product.datasum)
+    except (OSError, HeaderError):
+        return False
+
+
+def header_of(path: Path) -> Header:
+    """Return the primary header of a file."""
+    with open(path, "rb") as stream:
+        return read_header(stream)
+
+
+def is_same(product: Path, target: Path) -> bool:
+    """Tell whether two files are the same product, but for when they were written."""
+    return product.stat().st_size == target.stat().st_size and _same_content(product, target)
+
+
+def _same_content(product: Path, target: Path) -> bool:
+    """Tell whether two files of one size differ in nothing but what is of the writing."""
+    with open(product, "rb") as one, open(target, "rb") as other:
+        try:
+            if _lasting(read_header(one)) != _lasting(read_header(other)):
+                return False
+        except HeaderError:
+            return False
+        while chunk := one.read(CHUNK):
+            if chunk != other.read(CHUNK):
+                return False
+    return True
+
+
+def _lasting(header: Header) -> list[bytes]:
+    return [image for image in header.images if keyword_of(image) not in OF_THE_WRITING]

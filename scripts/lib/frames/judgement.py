@@ -1,0 +1,52 @@
+"""What the frames of a night are judged by, as a digest: when it changes they are judged again."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from scripts.lib.frames.corrections import correction_file
+from scripts.lib.frames.programmes import programmes_of
+from scripts.lib.settings.records import Configuration
+
+LENGTH = 16
+
+
+def judgement(night: str, settings: Configuration, programme: str, named: bool = False) -> str:
+    """Return the digest: first of what is of this night alone, then of all that counts.
+
+    Parameters
+    ----------
+    programme : str
+        The id of the frames that no entry of ``programmes`` assigns.
+    named : bool
+        Whether it was named by hand: then it is that of all frames.
+    """
+    own = own_judgement(night, settings)
+    general = [settings.telescope, asdict(settings.camera), settings.products, settings.unsolved]
+    return f"{own}.{digest([own, *general, programme, named])}"
+
+
+def own_judgement(night: str, settings: Configuration) -> str:
+    """Return the digest of a night's corrections and programmes; nothing if it has none."""
+    corrections = content(correction_file(Path(settings.corrections), settings.telescope, night))
+    entries = [asdict(entry) for entry in programmes_of(night, settings.programmes)]
+    return digest([corrections, entries]) if corrections or entries else ""
+
+
+def own_part(judged: str) -> str:
+    """Return the part of a digest that is of its night alone."""
+    return judged.partition(".")[0]
+
+
+def content(path: Path) -> str:
+    """Return the content of a file; nothing if there is none."""
+    try:
+        return path.read_bytes().hex()
+    except OSError:
+        return ""
+
+
+def digest(facts: object) -> str:
+    """Return a short text that changes when facts do."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:LENGTH]

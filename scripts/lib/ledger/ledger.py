@@ -1,0 +1,544 @@
+"""The telescope's ledger: an SQLite database with a record for every frame and product ever seen.
+
+It lies outside the nights' folders and outside Snakemake: whatever is removed there, what was
+delivered stays known. A product is published in three steps, `stage`, a rename, `book`; whatever
+kills a run between them, the next one finds the intent, looks whether the hidden file is still
+there, and knows (see `scripts.lib.delivery.publish`).
+
+Only the processes of one run on one machine write it.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from scripts.lib.files.durable import part_name, sync_folder
+from scripts.lib.ledger.faults import Fault, Reason
+from scripts.lib.ledger.records import (
+    FileState,
+    Frame,
+    Intent,
+    Night,
+    Outcomes,
+    Product,
+    Status,
+    Transfer,
+)
+
+FILE = "ledger.sqlite"
+FORM = 1  # of the database; a later form is not understood
+WAIT = 120  # s: for another process that writes
+
+SCHEMA = """
+CREATE TABLE frames (
+  night TEXT NOT NULL, file TEXT NOT NULL, version INTEGER NOT NULL,
+  bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+  datasum INTEGER, header_sum INTEGER, pixel_sum INTEGER,
+  status TEXT NOT NULL, reason TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL,
+  kind TEXT NOT NULL, object TEXT NOT NULL, filter TEXT NOT NULL, exptime REAL NOT NULL,
+  date_obs TEXT NOT NULL, data_start INTEGER NOT NULL,
+  naxis1 INTEGER NOT NULL, naxis2 INTEGER NOT NULL,
+  eso_name TEXT NOT NULL, sequence TEXT NOT NULL, product TEXT NOT NULL, programme TEXT NOT NULL,
+  delivery INTEGER NOT NULL,
+  seen TEXT NOT NULL DEFAULT '', copied TEXT NOT NULL DEFAULT '', held TEXT NOT NULL DEFAULT '',
+  assigned TEXT NOT NULL DEFAULT '', staged TEXT NOT NULL DEFAULT '',
+  delivered TEXT NOT NULL DEFAULT '', confirmed TEXT NOT NULL DEFAULT '',
+  reported TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY (night, file, version)
+) WITHOUT ROWID;
+CREATE TABLE products (
+  name TEXT PRIMARY KEY, night TEXT NOT NULL, target TEXT NOT NULL, programme TEXT NOT NULL,
+  dp_id TEXT NOT NULL, bytes INTEGER NOT NULL, datasum INTEGER NOT NULL, checksum TEXT NOT NULL,
+  verdict TEXT NOT NULL, delivery INTEGER NOT NULL, delivered TEXT NOT NULL,
+  confirmed TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX products_of_night ON products (night);
+CREATE INDEX products_by_dp_id ON products (dp_id);
+CREATE TABLE intents (
+  name TEXT PRIMARY KEY, night TEXT NOT NULL, target TEXT NOT NULL, programme TEXT NOT NULL,
+  dp_id TEXT NOT NULL, bytes INTEGER NOT NULL, datasum INTEGER NOT NULL, checksum TEXT NOT NULL,
+  verdict TEXT NOT NULL, delivery INTEGER NOT NULL, delivered TEXT NOT NULL,
+  confirmed TEXT NOT NULL, hidden TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE nights (
+  night TEXT PRIMARY KEY, judged TEXT NOT NULL DEFAULT '', refused TEXT NOT NULL DEFAULT '',
+  programme TEXT NOT NULL DEFAULT '', named INTEGER NOT NULL DEFAULT 0,
+  redeliver INTEGER NOT NULL DEFAULT 0,
+  snapshot TEXT NOT NULL DEFAULT '', listing TEXT NOT NULL DEFAULT '',
+  retried TEXT NOT NULL DEFAULT '',
+  reported INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE views (
+  night TEXT NOT NULL, path TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (night, path)
+) WITHOUT ROWID;
+CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+"""
+# Columns of a frame's record as it is written; its times are set by the database's methods.
+FRAME_COLUMNS = (
+    "night, file, version, bytes, mtime_ns, datasum, header_sum, pixel_sum, status, reason, "
+    "subject, detail, kind, object, filter, exptime, date_obs, data_start, naxis1, naxis2, "
+    "eso_name, sequence, product, programme, delivery"
+)
+MAY_CHANGE = (
+    "frames.status NOT IN ('staged', 'delivered', 'confirmed') "
+    "OR excluded.status IN ('staged', 'delivered', 'confirmed') OR frames.delivery < "
+    "coalesce((SELECT redeliver FROM nights WHERE nights.night = frames.night), 0)"
+)
+PRODUCT_COLUMNS = ", ".join(field.name for field in fields(Product))
+NIGHT_COLUMNS = ", ".join(field.name for field in fields(Night))
+
+
+class LedgerError(RuntimeError):
+    """The ledger cannot be read or written; the message names it and says what to do."""
+
+
+class Overtaken(RuntimeError):
+    """Another process has delivered what this one was about to."""
+
+
+class Ledger:
+    """The ledger of one telescope.
+
+    Parameters
+    ----------
+    path : Path or str
+        Of the database; it is made if it is not there.
+    later : Path, optional
+        Where a database that is in memory is to be saved.
+
+    Raises
+    ------
+    LedgerError
+        If the file is not a ledger, or one of a later version of this workflow.
+    """
+
+    def __init__(self, path: Path | str, later: Path | None = None):
+        self.path, self.later = path, later
+        self._connection = self._open(path)
+
+    def _open(self, path: Path | str) -> sqlite3.Connection:
+        """Return a connection to a database of the right form."""
+        with self._explained():
+            connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+            # A commit is on the disk when it returns, its journal's folder entry included.
+            connection.execute("PRAGMA synchronous=EXTRA")
+            (form,) = connection.execute("PRAGMA user_version").fetchone()
+            if form == 0:
+                # Several processes may find no tables at once.
+                connection.execute("BEGIN IMMEDIATE")
+                if connection.execute("PRAGMA user_version").fetchone() == (0,):
+                    for statement in SCHEMA.split(";\n"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version={FORM}")
+                connection.execute("COMMIT")
+            elif form != FORM:
+                raise LedgerError(
+                    f"{path}: a ledger of form {form}, {FORM} is understood: it was written by "
+                    "another version of this workflow"
+                )
+            return connection
+
+    def save(self) -> None:
+        """Write a ledger that is in memory to the disk, whole, and go on there."""
+        if self.later is None or self.later.exists():
+            return
+        part = part_name(self.later)
+        part.unlink(missing_ok=True)
+        with self._explained():
+            disk = sqlite3.connect(part)
+            self._connection.backup(disk)
+            disk.close()
+            os.rename(part, self.later)
+            sync_folder(self.later.parent)
+            self._connection.close()
+        self.path, self._connection = self.later, self._open(self.later)
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the database's errors into `LedgerError`."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LedgerError(
+                f"{self.path}: {error}; what to do: docs/operations.md, The ledger"
+            ) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all that is done inside, or nothing of it."""
+        with self._explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _rows(self, query: str, *values: object) -> list[tuple]:
+        with self._explained():
+            return self._connection.execute(query, values).fetchall()
+
+    def _one(self, query: str, *values: object) -> tuple:
+        return self._rows(query, *values)[0]
+
+    # Frames
+
+    def frames(self, night: str) -> list[Frame]:
+        """Return all frames of a night that were ever seen, by file name."""
+        query = f"SELECT {FRAME_COLUMNS} FROM frames WHERE night = ? ORDER BY file, version"
+        return [_frame(row) for row in self._rows(query, night)]
+
+    def record(self, frames: Iterable[Frame]) -> None:
+        """Write frames, in the place of what was known of them; call it in a transaction.
+
+        What was delivered meanwhile, by a job that outlived its run, stays delivered.
+        """
+        now = _text(datetime.now(UTC))
+        places = ", ".join("?" * len(FRAME_COLUMNS.split(",")))
+        updates = ", ".join(
+            f"{name.strip()} = excluded.{name.strip()}" for name in FRAME_COLUMNS.split(",")[3:]
+        )
+        by_status: dict[Status, list[tuple]] = {}
+        for frame in frames:
+            by_status.setdefault(frame.status, []).append(_frame_row(frame))
+        for status, rows in by_status.items():
+            # The first time that a frame has a status is kept.
+            self._connection.executemany(
+                f"INSERT INTO frames ({FRAME_COLUMNS}) VALUES ({places}) "
+                f"ON CONFLICT DO UPDATE SET {updates} WHERE {MAY_CHANGE}",
+                rows,
+            )
+            self._connection.executemany(
+                f"UPDATE frames SET {status} = ? "
+                f"WHERE night = ? AND file = ? AND version = ? AND status = ? AND {status} = ''",
+                [(now, *row[:3], str(status)) for row in rows],
+            )
+
+    # Products
+
+    def products(self, night: str) -> list[Product]:
+        """Return the products of a night that were delivered, by name."""
+        query = f"SELECT {PRODUCT_COLUMNS} FROM products WHERE night = ? ORDER BY name"
+        return [_product(row) for row in self._rows(query, night)]
+
+    def product(self, name: str) -> Product | None:
+        """Return a delivered product; None if it never was."""
+        rows = self._rows(f"SELECT {PRODUCT_COLUMNS} FROM products WHERE name = ?", name)
+        return _product(rows[0]) if rows else None
+
+    def named(self, dp_id: str) -> list[Product]:
+        """Return the delivered products that ESO has under a name."""
+        rows = self._rows(f"SELECT {PRODUCT_COLUMNS} FROM products WHERE dp_id = ?", dp_id)
+        return [_product(row) for row in rows]
+
+    def intents(self, night: str, target: str | None = None) -> list[Intent]:
+        """Return the products of a night, or of a job, that are about to be published."""
+        query = f"SELECT {PRODUCT_COLUMNS}, hidden FROM intents WHERE night = ?"
+        rows = self._rows(f"{query} ORDER BY name", night)
+        intents = [Intent(_product(row[:-1]), row[-1]) for row in rows]
+        return [one for one in intents if target in (None, one.product.target)]
+
+    def stage(self, intents: Iterable[Intent], frames: Iterable[Frame]) -> None:
+        """Write down that products are about to be published; from here on they may have been.
+
+        Parameters
+        ----------
+        frames : iterable of Frame
+            All that are in them.
+
+        Raises
+        ------
+        Overtaken
+            If one of them is not to be delivered any more.
+        """
+        frames = list(frames)
+        with self.transaction():
+            for frame in frames:
+                rows = self._rows(
+                    "SELECT count(*) FROM frames LEFT JOIN nights USING (night) WHERE night = ? "
+                    "AND file = ? AND version = ? AND product = ? AND (status = 'assigned' OR "
+                    "status IN ('delivered', 'confirmed') AND delivery < nights.redeliver)",
+                    *(frame.night, frame.file, frame.version, frame.product),
+                )
+                if rows != [(1,)]:
+                    raise Overtaken(
+                        f"{frame.file} is no longer to be delivered in {frame.product}: another "
+                        "process has been faster"
+                    )
+            self._connection.executemany(
+                f"INSERT INTO intents VALUES ({', '.join('?' * 13)})",
+                [(*_product_row(intent.product), intent.hidden) for intent in intents],
+            )
+            self.record(replace(frame, status=Status.STAGED) for frame in frames)
+
+    def book(self, intents: Iterable[Intent]) -> None:
+        """Write down that products have been published."""
+        now = datetime.now(UTC)
+        with self.transaction():
+            for intent in intents:
+                product = replace(intent.product, delivered=now)
+                self._connection.execute(
+                    f"INSERT OR REPLACE INTO products VALUES ({', '.join('?' * 12)})",
+                    _product_row(product),
+                )
+                self._connection.execute("DELETE FROM intents WHERE name = ?", (product.name,))
+                self._connection.execute(
+                    "UPDATE frames SET status = ?, delivered = ?, delivery = ? "
+                    "WHERE night = ? AND product = ? AND status = ?",
+                    (
+                        *(Status.DELIVERED, _text(now), product.delivery),
+                        *(product.night, product.name, Status.STAGED),
+                    ),
+                )
+
+    def withdraw(self, intents: Iterable[Intent]) -> None:
+        """Write down that products have not been published and will not be as they are."""
+        with self.transaction():
+            for intent in intents:
+                product = intent.product
+                self._connection.execute("DELETE FROM intents WHERE name = ?", (product.name,))
+                self._connection.execute(
+                    "UPDATE frames SET status = ? WHERE night = ? AND product = ? AND status = ?",
+                    (Status.ASSIGNED, product.night, product.name, Status.STAGED),
+                )
+
+    def confirm(self, names: Iterable[str], when: datetime) -> None:
+        """Write down that ESO's archive shows products."""
+        with self.transaction():
+            for name in names:
+                self._connection.execute(
+                    "UPDATE products SET confirmed = ? WHERE name = ? AND confirmed = ''",
+                    (_text(when), name),
+                )
+                self._connection.execute(
+                    "UPDATE frames SET status = ?, confirmed = ? WHERE product = ? AND status = ?",
+                    (Status.CONFIRMED, _text(when), name, Status.DELIVERED),
+                )
+
+    def forget(self, product: Product) -> None:
+        """Write down that a product was taken back before ESO collected it."""
+        with self.transaction():
+            self._connection.execute("DELETE FROM products WHERE name = ?", (product.name,))
+
+    def enter(self, products: Iterable[Product]) -> None:
+        """Write delivered products; call it in a transaction."""
+        self._connection.executemany(
+            f"INSERT OR REPLACE INTO products VALUES ({', '.join('?' * 12)})",
+            [_product_row(product) for product in products],
+        )
+
+    # Nights
+
+    def nights(self) -> dict[str, Night]:
+        """Return all nights of which anything is known."""
+        rows = self._rows(f"SELECT {NIGHT_COLUMNS} FROM nights ORDER BY night")
+        return {row[0]: _night(row) for row in rows}
+
+    def night(self, night: str) -> Night:
+        """Return what is known of a night."""
+        rows = self._rows(f"SELECT {NIGHT_COLUMNS} FROM nights WHERE night = ?", night)
+        return _night(rows[0]) if rows else Night(night)
+
+    def note_night(self, night: str, **changes: str | int) -> None:
+        """Change what is known of a night as a whole."""
+        with self.transaction():
+            self.set_night(night, **changes)
+
+    def set_night(self, night: str, **changes: str | int) -> None:
+        """Change what is known of a night as a whole; call it in a transaction."""
+        self._connection.execute("INSERT OR IGNORE INTO nights (night) VALUES (?)", (night,))
+        for name, value in changes.items():
+            self._connection.execute(
+                f"UPDATE nights SET {name} = ? WHERE night = ?", (value, night)
+            )
+
+    def open_nights(self) -> list[str]:
+        """Return the nights with a frame that has no outcome yet."""
+        rows = self._rows(
+            "SELECT DISTINCT night FROM frames WHERE status IN ('seen', 'copied', 'assigned', "
+            "'staged') UNION SELECT night FROM intents "
+            "UNION SELECT p.night FROM products p JOIN nights n USING (night) "
+            "WHERE p.delivery < n.redeliver ORDER BY 1"
+        )
+        return [night for (night,) in rows]
+
+    def due(self, night: str) -> list[tuple[str, str, Status]]:
+        """Return product, sequence and status of frames in products that are to be published."""
+        rows = self._rows(
+            "SELECT DISTINCT product, sequence, status FROM frames LEFT JOIN nights USING (night) "
+            "WHERE night = ? AND (status IN ('assigned', 'staged') OR "
+            "status IN ('delivered', 'confirmed') AND delivery < nights.redeliver)",
+            night,
+        )
+        return [(product, sequence, Status(status)) for product, sequence, status in rows]
+
+    def outcomes(self, night: str) -> Outcomes:
+        """Return what a night's frames have come to, without reading each."""
+        (row,) = self._rows(
+            "SELECT coalesce(sum(status IN ('seen', 'copied', 'assigned', 'staged') OR status IN "
+            "('delivered', 'confirmed') AND delivery < coalesce(redeliver, 0)), 0), "
+            "coalesce(sum(status = 'held'), 0), "
+            "coalesce(sum(reason IN ('NOT_COPIED', 'GONE')), 0), "
+            "coalesce(sum(status IN ('staged', 'delivered', 'confirmed')), 0) "
+            "FROM frames LEFT JOIN nights USING (night) WHERE night = ?",
+            night,
+        )
+        return Outcomes(*row)
+
+    def state(self) -> tuple[int, int]:
+        """Return what changes whenever the ledger is written."""
+        return self._one("PRAGMA data_version")[0], self._connection.total_changes
+
+    def held_nights(self) -> list[str]:
+        """Return the nights with a frame that is held back for what it says of itself."""
+        rows = self._rows("SELECT DISTINCT night FROM frames WHERE status = 'held' ORDER BY 1")
+        return [night for (night,) in rows]
+
+    def delivered_since(self, time: datetime) -> list[str]:
+        """Return the nights of which something was delivered since a moment."""
+        query = "SELECT DISTINCT night FROM products WHERE delivered >= ? ORDER BY 1"
+        return [night for (night,) in self._rows(query, _text(time))]
+
+    def transfers(self) -> list[Transfer]:
+        """Return the products of each night that was reported, counted by programme."""
+        rows = self._rows(
+            "SELECT n.night, n.programme, coalesce(p.programme, ''), count(p.name) FROM nights n "
+            "LEFT JOIN products p USING (night) WHERE n.reported GROUP BY 1, 2, 3 ORDER BY 1, 3"
+        )
+        return [Transfer(*row) for row in rows]
+
+    # What was written from the ledger, and what was reported of it
+
+    def views(self, night: str) -> dict[str, str]:
+        """Return the digests of a night's files that were written from the ledger, by path."""
+        return dict(self._rows("SELECT path, digest FROM views WHERE night = ?", night))
+
+    def set_views(self, night: str, digests: dict[str, str]) -> None:
+        """Write down what files of a night were written from the ledger."""
+        with self.transaction():
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO views VALUES (?, ?, ?)",
+                [(night, path, digest) for path, digest in digests.items()],
+            )
+
+    def unreported(self, night: str) -> list[Frame]:
+        """Return the held-back frames of a night of which no mail has said why."""
+        query = f"SELECT {FRAME_COLUMNS}, reported FROM frames WHERE night = ? AND status = 'held'"
+        found = [(_frame(row[:-1]), row[-1]) for row in self._rows(query, night)]
+        return [frame for frame, reported in found if reported != str(frame.fault)]
+
+    def report(self, frames: Iterable[Frame]) -> None:
+        """Write down that a mail has said why frames are held back."""
+        with self.transaction():
+            self._connection.executemany(
+                "UPDATE frames SET reported = ? WHERE night = ? AND file = ? AND version = ?",
+                [(str(f.fault), f.night, f.file, f.version) for f in frames],
+            )
+
+    def text(self, name: str) -> str:
+        """Return a note; empty if there is none."""
+        rows = self._rows("SELECT text FROM notes WHERE name = ?", name)
+        return rows[0][0] if rows else ""
+
+    def note(self, name: str, text: str) -> None:
+        """Keep a note."""
+        with self.transaction():
+            self._connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
+
+
+def ledger_path(workdir: Path) -> Path:
+    """Return where the ledger of a working directory lies."""
+    return workdir / FILE
+
+
+# A record as the database has it
+
+
+def _printable(text: str) -> str:
+    """Return a text that no table, page or terminal takes for more than text."""
+    signs = (c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(signs).encode("utf-8", "backslashreplace").decode()
+
+
+def _text(time: datetime | None) -> str:
+    return "" if time is None else time.isoformat(timespec="milliseconds")
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _frame_row(frame: Frame) -> tuple:
+    fault = frame.fault
+    return (
+        *(frame.night, frame.file, frame.version, *frame.source),
+        *(frame.datasum, frame.header_sum, frame.pixel_sum, str(frame.status)),
+        *((fault.reason.name, fault.subject, _printable(fault.detail)) if fault else ("", "", "")),
+        *(frame.kind, frame.object, frame.filter, frame.exptime, _text(frame.date_obs)),
+        *(frame.data_start, frame.naxis1, frame.naxis2),
+        *(frame.eso_name, frame.sequence, frame.product, frame.programme, frame.delivery),
+    )
+
+
+def _frame(row: tuple) -> Frame:
+    night, file, version, size, mtime_ns, datasum, header_sum, pixel_sum, status = row[:9]
+    reason, subject, detail, kind, target, filter_name, exptime, date_obs = row[9:17]
+    data_start, naxis1, naxis2, eso_name, sequence, product, programme, delivery = row[17:]
+    return Frame(
+        night=night,
+        file=file,
+        version=version,
+        source=FileState(size, mtime_ns),
+        datasum=datasum,
+        header_sum=header_sum,
+        pixel_sum=pixel_sum,
+        status=Status(status),
+        fault=Fault(Reason[reason], detail, subject) if reason else None,
+        kind=kind,
+        object=target,
+        filter=filter_name,
+        exptime=exptime,
+        date_obs=_time(date_obs),
+        data_start=data_start,
+        naxis1=naxis1,
+        naxis2=naxis2,
+        eso_name=eso_name,
+        sequence=sequence,
+        product=product,
+        programme=programme,
+        delivery=delivery,
+    )
+
+
+def _product_row(product: Product) -> tuple:
+    *row, delivered, confirmed = astuple(product)
+    return (*row, _text(delivered), _text(confirmed))
+
+
+def _product(row: tuple) -> Product:
+    values = dict(zip((field.name for field in fields(Product)), row, strict=True))
+    times = {name: _time(values[name]) for name in ("delivered", "confirmed")}
+    return Product(**values | times)
+
+
+def _night(row: tuple) -> Night:
+    values = dict(zip((field.name for field in fields(Night)), row, strict=True))
+    return Night(**values | {name: bool(values[name]) for name in ("named", "reported")})

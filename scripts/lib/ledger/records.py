@@ -1,0 +1,246 @@
+"""What the ledger holds: raw frames, products and nights, each as one typed record."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from scripts.lib.ledger.faults import Fault
+
+
+class FileState(NamedTuple):
+    """What tells whether a file has changed: bytes, and time of last change (ns)."""
+
+    bytes: int
+    mtime_ns: int
+
+
+# The state of a frame of which there is no copy: never that of a file.
+NOT_COPIED = FileState(-1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that lies in a night's folder at the source.
+
+    Attributes
+    ----------
+    name : str
+        Path below the night's folder, of plain names with ``/`` between.
+    state : FileState
+    fault : Fault or None
+        Why it cannot be a frame, whatever is in it.
+    """
+
+    name: str
+    state: FileState
+    fault: Fault | None = None
+
+
+class Status(StrEnum):
+    """How far a raw frame has come."""
+
+    SEEN = "seen"  # listed at the source
+    COPIED = "copied"
+    HELD = "held"
+    ASSIGNED = "assigned"  # to a product, which is to be made
+    STAGED = "staged"  # the product is about to be published: it may have been
+    DELIVERED = "delivered"
+    CONFIRMED = "confirmed"  # ESO's archive shows the product
+
+
+# From here on a frame keeps its product.
+DELIVERY = frozenset({Status.STAGED, Status.DELIVERED, Status.CONFIRMED})
+DONE = frozenset({Status.DELIVERED, Status.CONFIRMED})
+GOOD = DELIVERY | {Status.ASSIGNED}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One raw frame. A value that is not known yet is empty, 0 or None.
+
+    Attributes
+    ----------
+    night, file : str
+        Where it lies at the source.
+    version : int
+        0; one more each time that a delivered frame was changed at the source.
+    source : FileState
+        In which it was copied.
+    datasum, header_sum : int or None
+        Ones'-complement sums of data and header of the file.
+    pixel_sum : int or None
+        The same of the pixels with the fill that products have, zeros.
+    status : Status
+    fault : Fault or None
+        Why it is held back.
+    kind, object, filter : str
+    exptime : float
+        Seconds.
+    date_obs : datetime or None
+        Begin of the exposure, UTC, cut to the millisecond.
+    data_start, naxis1, naxis2 : int
+        Bytes before the pixels, columns, rows.
+    eso_name, sequence, product, programme : str
+    delivery : int
+        Requests to deliver the night again that its delivery has honoured.
+    """
+
+    night: str
+    file: str
+    version: int = 0
+    source: FileState = NOT_COPIED
+    datasum: int | None = None
+    header_sum: int | None = None
+    pixel_sum: int | None = None
+    status: Status = Status.SEEN
+    fault: Fault | None = None
+    kind: str = ""
+    object: str = ""
+    filter: str = ""
+    exptime: float = 0.0
+    date_obs: datetime | None = None
+    data_start: int = 0
+    naxis1: int = 0
+    naxis2: int = 0
+    eso_name: str = ""
+    sequence: str = ""
+    product: str = ""
+    programme: str = ""
+    delivery: int = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from other frames of its night."""
+        return self.file, self.version
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.naxis2, self.naxis1
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of its pixels, without fill."""
+        return 2 * self.naxis1 * self.naxis2
+
+    @property
+    def begin(self) -> datetime:
+        """Begin of the exposure of a good frame."""
+        if self.date_obs is None:
+            raise ValueError(f"{self.file} has no DATE-OBS")
+        return self.date_obs
+
+    @property
+    def pixels(self) -> int:
+        """Sum of the pixels of a good frame."""
+        if self.pixel_sum is None:
+            raise ValueError(f"{self.file} has no sum of its pixels")
+        return self.pixel_sum
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A file for ESO that was delivered, or is about to be.
+
+    Attributes
+    ----------
+    name, night, target, programme : str
+        ``target`` is what its job is called after: the cube, or the frame's sequence.
+    dp_id : str
+        ESO's name.
+    bytes, datasum : int
+    checksum, verdict : str
+        What the header states, what the gate said.
+    delivery : int
+        See `Frame`.
+    delivered : datetime or None
+        None for one that is about to be.
+    confirmed : datetime or None
+        When ESO's archive first showed it.
+    """
+
+    name: str
+    night: str
+    target: str
+    programme: str
+    dp_id: str
+    bytes: int
+    datasum: int
+    checksum: str
+    verdict: str
+    delivery: int = 0
+    delivered: datetime | None = None
+    confirmed: datetime | None = None
+
+    def same_file(self, other: "Product") -> bool:
+        """Tell whether two products are one and the same file but for when it was written."""
+        return (self.name, self.datasum) == (other.name, other.datasum)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A product that lies hidden in the archive directory and is about to get its name."""
+
+    product: Product
+    hidden: str
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """What is known of a night as a whole.
+
+    Attributes
+    ----------
+    judged : str
+        Digest of what its frames were judged by: corrections, programme, configuration.
+    refused : str
+        The same, of when too many of its frames were held back; empty if they were not.
+    programme : str
+        The id of its frames that no entry of ``programmes`` assigns; empty before its inventory.
+    named : bool
+        Whether that id was named by hand: then it is that of all frames.
+    redeliver : int
+        How often somebody asked to deliver it again.
+    snapshot : str
+        Digest of its frames.csv.
+    listing : str
+        Digest of what lay at the source when it was copied last.
+    retried : str
+        Date on which frames that could not be copied were tried last.
+    reported : bool
+        Whether its page was written since the last change.
+    """
+
+    night: str
+    judged: str = ""
+    refused: str = ""
+    programme: str = ""
+    named: bool = False
+    redeliver: int = 0
+    snapshot: str = ""
+    listing: str = ""
+    retried: str = ""
+    reported: bool = False
+
+
+class Transfer(NamedTuple):
+    """How many products of a programme a night gave.
+
+    ``own`` is the id of the night's frames that nothing assigns, ``programme`` that of the
+    products; both may be empty.
+    """
+
+    night: str
+    own: str
+    programme: str
+    products: int
+
+
+class Outcomes(NamedTuple):
+    """How many frames of a night are to be dealt with, held back, not copied, delivered."""
+
+    open: int
+    held: int
+    uncopied: int
+    delivered: int

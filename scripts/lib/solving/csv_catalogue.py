@@ -1,0 +1,119 @@
+"""A star catalogue in a CSV table; it may have comments (# …) and missing values."""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from scripts.lib.solving.errors import LONGEST, Unreadable, check_file
+from scripts.lib.solving.rows import (
+    COLUMNS,
+    GAIA_DR3,
+    NO_STARS,
+    PIECE,
+    Circle,
+    Rows,
+    no_columns,
+    rows_of,
+    source_names,
+)
+
+BLANK = ("", "null")  # what tables of numbers have where there is none
+BLOCK = 1 << 20  # bytes at either end that are looked at when a table is opened
+
+
+def check(path: Path) -> None:
+    """Raise `Unreadable` or `OSError` unless a file is such a table; read its ends only."""
+    size = check_file(path, no_columns())
+    with open(path, "rb") as binary:
+        first = binary.read(BLOCK)
+        binary.seek(max(0, size - BLOCK))
+        last = binary.read()
+    if b"\0" in first or (b"\n" not in first and size > BLOCK):
+        raise Unreadable(f"it is not a table of text; {COLUMNS}")
+    with open(path, encoding="utf-8-sig") as text:
+        places, lines = _opened(text)
+        star = list(islice(lines, 1))
+    if not star:
+        raise Unreadable(NO_STARS)
+    _numbers(star, places)
+    # A truncated table ends within a line.
+    if ending := list(_data(last.decode("utf-8", "replace").split("\n")))[-1:]:
+        _numbers(ending, places)
+
+
+def read(path: Path, band: str, circle: Circle) -> Iterator[Rows]:
+    """Yield stars among which are all of a circle.
+
+    Raises
+    ------
+    Unreadable
+        If a line is not one of this table.
+    """
+    with open(path, encoding="utf-8-sig") as stream:
+        places, lines = _opened(stream)
+        while piece := list(islice(lines, PIECE)):
+            columns = dict(zip(places, _numbers(piece, places), strict=True))
+            near = circle.in_strip(columns["dec"])
+            yield rows_of({key: value[near] for key, value in columns.items()}, band, GAIA_DR3)
+
+
+def _data(lines: Iterable[str]) -> Iterator[str]:
+    return (line for line in lines if line.strip() and not line.startswith("#"))
+
+
+def _opened(stream: Iterable[str]) -> tuple[dict[str, int], Iterator[str]]:
+    """Return where the columns that we read stand in a line, and the lines of stars."""
+    lines = _data(stream)
+    try:
+        header = next(csv.reader(lines), [])
+    except csv.Error as error:
+        raise Unreadable(f"it has no line of column names; {COLUMNS}") from error
+    return {name: header.index(theirs) for name, theirs in source_names(header).items()}, lines
+
+
+def _numbers(lines: list[str], places: dict[str, int]) -> np.ndarray:
+    """Return columns of lines of the table; empty values are NaN.
+
+    Raises
+    ------
+    Unreadable
+        If a value is not a number, or a line too short.
+    """
+    parse = partial(
+        np.loadtxt,
+        lines,
+        delimiter=",",
+        quotechar='"',
+        comments=None,
+        usecols=list(places.values()),
+        unpack=True,
+        ndmin=2,
+    )
+    try:
+        return parse()
+    except ValueError:
+        pass
+    try:
+        # Slower: only where values are missing.
+        return parse(converters=lambda text: math.nan if text.strip() in BLANK else float(text))
+    except ValueError as error:
+        raise Unreadable(_wrong_line(lines, places)) from error
+
+
+def _wrong_line(lines: list[str], places: dict[str, int]) -> str:
+    """Return what is wrong with the first line that cannot be read."""
+    for line in lines:
+        values = next(csv.reader([line]), [])
+        for name, place in places.items():
+            if place >= len(values):
+                return f"its line {line.strip()[:LONGEST]!r} ends before column {name}"
+            try:
+                float(values[place] if values[place].strip() not in BLANK else "nan")
+            except ValueError:
+                return f"its column {name} has {values[place][:LONGEST]!r}, which is not a number"
+    return "it has a line that is not one of this table"

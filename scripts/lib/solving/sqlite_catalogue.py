@@ -1,0 +1,127 @@
+"""The site's star catalogue, ``gaia-tmass-sqlite``: an SQLite table for each degree of declination.
+
+There is no SQL index, so a table is read through; those of other declinations are not.
+"""
+
+import math
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from scripts.lib.solving.errors import Unreadable, check_file, first_wrong
+from scripts.lib.solving.rows import GAIA_DR2, NO_STARS, PIECE, Circle, Rows, rows_of
+
+MAGIC = b"SQLite format 3\0"
+# Our name of a column, and the catalogue's.
+COLUMNS = {
+    "ra": "ra",
+    "dec": "dec",
+    "mag": "phot_g_mean_mag",
+    "j": "j_m",
+    "pmra": "pmra",
+    "pmdec": "pmdec",
+}
+NO_TABLES = "no tables such as '-6_-5', each of a degree of declination"
+
+
+def check(path: Path) -> None:
+    """Raise `Unreadable` or `OSError` unless a file is such a catalogue; read no stars."""
+    with _opened(path) as connection:
+        strips = _strips(connection)
+        if not strips:
+            raise Unreadable(f"it has {NO_TABLES}")
+        for strip, present in strips.items():
+            if missing := [name for name in COLUMNS.values() if name not in present]:
+                raise Unreadable(
+                    f"its table '{strip}' has no column {', '.join(missing)}; needed are "
+                    f"{', '.join(COLUMNS.values())}"
+                )
+        if not any(connection.execute(f'SELECT 1 FROM "{s}" LIMIT 1').fetchone() for s in strips):
+            raise Unreadable(NO_STARS)
+
+
+def read(path: Path, band: str, circle: Circle) -> Iterator[Rows]:
+    """Yield stars among which are all of a circle.
+
+    Raises
+    ------
+    Unreadable
+        If the file is damaged.
+    """
+    low, high = circle.declinations()
+    columns = ", ".join(COLUMNS.values())
+    with _opened(path) as connection:
+        strips = _strips(connection)
+        for degree in range(math.floor(low), math.floor(min(high, 89.999)) + 1):
+            if (strip := f"{degree}_{degree + 1}") not in strips:
+                continue
+            for west, east in circle.right_ascensions():
+                found = connection.execute(
+                    f'SELECT {columns} FROM "{strip}" '
+                    "WHERE dec BETWEEN ? AND ? AND ra BETWEEN ? AND ?",
+                    (low, high, west, east),
+                )
+                while piece := found.fetchmany(PIECE):
+                    values = dict(zip(COLUMNS, _numbers(piece, strip), strict=True))
+                    yield rows_of(values, band, GAIA_DR2)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    _check_header(path)
+    try:
+        # A catalogue on a disk mounted read-only must open too.
+        file = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(file, uri=True)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorname", "")
+        if code.startswith("SQLITE_IOERR"):
+            raise Unreadable(f"its disk cannot be read ({code})") from error
+        raise Unreadable(
+            f"SQLite finds it damaged {f'({code})' if code else ''}".strip()
+        ) from error
+
+
+def _check_header(path: Path) -> None:
+    """Raise unless a file begins as an SQLite database, and has all of its pages.
+
+    Source: sqlite.org/fileformat.html, section 1.3. The number of pages counts if it was written
+    together with the last change.
+    """
+    size = check_file(path, NO_TABLES)
+    with open(path, "rb") as stream:
+        header = stream.read(100)
+    if not header.startswith(MAGIC):
+        raise Unreadable(f"it is not an SQLite database, it has {NO_TABLES}")
+    page = int.from_bytes(header[16:18], "big")
+    right = int.from_bytes(header[28:32], "big") * (65536 if page == 1 else page)
+    counted = header[24:28] == header[92:96]
+    if len(header) < 100 or (counted and size < right):
+        raise Unreadable(f"it is truncated: {size} bytes of {max(right, 100)}")
+
+
+def _strips(connection: sqlite3.Connection) -> dict[str, set[str]]:
+    """Return the names of the tables of a degree, each with its columns."""
+    strips: dict[str, set[str]] = {}
+    query = (
+        "SELECT item.name, field.name FROM sqlite_master AS item, pragma_table_info(item.name) "
+        "AS field WHERE item.type IN ('table', 'view')"
+    )
+    for table, column in connection.execute(query):
+        south, _, north = table.partition("_")
+        if north.lstrip("-").isdigit() and south.lstrip("-").isdigit():
+            strips.setdefault(table, set()).add(column.lower())
+    return strips
+
+
+def _numbers(rows: list[tuple], strip: str) -> np.ndarray:
+    """Return rows as columns of floats, NaN where there is no value."""
+    try:
+        return np.array(rows, float).T
+    except (TypeError, ValueError):
+        wrong = first_wrong(value for row in rows for value in row)
+        raise Unreadable(f"its table '{strip}' has {wrong}, which is not a number") from None
