@@ -175,7 +175,24 @@ def test_corrections_of_a_delivered_night(tmp_path, telescope):
         if row["object"] == "Sp0805+0417":
             assert row["filter"] == header["FILTER"] == "J" and "_J_" in row["sequence"]
             assert telescope == "Io" or "_J_" in row["product"]
-    assert "redeliver=true" not in night.run(corrections=folder)
+    output = night.run(corrections=folder)
+    assert "redeliver=true" not in output and NOTHING in output
+
+
+def test_corrections_of_what_eso_has_collected(callisto):
+    truth = callisto.simulate()
+    callisto.run()
+    first = {path.name for path in callisto.empty_archive()}
+    folder = wrong_filter(callisto)
+    callisto.run(corrections=folder, redeliver="true")
+    callisto.assert_delivered_once(truth)
+    second = {path.name for path in callisto.empty_archive()}
+    assert len(second - first) == 1, "a cube of another name, which ESO has besides the old one"
+    assert NOTHING in callisto.run(corrections=folder)
+    with Ledger(ledger_path(callisto.workdir)) as ledger:
+        assert ledger.open_nights() == []
+    callisto.run(corrections=folder, redeliver="true")
+    assert {path.name for path in callisto.products()} == second
 
 
 def test_corrections_of_an_earlier_night_are_noticed(callisto):

@@ -375,8 +375,8 @@ class Ledger:
         rows = self._rows(
             "SELECT DISTINCT night FROM frames WHERE status IN ('seen', 'copied', 'assigned', "
             "'staged') UNION SELECT night FROM intents "
-            "UNION SELECT p.night FROM products p JOIN nights n USING (night) "
-            "WHERE p.delivery < n.redeliver ORDER BY 1"
+            "UNION SELECT night FROM frames JOIN nights USING (night) "
+            "WHERE status IN ('delivered', 'confirmed') AND delivery < redeliver ORDER BY 1"
         )
         return [night for (night,) in rows]
 

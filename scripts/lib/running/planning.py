@@ -307,10 +307,9 @@ class Planner:
 
     def request(self, night: str) -> None:
         """Write down that a night is to be delivered again, unless an earlier request stands."""
-        record = self.ledger.night(night)
-        products = self.ledger.products(night)
-        if products and all(product.delivery >= record.redeliver for product in products):
-            self.ledger.note_night(night, redeliver=record.redeliver + 1, reported=0)
+        if self.ledger.products(night) and not self.ledger.outcomes(night).open:
+            count = self.ledger.night(night).redeliver + 1
+            self.ledger.note_night(night, redeliver=count, reported=0)
 
 
 @dataclass(frozen=True, slots=True)
