@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.delivery.publish import publish_all, settle, stage, take_back
-from scripts.lib.delivery.receipts import FOLDER, PASSED, target_of, write_receipts
+from scripts.lib.delivery.receipts import FOLDER, PASSED, frames_of, write_receipts
 from scripts.lib.files.durable import sync_folder, write_text
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.fits.cards import HeaderError
@@ -250,10 +250,8 @@ def main() -> None:
         night = ledger.night(night_name)
         frames = [
             frame
-            for frame in ledger.frames(night_name)
-            if is_due(frame, night)
-            and frame.status is not Status.STAGED
-            and target_of(frame.product, frame.sequence, cubes) == target
+            for frame in frames_of(ledger, night_name, target, cubes)
+            if is_due(frame, night) and frame.status is not Status.STAGED
         ]
         frames.sort(key=lambda frame: (frame.begin, frame.file))
         if frames and snakemake.input.product:

@@ -88,7 +88,8 @@ def hooked(function, call: str):
                 raise OSError(28, "No space left on device")
         elif number == POINT["nth"]:
             os.symlink(str(os.getpid()), f"{POINT['folder']}/stopped")
-            while not os.path.lexists(f"{POINT['folder']}/go"):
+            until = time.monotonic() + 100  # should the soak itself be killed
+            while not os.path.lexists(f"{POINT['folder']}/go") and time.monotonic() < until:
                 time.sleep(0.005)
 
     def replacement(*values, **named):
@@ -442,6 +443,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    # The seeds at work come to their end first, so that nothing of them is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     begin, total = time.monotonic(), Counter()
 
     def one(seed: int):

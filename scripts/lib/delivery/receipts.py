@@ -27,6 +27,13 @@ def target_of(product: str, sequence: str, cubes: bool) -> str:
     return stem(product) if cubes else sequence
 
 
+def frames_of(ledger: Ledger, night: str, target: str, cubes: bool) -> list[Frame]:
+    """Return the frames of a job: those of a cube, or of a sequence."""
+    if cubes:
+        return ledger.frames(night, product=f"{target}.fits")
+    return ledger.frames(night, sequence=target)
+
+
 def write_receipts(
     ledger: Ledger, night: str, folder: Path, cubes: bool, target: str | None = None
 ) -> None:
@@ -41,11 +48,10 @@ def write_receipts(
     """
     products = {product.name: product for product in ledger.products(night)}
     grouped: dict[str, list[Frame]] = {}
-    for frame in ledger.frames(night):
+    for frame in frames_of(ledger, night, target, cubes) if target else ledger.frames(night):
         if frame.sequence and frame.status in DONE | {Status.HELD}:
             name = target_of(frame.product, frame.sequence, cubes)
-            if target in (None, name):
-                grouped.setdefault(name, []).append(frame)
+            grouped.setdefault(name, []).append(frame)
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}
     for name, frames in grouped.items():

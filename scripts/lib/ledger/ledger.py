@@ -201,10 +201,17 @@ class Ledger:
 
     # Frames
 
-    def frames(self, night: str) -> list[Frame]:
-        """Return all frames of a night that were ever seen, by file name."""
-        query = f"SELECT {FRAME_COLUMNS} FROM frames WHERE night = ? ORDER BY file, version"
-        return [_frame(row) for row in self._rows(query, night)]
+    def frames(self, night: str, product: str = "", sequence: str = "") -> list[Frame]:
+        """Return the frames of a night that were ever seen, by file name.
+
+        Parameters
+        ----------
+        product, sequence : str
+            Only those of one; empty for all.
+        """
+        query = f"SELECT {FRAME_COLUMNS} FROM frames WHERE night = ? "
+        query += "AND ? IN ('', product) AND ? IN ('', sequence) ORDER BY file, version"
+        return [_frame(row) for row in self._rows(query, night, product, sequence)]
 
     def record(self, frames: Iterable[Frame]) -> None:
         """Write frames, in the place of what was known of them; call it in a transaction.

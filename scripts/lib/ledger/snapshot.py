@@ -6,13 +6,14 @@ was cut off or edited is noticed, wherever it was cut.
 
 import hashlib
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 from scripts.lib.files.durable import whole_file
 from scripts.lib.files.tables import DamagedTable, read_table, table_text
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.records import GOOD, Frame, Status
-from scripts.lib.nights.times import iso, parse_date
+from scripts.lib.nights.times import iso
 
 NAME = "frames.csv"
 COLUMNS = (
@@ -83,7 +84,7 @@ def frame_of(night: str, row: dict[str, str]) -> Frame:
         object=row["object"],
         filter=row["filter"],
         exptime=float(row["exptime"]),
-        date_obs=parse_date(row["date_obs"]),
+        date_obs=datetime.fromisoformat(f"{row['date_obs']}+00:00"),
         data_start=int(row["data_start"]),
         naxis1=int(row["naxis1"]),
         naxis2=int(row["naxis2"]),
