@@ -29,7 +29,7 @@ NOT_UTF8 = os.fsdecode(b"Sp\xff.fits")
 ESCAPED = r"Sp\udcff.fits"
 # What is not a plain name, and what stands for it.
 HOSTILE = {
-    "/work/eso/SPECU4.EVIL.fits": r"\x2fwork\x2feso\x2fSPECU4.EVIL.fits",
+    "/data/eso/SPECU4.EVIL.fits": r"\x2fdata\x2feso\x2fSPECU4.EVIL.fits",
     "../x.fits": r"..\x2fx.fits",
     "a/../b.fits": r"a\x2f..\x2fb.fits",
     "a//b.fits": r"a\x2f\x2fb.fits",
