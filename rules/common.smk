@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from scripts.lib.delivery.confirmation import FAILED, causes, nights_to_confirm
+from scripts.lib.delivery.publish import remove_forgotten
 from scripts.lib.delivery.patience import PATIENCE, count_failure
 from scripts.lib.delivery.transfer_log import copy_or_count, write_transfer_logs
 from scripts.lib.frames.corrections import correction_file
@@ -96,6 +97,8 @@ def prepare():
         if SETTINGS.redeliver:
             PLANNER.request(night)
         PLANNER.prepare(night, plan_of(night))
+        if SETTINGS.archive.is_dir():
+            remove_forgotten(LEDGER, SETTINGS.archive, night)
 
 
 def ended_run(failed, ended, logs):

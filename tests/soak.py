@@ -42,15 +42,15 @@ LIMIT = 120  # s that a run may last
 PUBLISH = "scripts.lib.delivery.publish:rename_without_replacing"
 CALLS = f"os:link os:rename os:replace os:fsync os:unlink os:remove {PUBLISH} sqlite3:connect"
 # Where a run is struck: weight; job, place in the paths and name of the calls that are counted,
-# over all processes of the run; the largest number, about as many as there are.
+# over all processes of the run; the largest number, for jobs of a night's first products.
 POINTS = [
-    (30, "archive", "", "any", 50),
-    (25, "archive", "archive", "any", 9),
-    (8, "archive", "", "sqlite3:connect", 40),
-    (12, "any", "", "any", 150),
+    (30, "archive", "", "any", 30),
+    (25, "archive", "archive", "any", 6),
+    (8, "archive", "", "sqlite3:connect", 20),
+    (12, "any", "", "any", 120),
     (6, "any", "", "os:replace", 40),
     (8, "any", "", PUBLISH, 4),
-    (6, "any", "", "sqlite3:connect", 110),
+    (6, "any", "", "sqlite3:connect", 60),
     (8, "snakemake", "", "any", 90),
     (3, "wrapper", "", "any", 8),
 ]
@@ -146,7 +146,7 @@ def draw_run(rng: random.Random, killed: bool) -> dict:
     """Draw a run and what happens in it."""
     times = sorted(round(rng.uniform(0.5, 4), 1) for _ in range(rng.randint(1, 4)))
     run = {"by_hand": rng.random() < 0.1, "named": rng.random() < 0.3}
-    run["takes"] = rng.choice(([], [], times, "at once"))
+    run["takes"] = rng.choice(([], times, "at once", "at once"))
     _, job, place, call, most = rng.choices(POINTS, [point[0] for point in POINTS])[0]
     point = {"job": job, "place": place, "call": call, "nth": rng.randint(1, most)}
     point["when"] = "before" if not killed else rng.choice(("before", "after"))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,6 +87,19 @@ def test_no_snakemake_folder_tables_of_the_future_late_frames(callisto):
     back(callisto, contents)
     callisto.run()
     callisto.assert_delivered_once(truth)
+
+
+@pytest.mark.parametrize("name", ["raw/complete", "frames.csv"])
+def test_a_clock_that_was_ahead_holds_nothing_up(io, name):
+    truth = io.simulate()
+    io.run(f"{NIGHT}/frames.csv")
+    frame = next((io.folder / "raw").glob("*.f*ts"))
+    before = frame.stat().st_mtime_ns
+    tomorrow = time.time() + 86400
+    os.utime(io.folder / name, (tomorrow, tomorrow))
+    io.run(keep_raw="true")
+    io.assert_delivered_once(truth)
+    assert frame.stat().st_mtime_ns == before, "by its time a copy is known"
 
 
 def test_a_frame_absent_between_two_jobs_comes_back(callisto):

@@ -21,6 +21,7 @@ from scripts.lib.delivery.publish import (
     NameTaken,
     hidden_name,
     publish_all,
+    remove_forgotten,
     rename_without_replacing,
     settle,
     stage,
@@ -578,11 +579,24 @@ def test_what_another_product_replaces_is_taken_back(ledger, archive):
 # Hidden files
 
 
-def test_hidden_files_of_dead_jobs_only_are_removed(archive):
+@pytest.fixture
+def job():
+    """A process that looks like a job that delivers."""
+    words = [sys.executable, "-c", "import time; time.sleep(600)", "tmp1.archive.py"]
+    with subprocess.Popen(words) as process:
+        yield process
+        process.kill()
+
+
+def test_hidden_files_of_dead_jobs_only_are_removed(archive, job):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
+    ended = subprocess.Popen([sys.executable, "-c", "", "tmp2.archive.py"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
     left = {"dead": f".p.fits.{dead.pid}.part", "odd": ".p.fits.x.part"}
-    kept = {"living": f".p.fits.{os.getppid()}.part", "other": f".q.fits.{dead.pid}.part"}
+    left |= {"not asked for": f".p.fits.{ended.pid}.part"}
+    left |= {"another program": f".p.fits.{os.getppid()}.part"}
+    kept = {"living": f".p.fits.{job.pid}.part", "other": f".q.fits.{dead.pid}.part"}
     kept |= {"product": "p.fits", "longer": f".p.fits2.{dead.pid}.part"}
     for name in (*left.values(), *kept.values(), hidden_name("p.fits")):
         (archive / name).write_text("old")
@@ -591,6 +605,24 @@ def test_hidden_files_of_dead_jobs_only_are_removed(archive):
     assert names_in(archive) == sorted([*kept.values(), hidden_name("p.fits")])
     assert (archive / hidden_name("p.fits")).read_bytes() == made.read_bytes()
     assert (archive / hidden_name("p.fits")).stat().st_mode & 0o777 == 0o640
+    ended.wait()
+
+
+def test_hidden_files_of_delivered_products_go(ledger, archive, job):
+    product = Product("p.fits", NIGHT, "p", "x", "d", 1, 1, "", "passed")
+    with ledger.transaction():
+        ledger.set_night(NIGHT)
+        ledger.enter([product])
+    gone = [".p.fits.0.part"]
+    kept = [f".p.fits.{job.pid}.part", ".q.fits.0.part", ".p.fits.x", "p.fits"]
+    for name in (*gone, *kept):
+        (archive / name).write_text("old")
+    remove_forgotten(ledger, archive, NIGHT)
+    assert names_in(archive) == sorted(kept)
+    ledger.stage([Intent(product, gone[0])], [])
+    (archive / gone[0]).write_text("staged")
+    remove_forgotten(ledger, archive, NIGHT)
+    assert names_in(archive) == sorted([*gone, *kept])
 
 
 @pytest.fixture

@@ -70,11 +70,33 @@ def hidden_name(product: str) -> str:
 
 
 def remove_stale(archive: Path, product: str) -> None:
-    """Remove hidden files of a product that belong to no process: their job was killed."""
+    """Remove hidden files of a product whose job was killed."""
     for path in archive.glob(f".{product}.*.part"):
-        owner = path.name.split(".")[-2]
-        if not owner.isdigit() or int(owner) == os.getpid() or not Path("/proc", owner).exists():
+        if not is_at_work(path.name.split(".")[-2]):
             path.unlink(missing_ok=True)
+
+
+def remove_forgotten(ledger: Ledger, archive: Path, night: str) -> None:
+    """Remove hidden files of a night's products that were delivered by another job since."""
+    known = {intent.hidden for intent in ledger.intents(night)}
+    products = {product.name for product in ledger.products(night)}
+    for path in archive.glob(".*.part"):
+        product, _, owner = path.name[1:].removesuffix(".part").rpartition(".")
+        if product in products and path.name not in known and not is_at_work(owner):
+            path.unlink(missing_ok=True)
+
+
+def is_at_work(number: str) -> bool:
+    """Tell whether a process of a number is another job that delivers.
+
+    One that has ended, though nobody has asked for its status yet, has no command line.
+    """
+    if number == str(os.getpid()):
+        return False
+    try:
+        return b"archive.py" in Path("/proc", number, "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def copy_across(product: Path, hidden: Path) -> None:

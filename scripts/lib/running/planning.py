@@ -6,7 +6,10 @@ never raise for one night, whose source cannot be read: a job that fails says mo
 other nights nothing.
 """
 
-from collections.abc import Iterable
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -304,12 +307,34 @@ class Planner:
         ]
         for path in outdated:
             path.unlink(missing_ok=True)
+        bring_to_present(folder)
 
     def request(self, night: str) -> None:
         """Write down that a night is to be delivered again, unless an earlier request stands."""
         if self.ledger.products(night) and not self.ledger.outcomes(night).open:
             count = self.ledger.night(night).redeliver + 1
             self.ledger.note_night(night, redeliver=count, reported=0)
+
+
+def bring_to_present(folder: Path) -> None:
+    """Give what jobs made in a night's folder no time later than now.
+
+    A clock that was ahead leaves such times, and Snakemake fails a job whose output is older than
+    its input. Raw copies keep the times of their frames, by which they are known.
+    """
+    now = time.time_ns()
+    for path in [folder / "raw/complete", *made_files(folder)]:
+        with suppress(FileNotFoundError):
+            if path.lstat().st_mtime_ns > now:
+                os.utime(path, ns=(now, now), follow_symlinks=False)
+
+
+def made_files(folder: Path) -> Iterator[Path]:
+    """Yield what lies in a night's folder, but for its raw copies."""
+    for top in folder.glob("*"):
+        if top.name != "raw":
+            yield top
+            yield from top.rglob("*")
 
 
 @dataclass(frozen=True, slots=True)
