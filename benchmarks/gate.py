@@ -13,7 +13,7 @@ from statistics import median
 from scripts.lib.frames.names import group_of, sequence_of
 from scripts.lib.gate.checks import Check, errors, judged, read_checks
 from scripts.lib.gate.expectations import TABLES
-from scripts.lib.gate.subject import Expected, read_subject
+from scripts.lib.gate.product_file import Expected, read_product_file
 from scripts.lib.headers.finished import read_headers
 from scripts.lib.settings.profile import read_file
 from tests.night import NIGHT, Night
@@ -49,7 +49,7 @@ def costs(
         sequence = sequence_of(path.name)
         headers = night.folder / "headers" / group_of(sequence) / f"{sequence}.fits"
         expected = expectations(settings, NIGHT, read_headers(headers))
-        product = read_subject(path, expected)
+        product = read_product_file(path, expected)
         known = product.hdus[0].sum
         cost = median(cost_of(path, expected, known, checks) for _ in range(ROUNDS))
         found.append((path.name, product.value("NAXIS3") or 1, cost))
@@ -62,7 +62,7 @@ def costs(
 def cost_of(path: Path, expected: Expected, known: int, checks: list[Check]) -> float:
     """Return the CPU milliseconds for one product, the sum of its pixels known from writing."""
     begin = time.process_time()
-    findings = judged(read_subject(path, expected, known), checks)
+    findings = judged(read_product_file(path, expected, known), checks)
     cost = 1000 * (time.process_time() - begin)
     assert not errors(findings), findings
     return cost

@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.simulate import simulate
+from scripts.simulator.night import simulate
 
 REPOSITORY = Path(__file__).parent.parent
 NIGHT = "20260305"

@@ -22,9 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.wcs import WCS, FITSFixedWarning
 
-from scripts.catalogue import make_index
-from scripts.lib.simulated_sky import Camera, Shot, aimed, astropy_wcs, linear, stretched
-from scripts.lib.simulated_sky import Sky as Drawer
+from scripts.commands.catalogue import make_index
 from scripts.lib.solving.detection import detect
 from scripts.lib.solving.errors import CatalogueError
 from scripts.lib.solving.image import Dark, Image, make_dark
@@ -43,7 +41,9 @@ from scripts.lib.solving.solver import (
     solve_detected,
 )
 from scripts.lib.solving.tangent import TangentWCS, distance, moved_to, oriented, to_sky
-from scripts.simulate import frame_bytes, header_cards, read_camera, stored
+from scripts.simulator.night import frame_bytes, header_cards, read_camera, stored
+from scripts.simulator.sky import Camera, Shot, aimed, astropy_wcs, linear, stretched
+from scripts.simulator.sky import Sky as Drawer
 
 EPOCH = datetime(2026, 3, 6, 3, tzinfo=UTC)
 WRONG = 3.0  # arcsec: a solution farther off than this is wrong

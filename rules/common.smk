@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scripts.lib.delivery.confirmation import FAILED, causes, nights_to_confirm
 from scripts.lib.delivery.publish import remove_forgotten
-from scripts.lib.delivery.patience import PATIENCE, count_failure
+from scripts.lib.delivery.retries import PATIENCE, count_failure
 from scripts.lib.delivery.transfer_log import copy_or_count, write_transfer_logs
 from scripts.lib.frames.corrections import correction_file
 from scripts.lib.ledger.earlier import open_ledger
@@ -27,10 +27,10 @@ from scripts.lib.running.planning import STAMPS, Planner, concerned, table_seque
 from scripts.lib.running.processes import MARKER
 from scripts.lib.settings.passwords import read_environment
 from scripts.lib.settings.records import Configuration
-from scripts.lib.telling.failures import failures
-from scripts.lib.telling.mail import alert
-from scripts.lib.telling.report import Run, mail_run
-from scripts.lib.telling.transfer_lists import write_transfer_lists
+from scripts.lib.reporting.failures import failures
+from scripts.lib.reporting.mail import alert
+from scripts.lib.reporting.report import Run, mail_run
+from scripts.lib.reporting.transfer_lists import write_transfer_lists
 
 # Nothing here does linear algebra, and numpy's threads for it double the start-up of every job.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -13,7 +13,7 @@ from scripts.lib.fits.cards import HeaderError
 from scripts.lib.fits.sums import add_at
 from scripts.lib.gate.checks import Check, Finding, errors, fault_of, judged, read_checks
 from scripts.lib.gate.expectations import expected_of
-from scripts.lib.gate.subject import Expected, Subject, dp_id, read_subject
+from scripts.lib.gate.product_file import Expected, ProductFile, dp_id, read_product_file
 from scripts.lib.headers.finished import read_headers
 from scripts.lib.headers.held_back import read_held
 from scripts.lib.ledger.faults import Fault, Reason
@@ -132,7 +132,7 @@ def verdict(findings: list[Finding]) -> str:
     return "; ".join([PASSED, *map(str, findings)])
 
 
-def check_whole(product: Path, frames: list[Frame], expected: Expected) -> Subject:
+def check_whole(product: Path, frames: list[Frame], expected: Expected) -> ProductFile:
     """Return a product as what is judged; raise `NotWhole` unless its pixels are its frames'.
 
     The sum in the header was made of the bytes as they were written. It is the sum of the raw
@@ -143,7 +143,7 @@ def check_whole(product: Path, frames: list[Frame], expected: Expected) -> Subje
     for number, frame in enumerate(frames):
         total = add_at(total, frame.pixels, number * pixels)
     try:
-        subject = read_subject(product, expected, total)
+        subject = read_product_file(product, expected, total)
     except (HeaderError, TypeError) as error:
         raise NotWhole(f"{product}: {error}") from error
     found = subject.value("NAXIS3") or 1

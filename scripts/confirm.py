@@ -21,7 +21,7 @@ from scripts.lib.delivery.confirmation import (
 )
 from scripts.lib.delivery.tap import Service, TapError, ask, credentials
 from scripts.lib.files.log import logger, start_log
-from scripts.lib.frames.identity import read_kinds, read_telescopes
+from scripts.lib.frames.instruments import read_kinds, read_telescopes
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.settings.records import Configuration
 

@@ -18,7 +18,7 @@ from scripts.lib.fits.cards import Header, Value
 from scripts.lib.fits.hdu import empty_structure, image_structure, sealed
 from scripts.lib.frames import names
 from scripts.lib.gate.checks import Check, Finding, errors, fault_of, judged, read_checks
-from scripts.lib.gate.subject import Expected, Subject
+from scripts.lib.gate.product_file import Expected, ProductFile
 from scripts.lib.headers import values
 from scripts.lib.headers.held_back import write_held
 from scripts.lib.headers.keywords import Entry, Keywords, compose
@@ -193,7 +193,7 @@ def wrong_with(
         bounds=observatory.bounds,
     )
     cards = Header(structure + [entry.image for entry in header])
-    return errors(judged(Subject(name, cards, expected), night.checks))
+    return errors(judged(ProductFile(name, cards, expected), night.checks))
 
 
 def without(composed: list[Composed], faults: Mapping[str, Fault]) -> list[Composed]:

@@ -12,9 +12,9 @@ from scripts.lib.files.log import logger, start_log
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.snapshot import NAME as TABLE
 from scripts.lib.ledger.snapshot import digest, file_digest, snapshot_bytes, write_snapshot
+from scripts.lib.reporting.charts import Charts, draw
+from scripts.lib.reporting.summary import Summary, read_solutions, summarise
 from scripts.lib.settings.records import Configuration
-from scripts.lib.telling.charts import Charts, draw
-from scripts.lib.telling.summary import Summary, read_solutions, summarise
 
 if TYPE_CHECKING:
     from scripts.lib.files.job import snakemake

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from astropy.io import fits
 
-from scripts.simulate import simulate
+from scripts.simulator.night import simulate
 
 REPOSITORY = Path(__file__).parent.parent
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")

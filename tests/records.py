@@ -10,7 +10,7 @@ from scripts.lib.fits.cards import Header, card, quoted, read_header
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.hdu import image_structure, sealed
 from scripts.lib.gate.expectations import expected_of
-from scripts.lib.gate.subject import Expected
+from scripts.lib.gate.product_file import Expected
 from scripts.lib.headers.observatory import Observatory, open_observatory
 from scripts.lib.ledger.records import Entry, Frame, Product, Status
 from scripts.lib.settings.check import Unchecked

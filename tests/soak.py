@@ -29,7 +29,7 @@ from pathlib import Path
 import yaml
 from astropy.io import fits
 
-from scripts.simulate import simulate
+from scripts.simulator.night import simulate
 from tests.night import REPOSITORY, SNAKEMAKE, Night
 from tests.watcher import Watcher
 

@@ -19,8 +19,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-import scripts.catalogue
-from scripts.catalogue import make_index, write_rows
+import scripts.commands.catalogue
+from scripts.commands.catalogue import make_index, write_rows
 from scripts.lib.solving.catalogue import open_catalogue
 from scripts.lib.solving.errors import CatalogueError
 from scripts.lib.solving.index_files import distinct
@@ -206,7 +206,7 @@ def test_without_magnitudes_the_order_of_index_stars_ranks_them(tmp_path):
 
 
 def test_index_files_need_their_builder(tmp_path, monkeypatch):
-    monkeypatch.setattr(scripts.catalogue, "BUILDER", "no-such-builder")
+    monkeypatch.setattr(scripts.commands.catalogue, "BUILDER", "no-such-builder")
     with pytest.raises(CatalogueError, match="apt-get install astrometry.net"):
         make_index(random_rows(1, 1), tmp_path)
 

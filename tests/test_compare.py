@@ -11,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from astropy.io import fits
 
-from scripts.compare import TABLE, main
-from scripts.lib.comparing.comparison import Comparison, read_side
-from scripts.lib.comparing.comparison_text import HEADINGS, as_dict
-from scripts.lib.comparing.differences import Difference, Expectations
+from scripts.commands.compare import TABLE, main
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.nights.dates import last_night, night_name, parse_night
 from scripts.lib.running.planning import Planner
 from scripts.lib.settings.profile import read_file
+from scripts.migration.comparison import Comparison, read_side
+from scripts.migration.comparison_text import HEADINGS, as_dict
+from scripts.migration.differences import Difference, Expectations
 from tests.legacy import legacy_products
 from tests.night import NIGHT, REPOSITORY, Night
 
@@ -380,7 +380,7 @@ def test_the_page_quotes_what_is_really_said():
     begin = page.index("| it says |")
     rows = page[begin : page.index("\n\n", begin)].splitlines()[2:]
     quoted = [text for row in rows for text in re.findall("`([^`]*)`", row.split("|")[1])]
-    source = (REPOSITORY / "scripts/lib/comparing/comparison_text.py").read_text()
+    source = (REPOSITORY / "scripts/migration/comparison_text.py").read_text()
     assert len(quoted) > 10
     assert not [text for text in quoted if text.rstrip("…").strip() not in source]
 

@@ -15,7 +15,7 @@ from scripts.lib.delivery import confirmation, patience, tap
 from scripts.lib.delivery.confirmation import Delivered, Expected, judge_all, query_of
 from scripts.lib.delivery.tap import Service, TapError
 from scripts.lib.frames import names
-from scripts.lib.frames.identity import read_kinds
+from scripts.lib.frames.instruments import read_kinds
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.records import Frame, Product, Status
 from scripts.lib.nights.times import iso
@@ -434,7 +434,7 @@ def test_a_night_is_delivered_while_eso_hangs_then_confirmed_or_told_of(
     }
     assert table(night)[wrong["origfile"]]["found_prog_id"] == "60.A-9009(A)"
     [(_, message)] = mails.received
-    assert message["Subject"].endswith("3 products NOT RIGHT AT ESO")
+    assert message["ProductFile"].endswith("3 products NOT RIGHT AT ESO")
     text, page = (part.get_content().replace("\r\n", "\n") for part in message.iter_parts())
     assert re.search(rf"1 x not collected\n    {re.escape(kept['origfile'])}: as SPECU4", text)
     assert re.search(rf"1 x missing\n    {re.escape(gone['origfile'])}: as SPECU4", text)
@@ -478,7 +478,7 @@ def test_an_archive_that_does_not_answer_fails_nothing_and_is_told_after_three_r
             ("waiting", "")
         ]
     [(_, message)] = mails.received
-    assert message["Subject"] == "Callisto: ESO's archive could not be asked, 3 runs in a row"
+    assert message["ProductFile"] == "Callisto: ESO's archive could not be asked, 3 runs in a row"
     assert "refuses SPECULOOS_ESO_USER" in message.get_content()
     assert "could not be asked, 3 runs in a row" in status(night)
     log = night.workdir / EARLIER / "logs/confirm.log"

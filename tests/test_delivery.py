@@ -9,12 +9,12 @@ import pytest
 from astropy.io import fits
 
 from scripts.archive import Gate, Refused, check_free
+from scripts.commands.validate import main as validate
 from scripts.lib.gate.expectations import expected_of
 from scripts.lib.headers.finished import read_headers
 from scripts.lib.headers.reader import NotACube, differences, unpack
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.records import Intent, Night, Product, Status
-from scripts.validate import main as validate
 from tests.night import NIGHT
 from tests.raw import rewrite
 

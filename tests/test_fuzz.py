@@ -22,13 +22,13 @@ from scripts.lib.files.durable import sync_folder
 from scripts.lib.fits.pixels import Raw
 from scripts.lib.gate.checks import errors, judged, read_checks
 from scripts.lib.gate.expectations import TABLES
-from scripts.lib.gate.subject import read_subject
+from scripts.lib.gate.product_file import read_product_file
 from scripts.lib.headers.finished import read_headers
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame, Night, Status
 from scripts.lib.ledger.snapshot import held, sequences
 from scripts.lib.sources.opening import Folder
-from scripts.simulate import simulate
+from scripts.simulator.night import simulate
 from tests.night import NIGHT, plane_digests
 from tests.raw import with_checksum
 from tests.records import configuration, expectations, observatory_of
@@ -291,7 +291,7 @@ def test_damaged_frames_are_held_back_or_delivered_as_eso_wants_them(cases, tele
         seen.update(frames=FRAMES, held=len(reasons))
         assert all(reasons.values())
         for path in products:
-            assert not errors(judged(read_subject(path, case.expected), CHECKS)), path
+            assert not errors(judged(read_product_file(path, case.expected), CHECKS)), path
         assert complaints(products) == []
         delivered = Counter(digest for path in products for digest in plane_digests(path))
         assert delivered.total() + len(reasons) == FRAMES

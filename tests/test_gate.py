@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.commands.validate import main, validate
 from scripts.lib.fits.bintable import Column, table_columns, table_hdu
 from scripts.lib.fits.cards import CARD, Header, card, keyword_of, padded, quoted, read_header
 from scripts.lib.fits.checksum import data_sum
@@ -18,11 +19,10 @@ from scripts.lib.fits.sizes import data_size
 from scripts.lib.frames.names import group_of, sequence_of
 from scripts.lib.gate.checks import errors, judged, read_checks
 from scripts.lib.gate.expectations import TABLES, expected_of
-from scripts.lib.gate.subject import read_subject
+from scripts.lib.gate.product_file import read_product_file
 from scripts.lib.headers.finished import read_headers
 from scripts.lib.nights.times import parse_date
 from scripts.lib.settings.profile import read_file
-from scripts.validate import main, validate
 from tests.night import NIGHT, REPOSITORY, Night
 from tests.records import expectations
 
@@ -42,7 +42,7 @@ def products(tmp_path_factory) -> dict:
         settings = read_file(night.config)
         for path in night.products():
             expected = expectations(settings, NIGHT, headers_of(night, path))
-            subject = read_subject(path, expected)
+            subject = read_product_file(path, expected)
             assert subject.is_cube == bool(expected.headers)
             words = [telescope, subject.kind.name, *(subject.traits & {"sky", "pixel", "cube"})]
             found.setdefault(" ".join(sorted(words)), (path, expected))
@@ -64,7 +64,7 @@ def test_there_is_every_kind_of_product(products):
 
 def test_good_products_pass_without_a_warning(products):
     for path, expected in products.values():
-        assert judged(read_subject(path, expected), CHECKS) == []
+        assert judged(read_product_file(path, expected), CHECKS) == []
 
 
 # One fault each. A change gets the cards of the primary header and returns others; the file is
@@ -385,7 +385,7 @@ def test_another_night_and_the_edge_of_a_night_are_caught(products):
     path, expected = products[FRAME]
     later = expected_of(night="20260306").bounds
     assert "T23" in found_by(path, expected._replace(bounds=later))
-    start = parse_date(read_subject(path, expected).value("DATE-OBS"))
+    start = parse_date(read_product_file(path, expected).value("DATE-OBS"))
     edge = (start - timedelta(minutes=10), start + timedelta(days=1))
     assert found_by(path, expected._replace(bounds=edge)) == {"T23b"}
 
@@ -524,7 +524,7 @@ def test_errors_are_told_apart_from_warnings(products, tmp_path):
     data = content[begin:]
     broken = tmp_path / path.name
     broken.write_bytes(sealed([*images, card("ARCFILE", text("x"))], data_sum(data)) + data)
-    findings = judged(read_subject(broken, expected), CHECKS)
+    findings = judged(read_product_file(broken, expected), CHECKS)
     assert [finding.id for finding in findings] == ["F10b"] and not errors(findings)
 
 

@@ -39,7 +39,7 @@ from scripts.lib.fits.sums import add_at
 from scripts.lib.frames import names
 from scripts.lib.frames.corrections import corrected, read_corrections
 from scripts.lib.frames.frame import Facts, Setting
-from scripts.lib.frames.identity import check_programme, read_kinds
+from scripts.lib.frames.instruments import check_programme, read_kinds
 from scripts.lib.frames.judgement import judgement
 from scripts.lib.headers.keywords import function_for, read_keywords
 from scripts.lib.headers.pixel_wcs import pixel_wcs
@@ -58,13 +58,13 @@ from scripts.lib.nights.dates import (
     parse_nights,
     recent_nights,
 )
+from scripts.lib.reporting.failures import failures
 from scripts.lib.running.planning import Planner, table_sequences
 from scripts.lib.settings.records import Camera
 from scripts.lib.solving.tangent import distance
 from scripts.lib.sources.local import described
 from scripts.lib.sources.opening import Folder, open_source
 from scripts.lib.sources.source import SourceError
-from scripts.lib.telling.failures import failures
 from tests.night import NIGHT
 from tests.records import CONFIG, configuration, product_file, product_of
 

@@ -17,6 +17,7 @@ import snakemake.utils
 import yaml
 
 from scripts import install
+from scripts.commands.run import DRY
 from scripts.lib.nights.dates import recent_nights
 from scripts.lib.running import health, run_log
 from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
@@ -26,7 +27,6 @@ from scripts.lib.settings.check import CHECKOUT, ConfigurationError
 from scripts.lib.settings.passwords import read_env_file
 from scripts.lib.settings.profile import read_configuration, read_unchecked
 from scripts.lib.settings.records import FreeSpace
-from scripts.run import DRY
 from tests.night import NIGHT, REPOSITORY, Night
 from tests.smtp import PASSWORD, USER, Authority, MailServer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from scripts.describe import description
+from scripts.commands.describe import description
 
 REPOSITORY = Path(__file__).parent.parent
 

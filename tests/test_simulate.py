@@ -16,8 +16,8 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from scripts.lib.simulated_sky import Camera, Shot, Sky, aimed, beside
-from scripts.simulate import BYTE_FAULTS, plan_night, read_camera, simulate, simulate_shots
+from scripts.simulator.night import BYTE_FAULTS, plan_night, read_camera, simulate, simulate_shots
+from scripts.simulator.sky import Camera, Shot, Sky, aimed, beside
 
 NIGHT = "20260305"
 MIDNIGHT = datetime(2026, 3, 6, 4, tzinfo=UTC)

@@ -19,15 +19,15 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from scripts import solve
-from scripts.catalogue import make_index
+from scripts.commands.catalogue import make_index
 from scripts.lib.fits.cards import read_header
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import Frame, Status
-from scripts.lib.simulated_sky import RADIAL, astropy_wcs
 from scripts.lib.solving.catalogue import open_catalogue
 from scripts.lib.solving.errors import CatalogueError, DarkError, EngineError
 from scripts.lib.solving.settings import Solving
 from scripts.lib.solving.table import Solved, read_solved
+from scripts.simulator.sky import RADIAL, astropy_wcs
 from tests.night import FULL, NIGHT, Night
 
 SIZES = {"Callisto": None if FULL else (512, 640), "Io": None if FULL else (700, 716)}

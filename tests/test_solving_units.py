@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from scripts.catalogue import make_index
+from scripts.commands.catalogue import make_index
 from scripts.lib.fits.bintable import Column, read_rows, table_hdu
 from scripts.lib.fits.cards import LONGEST_STRING
 from scripts.lib.fits.hdu import empty_structure, sealed

@@ -6,7 +6,7 @@ import pytest
 from astropy.io import fits
 
 from scripts.lib.fits.cards import CARD, Header, card, literal, parse_comment, quoted, read_header
-from scripts.simulate import simulate
+from scripts.simulator.night import simulate
 from tests.night import NIGHT
 from tests.raw import with_cards
 

@@ -17,7 +17,7 @@ from scripts.lib.headers.observatory import load_exposure
 from scripts.lib.ledger.faults import Reason
 from scripts.lib.ledger.records import Frame, Night, Status
 from scripts.lib.sources.opening import Folder
-from scripts.simulate import simulate
+from scripts.simulator.night import simulate
 from tests.night import NIGHT
 from tests.raw import rewrite
 from tests.records import configuration, ingested, observatory_of

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from scripts.lib.files.durable import write_text
 from scripts.lib.files.tables import read_table, write_table
-from scripts.lib.frames.identity import Kind
+from scripts.lib.frames.instruments import Kind
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame
 from scripts.lib.nights.dates import night_bounds

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from scripts.lib.delivery.patience import count_failure
+from scripts.lib.delivery.retries import count_failure
 from scripts.lib.files.durable import write_text
 from scripts.lib.ledger.records import Transfer
 

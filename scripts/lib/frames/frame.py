@@ -8,7 +8,7 @@ from typing import NamedTuple
 from scripts.lib.fits.cards import Header, HeaderError, Value, padded, read_header, readable
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.sums import ALL_ONES, add_at, fold, less
-from scripts.lib.frames.identity import Kind, Telescope
+from scripts.lib.frames.instruments import Kind, Telescope
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import Frame
 from scripts.lib.nights.times import parse_date

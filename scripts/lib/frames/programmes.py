@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from scripts.lib.frames.identity import check_programme
+from scripts.lib.frames.instruments import check_programme
 from scripts.lib.ledger.records import Frame
 from scripts.lib.nights.dates import parse_nights
 from scripts.lib.settings.records import ProgrammeEntry

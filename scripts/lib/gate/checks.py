@@ -8,19 +8,19 @@ from typing import NamedTuple
 
 from scripts.lib.files.tables import read_table
 from scripts.lib.fits.cards import HeaderError
-from scripts.lib.gate import coordinates, cube, fits, identity, moments
-from scripts.lib.gate.subject import TRAITS, Subject
+from scripts.lib.gate import coordinates, cube, fits, identity, times
+from scripts.lib.gate.product_file import TRAITS, ProductFile
 from scripts.lib.ledger.faults import Fault, Reason
 
 ERROR, WARNING = "error", "warning"
 KNOWN = f"{ERROR}, {WARNING}; {', '.join(sorted(TRAITS))}"
-MODULES = (fits, identity, moments, coordinates, cube)
+MODULES = (fits, identity, times, coordinates, cube)
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}")
 DECIMALS = re.compile(rb"= +[+-]?\d+\.(\d*)(?![EeDd\d])")
 
 
 # Returns what is wrong, nothing if nothing is.
-Judge = Callable[[Subject], str]
+Judge = Callable[[ProductFile], str]
 
 
 class Check(NamedTuple):
@@ -77,7 +77,7 @@ def check_of(row: Mapping[str, str]) -> Check:
     )
 
 
-def judged(subject: Subject, checks: Iterable[Check]) -> list[Finding]:
+def judged(subject: ProductFile, checks: Iterable[Check]) -> list[Finding]:
     """Return all that is wrong with a subject, in the order of the table."""
     traits = subject.traits
     findings = []
@@ -89,7 +89,7 @@ def judged(subject: Subject, checks: Iterable[Check]) -> list[Finding]:
     return findings
 
 
-def outcome(check: Check, subject: Subject) -> str:
+def outcome(check: Check, subject: ProductFile) -> str:
     """Return what a check found wrong; what cannot be judged is wrong."""
     try:
         return check.judge(subject)
@@ -128,7 +128,7 @@ def rule_of(row: Mapping[str, str]) -> Judge:
         return found[0]
     prepared = rule(keyword, value)
 
-    def judge(subject: Subject) -> str:
+    def judge(subject: ProductFile) -> str:
         if keyword not in subject.header:
             return "" if maybe or name == "absent" else "missing"
         return prepared(subject)
@@ -145,7 +145,7 @@ def equal(keyword: str, value: str) -> Judge:
     """Make the rule: the value is this one, a number or a text."""
     wanted = float(value) if re.fullmatch(r"-?\d+(\.\d+)?", value) else value
 
-    def judge(subject: Subject) -> str:
+    def judge(subject: ProductFile) -> str:
         found = subject.value(keyword)
         same = found == wanted and not isinstance(found, bool)
         return "" if same else repr(found)
@@ -163,7 +163,7 @@ def like(keyword: str, value: str) -> Judge:
     """Make the rule: the text has this form, a regular expression."""
     form = re.compile(value, re.ASCII)
 
-    def judge(subject: Subject) -> str:
+    def judge(subject: ProductFile) -> str:
         found = subject.value(keyword)
         return "" if isinstance(found, str) and form.fullmatch(found) else repr(found)
 
@@ -174,7 +174,7 @@ def within(keyword: str, value: str) -> Judge:
     """Make the rule: the number lies in a range, its ends included."""
     low, high = map(float, value.split(".."))
 
-    def judge(subject: Subject) -> str:
+    def judge(subject: ProductFile) -> str:
         found = subject.value(keyword)
         if not isinstance(found, int | float) or isinstance(found, bool):
             return repr(found)
@@ -187,7 +187,7 @@ def text(keyword: str, value: str) -> Judge:
     """Make the rule: a text that is not empty, of so many characters at most."""
     longest = int(value)
 
-    def judge(subject: Subject) -> str:
+    def judge(subject: ProductFile) -> str:
         found = subject.value(keyword)
         if not isinstance(found, str) or not found.strip():
             return repr(found)
@@ -199,7 +199,7 @@ def text(keyword: str, value: str) -> Judge:
 def date(keyword: str, _: str) -> Judge:
     """Make the rule: a date and time with three decimals that is in the calendar."""
 
-    def judge(subject: Subject) -> str:
+    def judge(subject: ProductFile) -> str:
         found = subject.value(keyword)
         if not isinstance(found, str) or not DATE.fullmatch(found):
             return repr(found)
@@ -216,7 +216,7 @@ def decimals(keyword: str, value: str) -> Judge:
     """Make the rule: a number that is written with so many decimals at least."""
     fewest = int(value)
 
-    def judge(subject: Subject) -> str:
+    def judge(subject: ProductFile) -> str:
         image = subject.header.images[subject.header.keywords.index(keyword)]
         match = DECIMALS.search(image)
         if match is None:

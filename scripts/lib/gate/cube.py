@@ -9,8 +9,8 @@ from scripts.lib.fits.cards import Value, number
 from scripts.lib.fits.hdu import STRUCTURE
 from scripts.lib.gate.coordinates import independent
 from scripts.lib.gate.identity import FRAME
-from scripts.lib.gate.moments import ms_off, start
-from scripts.lib.gate.subject import Subject
+from scripts.lib.gate.product_file import ProductFile
+from scripts.lib.gate.times import ms_off, start
 from scripts.lib.headers.metadata import DEMANDED
 from scripts.lib.headers.reader import differences, frame_values
 from scripts.lib.headers.sky_wcs import FARTHEST
@@ -28,7 +28,7 @@ NEVER_COLUMNS = (
 ).split()
 
 
-def metadata(s: Subject) -> str:
+def metadata(s: ProductFile) -> str:
     """The extension, and its rows."""
     if s.metadata is None:
         return "none"
@@ -38,13 +38,13 @@ def metadata(s: Subject) -> str:
     return "" if rows == planes else f"{rows} rows for {planes} planes"
 
 
-def demanded_columns(s: Subject) -> str:
+def demanded_columns(s: ProductFile) -> str:
     """Columns that the reader asks for."""
     missing = [name for name in ("FILENAME", *DEMANDED) if name not in s.columns]
     return f"no {', '.join(missing)}" if missing else ""
 
 
-def rows_in_order(s: Subject) -> str:
+def rows_in_order(s: ProductFile) -> str:
     """DATE-OBS of the rows."""
     dates = s.texts("DATE-OBS")
     for row, date in enumerate(dates):
@@ -57,7 +57,7 @@ def rows_in_order(s: Subject) -> str:
     return ""
 
 
-def first_row(s: Subject) -> str:
+def first_row(s: ProductFile) -> str:
     """The first row against the header."""
     if s.columns["DATE-OBS"][0] != s.value("DATE-OBS"):
         return f"first plane {s.columns['DATE-OBS'][0]}, header {s.value('DATE-OBS')}"
@@ -65,7 +65,7 @@ def first_row(s: Subject) -> str:
     return "" if abs(off) <= 0.5 else f"MJD-OBS of the first plane {off:+.1f} ms off"
 
 
-def alike(s: Subject) -> str:
+def alike(s: ProductFile) -> str:
     """What all planes must have in common."""
     for name in ALIKE:
         found = set(s.columns[name])
@@ -80,18 +80,18 @@ def present(values: Iterable[Value]) -> set[Value]:
     return {value for value in values if value == value and value not in ("", None)}
 
 
-def constant_planes(s: Subject) -> str:
+def constant_planes(s: ProductFile) -> str:
     """Planes without any contrast: what is left of a truncated or empty frame."""
     return f"plane {s.constant[0] + 1} is constant" if s.constant else ""
 
 
-def forbidden_columns(s: Subject) -> str:
+def forbidden_columns(s: ProductFile) -> str:
     """Columns that the reader would write over the structure of its frames."""
     found = [name for name in s.columns if name in STRUCTURE or OF_THE_FILE.fullmatch(name)]
     return f"column {found[0]}" if found else ""
 
 
-def filenames(s: Subject) -> str:
+def filenames(s: ProductFile) -> str:
     """Names of the planes as frames."""
     telescope = s.telescope.number if s.telescope else 0
     rows = zip(s.texts("FILENAME"), s.texts("DATE-OBS"), strict=True)
@@ -102,7 +102,7 @@ def filenames(s: Subject) -> str:
     return ""
 
 
-def row_times(s: Subject) -> str:
+def row_times(s: ProductFile) -> str:
     """MJD-OBS and JD-OBS of the rows against DATE-OBS."""
     rows = zip(s.texts("DATE-OBS"), s.numbers("MJD-OBS"), s.numbers("JD-OBS"), strict=True)
     for row, (date, mjd, jd) in enumerate(rows, 1):
@@ -114,7 +114,7 @@ def row_times(s: Subject) -> str:
     return ""
 
 
-def row_coordinates(s: Subject) -> str:
+def row_coordinates(s: ProductFile) -> str:
     """World coordinates of the rows on the sky: matrices, and where the telescope pointed."""
     types = s.texts("CTYPE1") if "CTYPE1" in s.columns else []
     sky = [row for row, name in enumerate(types) if name.startswith("RA--")]
@@ -132,18 +132,18 @@ def row_coordinates(s: Subject) -> str:
     return ""
 
 
-def in_row(s: Subject, keyword: str, row: int) -> float:
+def in_row(s: ProductFile, keyword: str, row: int) -> float:
     """Return a plane's value of a keyword: its row's, otherwise the header's."""
     return number(s.columns[keyword][row], keyword) if keyword in s.columns else s.number(keyword)
 
 
-def cube_has_sky(s: Subject) -> str:
+def cube_has_sky(s: ProductFile) -> str:
     """Sky coordinates of the planes."""
     has = "CTYPE1" in s.header and str(s.value("CTYPE1")).startswith("RA--")
     return "" if has or "CRVAL1" in s.columns else "none"
 
 
-def round_trip(s: Subject) -> str:
+def round_trip(s: ProductFile) -> str:
     """What the reader gets back, against the headers that went in; nothing without those."""
     if not s.expected.headers:
         return ""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.lib.fits.cards import Header
-from scripts.lib.frames.identity import read_kinds, read_telescopes
-from scripts.lib.gate.subject import Expected
+from scripts.lib.frames.instruments import read_kinds, read_telescopes
+from scripts.lib.gate.product_file import Expected
 from scripts.lib.nights.dates import night_bounds
 from scripts.lib.settings.records import Camera
 

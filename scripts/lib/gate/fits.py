@@ -6,7 +6,7 @@ from collections import Counter
 from scripts.lib.fits.cards import BLOCK, COMMENTARY, END, readable
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.sums import ALL_ONES, fold
-from scripts.lib.gate.subject import Hdu, Subject
+from scripts.lib.gate.product_file import Hdu, ProductFile
 
 # FITS 4.2: a string, a logical, a number, a pair of numbers, or nothing; then a comment.
 _NUMBER = rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?"
@@ -26,7 +26,7 @@ ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?)?")
 PRIMARY = ("ORIGIN", "TELESCOP", "INSTRUME", "OBJECT", "EXPTIME", "DATE-OBS", "MJD-OBS")
 
 
-def layout(s: Subject) -> str:
+def layout(s: ProductFile) -> str:
     """Blocks, padding of headers with blanks, of data with zeros, nothing behind."""
     if s.size % BLOCK:
         return f"{s.size} bytes"
@@ -38,7 +38,7 @@ def layout(s: Subject) -> str:
     return ""
 
 
-def cards(s: Subject) -> str:
+def cards(s: ProductFile) -> str:
     """Every card of every header."""
     headers = [hdu.header for hdu in s.hdus] or [s.header]
     for header in headers:
@@ -56,7 +56,7 @@ def is_card(keyword: str, image: bytes) -> bool:
     return keyword in COMMENTARY or bool(form.fullmatch(image))
 
 
-def structure(s: Subject) -> str:
+def structure(s: ProductFile) -> str:
     """The cards that say how an HDU is stored, in their order."""
     for number, hdu in enumerate(s.hdus):
         found = hdu.header.keywords
@@ -82,7 +82,7 @@ def wanted_structure(hdu: Hdu, number: int) -> list[str]:
     return [*first, "PCOUNT", "GCOUNT", *(["TFIELDS"] if is_table else [])]
 
 
-def datasums(s: Subject) -> str:
+def datasums(s: ProductFile) -> str:
     """DATASUM of every HDU."""
     for number, hdu in enumerate(s.hdus):
         stated = hdu.header.value("DATASUM")
@@ -91,7 +91,7 @@ def datasums(s: Subject) -> str:
     return ""
 
 
-def checksums(s: Subject) -> str:
+def checksums(s: ProductFile) -> str:
     """CHECKSUM of every HDU."""
     for number, hdu in enumerate(s.hdus):
         if hdu.header.value("CHECKSUM") is None:
@@ -101,7 +101,7 @@ def checksums(s: Subject) -> str:
     return ""
 
 
-def duplicates(s: Subject) -> str:
+def duplicates(s: ProductFile) -> str:
     """Keywords that stand twice."""
     for header in [hdu.header for hdu in s.hdus] or [s.header]:
         counts = Counter(header.keywords)
@@ -111,7 +111,7 @@ def duplicates(s: Subject) -> str:
     return ""
 
 
-def empty_values(s: Subject) -> str:
+def empty_values(s: ProductFile) -> str:
     """Keywords without a value."""
     for keyword, image in s.header:
         if EMPTY.match(image, image.find(b"=")) and keyword not in COMMENTARY:
@@ -119,7 +119,7 @@ def empty_values(s: Subject) -> str:
     return ""
 
 
-def other_dates(s: Subject) -> str:
+def other_dates(s: ProductFile) -> str:
     """Dates beside those that have a check of their own."""
     for keyword in s.header.keywords:
         if keyword.startswith("DATE") and not ISO_DATE.fullmatch(str(s.value(keyword))):
@@ -127,7 +127,7 @@ def other_dates(s: Subject) -> str:
     return ""
 
 
-def camera_size(s: Subject) -> str:
+def camera_size(s: ProductFile) -> str:
     """Size of the image; subframes may have any."""
     camera = s.expected.camera
     if camera is None or s.value("XORGSUBF") or s.value("YORGSUBF"):
@@ -138,7 +138,7 @@ def camera_size(s: Subject) -> str:
     return "" if found == right else f"{found[0]} x {found[1]}, not {right[0]} x {right[1]}"
 
 
-def units(s: Subject) -> str:
+def units(s: ProductFile) -> str:
     """CUNIT and TUNIT."""
     for header in [hdu.header for hdu in s.hdus] or [s.header]:
         for keyword in header.keywords:
@@ -147,7 +147,7 @@ def units(s: Subject) -> str:
     return ""
 
 
-def section_order(s: Subject) -> str:
+def section_order(s: ProductFile) -> str:
     """Primary keywords, world coordinates, HIERARCH ESO."""
     found = s.header.keywords
     wcs = [place for place, keyword in enumerate(found) if WCS.fullmatch(keyword)]
@@ -158,7 +158,7 @@ def section_order(s: Subject) -> str:
     return f"{found[wcs[-1]]} after HIERARCH" if wcs and eso and wcs[-1] > eso[0] else ""
 
 
-def hierarch_order(s: Subject) -> str:
+def hierarch_order(s: ProductFile) -> str:
     """Categories of HIERARCH ESO."""
     words = [
         keyword.split()[2] for keyword in s.header.keywords if keyword.startswith("HIERARCH ESO ")

@@ -4,14 +4,14 @@ import re
 
 from scripts.lib.frames.frame import ENGINEERING
 from scripts.lib.frames.names import LONGEST
-from scripts.lib.gate.subject import Subject
+from scripts.lib.gate.product_file import ProductFile
 
 FRAME = re.compile(r"SPECULOOS([1-4])\.(\d{4}-\d\d-\d\dT\d\d_\d\d_\d\d\.\d{3})\.fits")
 CUBE = re.compile(r"SPECU([1-4])\.(\d{8}T\d{6})_([SC]_[A-Za-z0-9.+_-]+)\.fits")
 DPR = "HIERARCH ESO DPR {}"
 
 
-def one_telescope(s: Subject) -> str:
+def one_telescope(s: ProductFile) -> str:
     """TELESCOP, INSTRUME, INS NAME, the digit of the file name, the configuration."""
     telescope = s.telescope
     if telescope is None:
@@ -27,18 +27,18 @@ def one_telescope(s: Subject) -> str:
     return ""
 
 
-def name_match(s: Subject) -> re.Match[str] | None:
+def name_match(s: ProductFile) -> re.Match[str] | None:
     """Return the parts of a product's name: number, start, of cubes the sequence."""
     return (CUBE if s.is_cube else FRAME).fullmatch(s.name)
 
 
-def expected_programme(s: Subject) -> str:
+def expected_programme(s: ProductFile) -> str:
     """Whether the configuration knows the programme."""
     found, known = s.value("HIERARCH ESO OBS PROG ID"), s.expected.programmes
     return f"{found}, not of {', '.join(known)}" if known and found not in known else ""
 
 
-def kind(s: Subject) -> str:
+def kind(s: ProductFile) -> str:
     """IMAGETYP and the three DPR keywords."""
     if s.kind is None:
         return f"unknown IMAGETYP {s.value('IMAGETYP')!r}"
@@ -49,13 +49,13 @@ def kind(s: Subject) -> str:
     return f"IMAGETYP {s.value('IMAGETYP')!r} with DPR {', '.join(wrong)}" if wrong else ""
 
 
-def purpose(s: Subject) -> str:
+def purpose(s: ProductFile) -> str:
     """Exposures that set up the telescope."""
     found = s.value("ASTRATYP")
     return f"ASTRATYP {found}" if str(found).lower() in ENGINEERING else ""
 
 
-def object_is_type(s: Subject) -> str:
+def object_is_type(s: ProductFile) -> str:
     """OBJECT of calibrations."""
     found = s.required("OBJECT")
     if s.kind is None:
@@ -63,17 +63,17 @@ def object_is_type(s: Subject) -> str:
     return "" if found == s.kind.type else f"OBJECT {found!r} on a {s.kind.name}"
 
 
-def exposed(s: Subject) -> str:
+def exposed(s: ProductFile) -> str:
     """EXPTIME of all but biases."""
     bias = s.kind is not None and s.kind.name == "bias"
     return "" if bias or s.value("EXPTIME") != 0 else "EXPTIME 0"
 
 
-def short_name(s: Subject) -> str:
+def short_name(s: ProductFile) -> str:
     """Length of the file name: ESO keeps it as a string."""
     return "" if len(s.name) <= LONGEST else f"{len(s.name)} characters"
 
 
-def name_form(s: Subject) -> str:
+def name_form(s: ProductFile) -> str:
     """Form of the file name."""
     return "" if name_match(s) else s.name

@@ -13,7 +13,7 @@ from scripts.lib.frames.corrections import (
     read_corrections,
 )
 from scripts.lib.frames.frame import describe, open_header, unreadable
-from scripts.lib.frames.identity import (
+from scripts.lib.frames.instruments import (
     Kind,
     Telescope,
     check_programme,

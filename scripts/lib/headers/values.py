@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from scripts.lib.fits.cards import Header, Value, number
 from scripts.lib.frames.frame import Facts
-from scripts.lib.frames.identity import Telescope
+from scripts.lib.frames.instruments import Telescope
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.nights import times
 

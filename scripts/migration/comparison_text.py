@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from scripts.lib.comparing.comparison import Comparison, Group, Tally
-from scripts.lib.comparing.differences import PLACES
 from scripts.lib.fits.cards import Value
+from scripts.migration.comparison import Comparison, Group, Tally
+from scripts.migration.differences import PLACES
 
 LISTED = 5  # products, or planes, named of each kind
 WIDEST = 40

@@ -9,12 +9,12 @@ import json
 import sys
 from pathlib import Path
 
-from scripts.lib.comparing.comparison import Comparison, read_side
-from scripts.lib.comparing.comparison_text import as_dict, as_text
-from scripts.lib.comparing.differences import Expectations
 from scripts.lib.nights.dates import NightError, parse_night
+from scripts.migration.comparison import Comparison, read_side
+from scripts.migration.comparison_text import as_dict, as_text
+from scripts.migration.differences import Expectations
 
-TABLE = Path(__file__).parent.parent / "config" / "compare.csv"
+TABLE = Path(__file__).parents[2] / "config" / "compare.csv"
 STATUS = """
 exit status: 0 if all raw frames of the legacy side are on our side, their pixels unchanged, and all
 differences are expected; 1 if not; 2 if there was nothing to compare

@@ -24,7 +24,7 @@ from scripts.lib.gate.checks import (
     read_checks,
 )
 from scripts.lib.gate.expectations import TABLES, expected_of
-from scripts.lib.gate.subject import Expected, dp_id, read_subject
+from scripts.lib.gate.product_file import Expected, dp_id, read_product_file
 from scripts.lib.nights.dates import NightError
 from scripts.lib.settings.check import ConfigurationError
 from scripts.lib.settings.profile import read_file
@@ -41,7 +41,7 @@ Expect = Callable[[str], Expected]
 def validate(path: Path, checks: list[Check], expect: Expect) -> tuple[list[Finding], str]:
     """Return what is wrong with a file, and the name that ESO would give it."""
     try:
-        subject = read_subject(path, expect(""))
+        subject = read_product_file(path, expect(""))
     except (ArithmeticError, HeaderError, OSError, TypeError, ValueError) as error:
         return [Finding("F1", ERROR, "", str(error), "a FITS file", "FITS")], ""
     name = subject.telescope.name if subject.telescope else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.lib.files.durable import write_text
 from scripts.lib.ledger.ledger import Ledger
-from scripts.lib.telling.summary import summarise
+from scripts.lib.reporting.summary import summarise
 
 PENDING = "not delivered yet: a job failed or was stopped"
 

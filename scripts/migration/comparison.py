@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.comparing.differences import Difference, Expectations
-from scripts.lib.comparing.planes import (
+from scripts.lib.fits.cards import COMMENTARY, Header
+from scripts.lib.nights.dates import night_bounds
+from scripts.migration.differences import Difference, Expectations
+from scripts.migration.planes import (
     Damaged,
     Plane,
     Product,
@@ -21,8 +23,6 @@ from scripts.lib.comparing.planes import (
     start_of,
     value_of,
 )
-from scripts.lib.fits.cards import COMMENTARY, Header
-from scripts.lib.nights.dates import night_bounds
 
 THREADS = 2
 OURS, LEGACY = "ours", "legacy"

@@ -2,11 +2,10 @@
 
 Used by the demo, the tests and the benchmarks. It knows nothing of the workflow's rules: headers
 come from ``config/simulate/astra.csv``, checksums and projections from astropy, pixels from
-`scripts.lib.simulated_sky`. The truth (pixel digests, world coordinates, difficulties, faults) and
+`scripts.simulator.sky`. The truth (pixel digests, world coordinates, difficulties, faults) and
 the catalogue of the stars go into tables beside the night.
 """
 
-import argparse
 import csv
 import hashlib
 import math
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from scripts.lib.simulated_sky import (
+from scripts.simulator.sky import (
     LINEAR,
     RADIAL,
     Camera,
@@ -37,7 +36,7 @@ from scripts.lib.simulated_sky import (
     stretched,
 )
 
-TABLES = Path(__file__).parent.parent / "config" / "simulate"
+TABLES = Path(__file__).parents[2] / "config" / "simulate"
 
 
 def read_csv(name: str) -> list[dict[str, str]]:
@@ -543,36 +542,3 @@ def write_stars(path: Path, stars: Stars) -> None:
     formats = ("%.8f", "%.8f", "%.4f", "%.3f", "%.3f", "%.4f")
     header = ",".join(Stars._fields)
     np.savetxt(path, np.array(stars).T, formats, delimiter=",", header=header, comments="")
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Return columns and rows of a size written ``1024x1280``."""
-    columns, rows = text.split("x")
-    return int(columns), int(rows)
-
-
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--telescope", required=True)
-    parser.add_argument("--night", required=True, help="YYYYMMDD")
-    parser.add_argument("--output", required=True, type=Path, help="gets a folder for the night")
-    parser.add_argument("--frames", type=int, default=60, help="good frames")
-    parser.add_argument("--size", type=parse_size, help="NAXIS1xNAXIS2")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--wcs", choices=["astra", "none"], help="header WCS; default by telescope")
-    parser.add_argument("--faults", action="store_true", help="add a file with each known fault")
-    parser.add_argument(
-        "--truth", type=Path, help="the truth table; default <output>/<night>.truth.csv"
-    )
-    options = parser.parse_args()
-    try:
-        rows = simulate(**vars(options))
-    except (ValueError, FileExistsError) as error:
-        parser.exit(1, f"{error}\n")
-    bad = sum(bool(row["fault"]) for row in rows)
-    print(f"{options.output / options.night}: {len(rows)} raw frames, {bad} of them with a fault")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scripts.lib.files.tables import read_table
 from scripts.lib.headers.keywords import function_for
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 TABLES = CHECKOUT / "config"
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from scripts.lib.files.tables import DamagedTable
 from scripts.lib.ledger.ledger import LedgerError
+from scripts.lib.reporting.mail import alert, mailed_since
 from scripts.lib.running.health import as_json, assess, summary
 from scripts.lib.settings.check import ConfigurationError, Unchecked
 from scripts.lib.settings.passwords import environment, read_environment
 from scripts.lib.settings.profile import find_profile, installed_telescopes, read_unchecked
-from scripts.lib.telling.mail import alert, mailed_since
 
 # A run that cannot begin leaves no time of its start; systemd asks for the mail right after it.
 LATELY = timedelta(hours=1)

@@ -15,7 +15,7 @@ from scripts.lib.fits.cards import Header, HeaderError, Value, number, padded, r
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.sizes import data_size
 from scripts.lib.fits.sums import add_at, fold
-from scripts.lib.frames.identity import Kind, Telescope
+from scripts.lib.frames.instruments import Kind, Telescope
 from scripts.lib.nights.times import iso, moment_of_mjd
 from scripts.lib.settings.records import Camera
 
@@ -73,7 +73,7 @@ class Hdu(NamedTuple):
         return self.data_begin + padded(self.data_size)
 
 
-class Subject:
+class ProductFile:
     """What is judged.
 
     Parameters
@@ -207,7 +207,7 @@ class Subject:
             return None
 
 
-def dp_id(subject: Subject) -> str:
+def dp_id(subject: ProductFile) -> str:
     """Return the name that ESO's archive gives a product: of its instrument and MJD-OBS.
 
     Raises
@@ -220,7 +220,7 @@ def dp_id(subject: Subject) -> str:
     return f"SPECU{subject.telescope.number}.{iso(moment_of_mjd(subject.number('MJD-OBS')))}"
 
 
-def read_subject(path: Path, expected: Expected, pixel_sum: int | None = None) -> Subject:
+def read_product_file(path: Path, expected: Expected, pixel_sum: int | None = None) -> ProductFile:
     """Return a product's file as a subject.
 
     Parameters
@@ -257,7 +257,7 @@ def read_subject(path: Path, expected: Expected, pixel_sum: int | None = None) -
             begin = hdus[-1].end
     if not hdus:
         raise HeaderError("empty file")
-    return Subject(path.name, hdus[0].header, expected, hdus, size, constant, table)
+    return ProductFile(path.name, hdus[0].header, expected, hdus, size, constant, table)
 
 
 def header_at(stream: BinaryIO, begin: int) -> tuple[Header, bytes]:

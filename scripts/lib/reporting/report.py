@@ -26,9 +26,8 @@ from scripts.lib.frames.corrections import correction_file
 from scripts.lib.ledger.faults import Reason
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame
-from scripts.lib.settings.records import Configuration, Mail
-from scripts.lib.telling.failures import Job, failures, last_line
-from scripts.lib.telling.mail import (
+from scripts.lib.reporting.failures import Job, failures, last_line
+from scripts.lib.reporting.mail import (
     LOST,
     clean,
     compose,
@@ -40,6 +39,7 @@ from scripts.lib.telling.mail import (
     send_queued,
     usable_mail,
 )
+from scripts.lib.settings.records import Configuration, Mail
 
 TAIL = 10
 LONGEST_LINE = 400
@@ -186,7 +186,7 @@ class NightFacts:
 
 def night_facts(ledger: Ledger, folder: Path, telescope: str) -> NightFacts:
     """Return what is to be said of a night."""
-    from scripts.lib.telling.summary import summarise  # numpy: only if there is something to say
+    from scripts.lib.reporting.summary import summarise  # numpy: only if there is something to say
 
     night = folder.name
     summary = summarise(telescope, night, ledger, folder / "solved")

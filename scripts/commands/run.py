@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from scripts.lib.ledger.ledger import Ledger, LedgerError, ledger_path
+from scripts.lib.reporting.mail import alert, mailed_since, queue_of, queued_messages, send_queued
 from scripts.lib.running.health import LOCK, assess, is_held, lasting, late_nights, summary, unended
 from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from scripts.lib.running.lock import AlreadyRunning, Lock, taken
@@ -30,7 +31,6 @@ from scripts.lib.settings.passwords import read_environment
 from scripts.lib.settings.profile import find_profile, read_unchecked
 from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.opening import open_source
-from scripts.lib.telling.mail import alert, mailed_since, queue_of, queued_messages, send_queued
 
 # Also `-np`, and abbreviations of `--dry-run`.
 DRY = re.compile(r"--dry.*|-[afklptvDFS]*n.*")

@@ -1,0 +1,1 @@
+"""Commands that people, cron and systemd call."""

@@ -1,0 +1,1 @@
+"""Simulated nights: raw frames as Astra writes them, of a sky that is known."""
