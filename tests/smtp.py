@@ -119,7 +119,7 @@ class MailServer:
         return "250 taken"
 
     def subjects(self) -> list[str]:
-        return [message["ProductFile"] for _, message in self.received]
+        return [message["Subject"] for _, message in self.received]
 
     def __enter__(self) -> "MailServer":
         self.controller.start()

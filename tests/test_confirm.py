@@ -11,7 +11,7 @@ import pytest
 import yaml
 from astropy.io import fits
 
-from scripts.lib.delivery import confirmation, patience, tap
+from scripts.lib.delivery import confirmation, retries, tap
 from scripts.lib.delivery.confirmation import Delivered, Expected, judge_all, query_of
 from scripts.lib.delivery.tap import Service, TapError
 from scripts.lib.frames import names
@@ -262,14 +262,14 @@ def test_failures_in_a_row_are_counted_once_a_run(tmp_path):
     nights = ["20260301", "20260302", "20260303", "20260304"]
     assert confirmation.causes(tmp_path, nights, "A") == ["x y", ""]
     assert confirmation.causes(tmp_path, nights, "C") == []
-    assert [patience.count_failure(record, cause) for cause in ("a", "b c", "", "d")] == [
+    assert [retries.count_failure(record, cause) for cause in ("a", "b c", "", "d")] == [
         1,
         2,
         0,
         1,
     ]
-    assert patience.last_failure(record) == (1, "d")
-    assert patience.last_failure(tmp_path / "none") == (0, "")
+    assert retries.last_failure(record) == (1, "d")
+    assert retries.last_failure(tmp_path / "none") == (0, "")
 
 
 # The workflow
@@ -434,7 +434,7 @@ def test_a_night_is_delivered_while_eso_hangs_then_confirmed_or_told_of(
     }
     assert table(night)[wrong["origfile"]]["found_prog_id"] == "60.A-9009(A)"
     [(_, message)] = mails.received
-    assert message["ProductFile"].endswith("3 products NOT RIGHT AT ESO")
+    assert message["Subject"].endswith("3 products NOT RIGHT AT ESO")
     text, page = (part.get_content().replace("\r\n", "\n") for part in message.iter_parts())
     assert re.search(rf"1 x not collected\n    {re.escape(kept['origfile'])}: as SPECU4", text)
     assert re.search(rf"1 x missing\n    {re.escape(gone['origfile'])}: as SPECU4", text)
@@ -478,7 +478,7 @@ def test_an_archive_that_does_not_answer_fails_nothing_and_is_told_after_three_r
             ("waiting", "")
         ]
     [(_, message)] = mails.received
-    assert message["ProductFile"] == "Callisto: ESO's archive could not be asked, 3 runs in a row"
+    assert message["Subject"] == "Callisto: ESO's archive could not be asked, 3 runs in a row"
     assert "refuses SPECULOOS_ESO_USER" in message.get_content()
     assert "could not be asked, 3 runs in a row" in status(night)
     log = night.workdir / EARLIER / "logs/confirm.log"

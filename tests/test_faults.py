@@ -106,7 +106,7 @@ class Site(test_operations.Site):
         self.mails_read += len(new)
         bodies = [message.get_body(("plain",)).get_content() for _, message in new]
         return "".join(
-            f"\n{m['ProductFile']}\n{body}" for (_, m), body in zip(new, bodies, strict=True)
+            f"\n{m['Subject']}\n{body}" for (_, m), body in zip(new, bodies, strict=True)
         )
 
     def simulate(self, science: bool = False, night: str = NIGHT, seed: int = 1) -> list[dict]:

@@ -137,7 +137,7 @@ def test_everybody_receives_it_encrypted(workdir, authority, environ, capsys, se
     assert message["From"].addresses[0].addr_spec == "robot@obs.example"
     assert [a.addr_spec for a in message["To"].addresses] == recipients[:2]
     assert [a.addr_spec for a in message["Cc"].addresses] == recipients[2:]
-    assert message["ProductFile"] == "Callisto: nächtlicher Lauf ausgefallen"
+    assert message["Subject"] == "Callisto: nächtlicher Lauf ausgefallen"
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["Message-ID"].endswith("@obs.example>")
     assert abs(message["Date"].datetime - begin) < timedelta(seconds=10)
@@ -394,10 +394,10 @@ def test_headers_cannot_be_injected(workdir, authority, environ, capsys):
     for _, message in server.received:
         assert "Bcc" not in message
         assert set(message.keys()) == {
-            *("From", "To", "Cc", "ProductFile", "Date", "Message-ID", "Auto-Submitted"),
+            *("From", "To", "Cc", "Subject", "Date", "Message-ID", "Auto-Submitted"),
             *("Content-Type", "Content-Transfer-Encoding", "MIME-Version"),
         }
-        assert len(message["ProductFile"]) <= mail.LONGEST_SUBJECT
+        assert len(message["Subject"]) <= mail.LONGEST_SUBJECT
     assert server.received[0][1].get_content() == "bc�\r\n"
     assert capsys.readouterr().err.count("is not a mail address") == 5
 
@@ -640,15 +640,15 @@ def test_held_frames_are_mailed_once_and_failures_each_time(workdir, authority, 
     first, second, third, fourth, broken, last = messages
     text, html = bodies(first)
     assert first.get_content_type() == "multipart/alternative"
-    assert first["ProductFile"] == f"Callisto {NIGHT}: 40 of 69 frames delivered, 26 held back"
+    assert first["Subject"] == f"Callisto {NIGHT}: 40 of 69 frames delivered, 26 held back"
     assert "callisto_t001.fits" in text and "callisto_t001.fits" in html
     text, html = bodies(second)
     assert "callisto_t001.fits" not in text + html and "as an earlier mail listed" in text
-    assert "2 jobs FAILED" in third["ProductFile"]
-    assert "3 held back" in fourth["ProductFile"]
-    assert "the run FAILED, no report" in broken["ProductFile"]
+    assert "2 jobs FAILED" in third["Subject"]
+    assert "3 held back" in fourth["Subject"]
+    assert "the run FAILED, no report" in broken["Subject"]
     assert "disk <full>" in broken.get_content() and "--profile callisto" in broken.get_content()
-    assert last["ProductFile"] == f"Callisto {NIGHT}: 40 of 43 frames delivered"
+    assert last["Subject"] == f"Callisto {NIGHT}: 40 of 43 frames delivered"
 
 
 def test_a_clean_run_sends_what_waits_and_a_lost_mail_is_not_remembered(
@@ -714,7 +714,7 @@ def test_the_workflow_mails_failures_and_held_frames_once(tmp_path, authority, e
         held = sum(row["status"] == "held" for row in night.frames())
         assert re.fullmatch(
             rf"Callisto {NIGHT}: \d+ jobs FAILED, 0 of \d+ frames delivered, {held} held back",
-            failed["ProductFile"],
+            failed["Subject"],
         )
         text, _ = bodies(failed)
         text = text.replace("\r\n", "\n")

@@ -202,7 +202,7 @@ class Folding(EmailPolicy):
         """Return a header as it goes over the wire."""
         if hasattr(value, "addresses"):
             text = ", ".join(map(encoded, value.addresses))
-        elif name == "ProductFile":
+        elif name == "Subject":
             text = str(value)
         else:
             return super().fold_binary(name, value)
@@ -229,7 +229,7 @@ def compose(mail: Mail, subject: str, text: str, html: str | None = None) -> Ema
     message["To"] = tuple(map(parse_address, mail.to))
     if mail.cc:
         message["Cc"] = tuple(map(parse_address, mail.cc))
-    message["ProductFile"] = flat(subject, LONGEST_SUBJECT)
+    message["Subject"] = flat(subject, LONGEST_SUBJECT)
     message["Date"] = format_datetime(datetime.now(UTC))
     message["Message-ID"] = make_msgid(domain=sender.domain)
     # Holiday notices must not answer.
@@ -248,7 +248,7 @@ def ready_to_send(mail: Mail, message: EmailMessage, now: datetime) -> QueuedMai
         name=f"{now:%Y%m%dT%H%M%S.%f}-{os.getpid()}.letter",
         sender=parse_address(mail.sender).addr_spec,
         recipients=list(dict.fromkeys(recipients)),
-        subject=str(message["ProductFile"]),
+        subject=str(message["Subject"]),
         content=message.as_bytes(),
         refused={},
         path=None,
