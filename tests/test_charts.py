@@ -44,7 +44,7 @@ def test_exposures_are_one_bar_until_there_is_a_gap():
     assert seconds == [[0, 175], [1800, 1855]]
 
 
-def test_dots_lie_where_their_values_do_and_unsolved_frames_are_marked():
+def test_dots_lie_at_their_values_and_unsolved_frames_are_marked():
     frames = [frame_of("A", f"06T00:{minute:02d}:00") for minute in (0, 15, 30, 45)]
     widths = (1.0, 2.0, 3.0)
     solved = [solution(frame, width) for frame, width in zip(frames[:3], widths, strict=True)]

@@ -173,7 +173,7 @@ def test_each_product_is_judged_by_its_own_row():
     assert judged(product("bias"), bias | {"dp_cat": "CALIB"}) == ("confirmed", "")
 
 
-def test_a_product_of_the_same_name_counts_once_no_other_is_to_come():
+def test_a_product_made_again_under_its_name_counts_once():
     dp_id = "SPECU4.2026-03-06T00:01:23.540"
     earlier = at_eso("SPECU4.x", origfile="SPECU4.fits", dp_type="OBJECT", dp_cat="SCIENCE")
     assert judged(product(hours=23), earlier) == ("waiting", "")
@@ -390,9 +390,7 @@ def assert_nothing_was_delayed(delivered: Night) -> None:
     assert not (delivered.folder / "confirmed.csv").exists(), "asked as soon as it was delivered"
 
 
-def test_a_night_is_delivered_while_eso_hangs_then_confirmed_or_told_of(
-    tmp_path, eso, mails, logged_in
-):
+def test_a_night_is_delivered_while_eso_hangs_confirmed_later(tmp_path, eso, mails, logged_in):
     night = delivered_meanwhile(tmp_path / "site")
     assert_nothing_was_delayed(night)
     configured = yaml.safe_load(confirming(tmp_path / "new", eso, mails).config.read_text())
@@ -462,9 +460,7 @@ def test_a_night_is_delivered_while_eso_hangs_then_confirmed_or_told_of(
     assert_no_secret(texts_of(night) + message.as_string())
 
 
-def test_an_archive_that_does_not_answer_fails_nothing_and_is_told_after_three_runs(
-    tmp_path, eso, mails, logged_in
-):
+def test_an_archive_that_does_not_answer_is_mailed_after_3_runs(tmp_path, eso, mails, logged_in):
     night = confirming(tmp_path, eso, mails)
     eso.ingest(deliver_by_hand(night, EARLIER))
     asked, other, outputs = f"{EARLIER}/confirmed.csv", "Tr0ub4dor &3", []

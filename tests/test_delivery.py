@@ -74,7 +74,7 @@ def test_a_night_that_was_removed_is_not_delivered_twice(request, telescope):
         assert len(night.products()) == count == len(ledger.products(NIGHT))
 
 
-def test_what_was_collected_before_its_receipt_was_written_is_not_delivered_again(callisto):
+def test_what_was_collected_before_its_receipt_is_delivered_once(callisto):
     truth = callisto.simulate()
     callisto.run()
     callisto.empty_archive()
@@ -148,7 +148,7 @@ def test_all_products_pass_and_their_pixels_have_one_digest(faulty_night, capsys
     assert len(set(digests)) == len(digests)
 
 
-def test_a_foreign_file_in_the_archive_directory_stops_its_own_frame_only(io):
+def test_a_foreign_file_in_the_archive_stops_its_own_frame_only(io):
     truth = io.simulate()
     io.run(f"{NIGHT}/frames.csv")
     good = [row for row in io.frames() if row["kind"] == "science"]

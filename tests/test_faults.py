@@ -46,7 +46,7 @@ ELSEWHERE = {
     ),
     "kill between delivery and receipt, then a late frame": (
         "1 5",
-        "test_next_runs.py::test_a_frame_that_comes_after_a_kill_between_delivery_and_receipt",
+        "test_next_runs.py::test_a_frame_comes_after_a_kill_between_delivery_and_receipt",
     ),
     "kill -9 of one process of several that solve": (
         "1 5",
@@ -63,7 +63,7 @@ ELSEWHERE = {
     ),
     "server back before the run gives up": (
         "1 5",
-        "test_sources.py::test_a_server_that_goes_in_mid_file_and_comes_back_costs_one_attempt",
+        "test_sources.py::test_a_server_that_restarts_in_mid_file_costs_one_attempt",
     ),
     "mount gone": ("3", "test_sources.py::test_a_mount_that_is_gone_is_no_source_without_nights"),
     "program of a mount dead": (
@@ -86,7 +86,7 @@ ELSEWHERE = {
     "kill -9 while a mail is sent": ("4", "test_mail.py::test_a_killed_process_loses_no_mail"),
     "transfer log's server dead": (
         "3 5",
-        "test_transfer_log.py::test_a_run_copies_its_logs_and_a_dead_server_does_not_fail_it",
+        "test_transfer_log.py::test_a_run_copies_its_logs_and_survives_a_dead_server",
     ),
 }
 
@@ -524,7 +524,7 @@ def test_mount_frozen_while_it_is_copied(site):
 
 
 @needs("smbd", "smbpasswd")
-def test_smb_server_frozen_then_killed_while_it_is_copied_then_password_wrong(site):
+def test_smb_server_frozen_then_killed_then_password_wrong(site):
     truth = site.simulate()
     with served(site, Smbd) as server:
         with stopped(site, f"ingest after builtins.open .{truth[0]['file']}.") as (process, jobs):

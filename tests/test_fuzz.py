@@ -273,7 +273,7 @@ def cases(tmp_path_factory) -> dict:
 
 
 @pytest.mark.parametrize("telescope", ["Callisto", "Io"])
-def test_damaged_frames_are_held_back_or_delivered_as_eso_wants_them(cases, telescope):
+def test_damaged_frames_are_held_back_or_delivered_conforming(cases, telescope):
     case = cases[telescope]
     seen = Counter()
 

@@ -13,7 +13,8 @@ import paramiko
 import pytest
 
 from scripts.lib.ledger.faults import Fault, Reason
-from scripts.lib.ledger.records import NOT_COPIED, Entry, FileState
+from scripts.lib.ledger.ledger import Ledger
+from scripts.lib.ledger.records import NOT_COPIED, Entry, FileState, Frame
 from scripts.lib.sources import listing, local
 from scripts.lib.sources import source as sources
 from scripts.lib.sources.listing import Kind, RawEntry, defect, harmless
@@ -652,3 +653,44 @@ def test_every_kind_of_entry_has_words():
         entry = listing.entry_of("", RawEntry("a.fits", kind))
         assert (entry.fault is None) == (kind is Kind.FILE)
         assert entry.fault is None or entry.fault.detail == kind.value
+
+
+def test_source_lists_frames_of_all_levels(tmp_path):
+    night = tmp_path / NIGHT
+    (night / "deeper").mkdir(parents=True)
+    for name in ("b.fits", "a.FTS", "log.txt", ".hidden.fits", "deeper/c.fits"):
+        (night / name).write_bytes(b"x")
+    entries = Folder(str(tmp_path)).list(NIGHT)
+    frames = [entry.name for entry in entries if not entry.fault]
+    assert frames == ["a.FTS", "b.fits", "deeper/c.fits"]
+    assert {e.fault.reason for e in entries if e.fault} == {Reason.NOT_A_FRAME}
+    assert Folder(str(tmp_path)).list("20260306") == []
+    with os.scandir(night) as found:
+        found = list(found)
+    (night / "b.fits").unlink()
+    left = [
+        raw.name
+        for raw in map(local.described, found)
+        if raw and raw.name.endswith(("FTS", "fits"))
+    ]
+    assert sorted(left) == [".hidden.fits", "a.FTS"], "the night does not count as empty"
+
+
+def test_sources_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(SourceError, match="nowhere cannot be reached"):
+        Folder(str(tmp_path / "nowhere")).list("20260305")
+    with pytest.raises(SourceError, match="ftp:// is not known"):
+        open_source("ftp://host/share")
+
+
+def test_file_names_that_are_no_utf8_do_not_stop_planning(tmp_path):
+    night = tmp_path / "20260305"
+    night.mkdir()
+    (night / b"M\xfcller.fits".decode("utf-8", "surrogateescape")).write_bytes(b"x")
+    [entry] = Folder(str(tmp_path)).list("20260305")
+    with Ledger(":memory:") as ledger:
+        with ledger.transaction():
+            ledger.record([Frame("20260305", entry.name, source=entry.state)])
+        assert [(f.file, f.source) for f in ledger.frames("20260305")] == [
+            (entry.name, entry.state)
+        ]

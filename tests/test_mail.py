@@ -19,6 +19,7 @@ from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.records import Frame, Product, Status
 from scripts.lib.reporting import mail, report
+from scripts.lib.reporting.failures import failures
 from scripts.lib.reporting.mail import alert, mailed_since, send_queued
 from scripts.lib.settings.check import Unchecked, checked
 from scripts.lib.settings.records import Configuration
@@ -651,9 +652,7 @@ def test_held_frames_are_mailed_once_and_failures_each_time(workdir, authority, 
     assert last["Subject"] == f"Callisto {NIGHT}: 40 of 43 frames delivered"
 
 
-def test_a_clean_run_sends_what_waits_and_a_lost_mail_is_not_remembered(
-    workdir, authority, environ, capsys
-):
+def test_a_clean_run_sends_what_waits_and_forgets_a_lost_mail(workdir, authority, environ, capsys):
     folder = made_night(workdir)
     run = run_of(workdir, ended=True)
     config = configuration(workdir, free_port())
@@ -745,3 +744,17 @@ def test_a_mail_that_fails_leaves_the_run_as_it_was(tmp_path, environment):
     good = sum(row["status"] == "ok" for row in night.frames())
     whole = f"{good} of {good + held} frames delivered, {held} held back"
     assert second.subject == f"Callisto {NIGHT}: {whole}"
+
+
+def test_failures_name_rule_wildcards_and_log(tmp_path):
+    class Job:
+        class rule:
+            name = "cube"
+
+        wildcards = ["20260305", "C_bias"]
+        log = [tmp_path / "cube.log"]
+
+    Job.log[0].write_text("first\nLostPixels: a.fits ends early\n")
+    text = failures([Job])
+    assert "1 job(s) failed" in text and "cube 20260305 C_bias" in text
+    assert "LostPixels: a.fits ends early" in text and str(Job.log[0]) in text

@@ -74,7 +74,7 @@ def test_late_frames_are_delivered_and_nothing_else_again(tmp_path, telescope):
     assert NOTHING in night.run()
 
 
-def test_late_frames_are_delivered_when_the_others_are_gone_from_the_source(callisto):
+def test_late_frames_are_delivered_when_the_others_are_gone(callisto):
     truth = callisto.simulate()
     late = [truth[-1]["file"]]
     contents = move_out(callisto, late)
@@ -88,7 +88,7 @@ def test_late_frames_are_delivered_when_the_others_are_gone_from_the_source(call
     assert callisto.transfer_log() == f"{NIGHT} {len(callisto.products())}\n"
 
 
-def test_late_frames_are_delivered_though_their_inventory_failed_and_was_stopped(callisto):
+def test_late_frames_are_delivered_after_their_inventory_failed(callisto):
     truth = callisto.simulate()
     contents = move_out(callisto, [truth[-1]["file"]])
     callisto.run()
@@ -209,7 +209,7 @@ def test_a_killed_run_is_completed_by_the_next(tmp_path, telescope, stage):
 
 
 @pytest.mark.parametrize("which", [0, -1])
-def test_a_frame_that_comes_after_a_kill_between_delivery_and_receipt(callisto, which):
+def test_a_frame_comes_after_a_kill_between_delivery_and_receipt(callisto, which):
     truth = callisto.simulate()
     biases = [row["file"] for row in truth if row["kind"] == "bias"]
     contents = move_out(callisto, [biases[which]])
@@ -242,7 +242,7 @@ def test_ingest_copies_only_what_is_missing(callisto):
     callisto.assert_delivered_once(truth)
 
 
-def test_a_frame_that_is_still_growing_is_held_back_until_it_rests(callisto):
+def test_a_growing_frame_is_held_back_until_it_is_stable(callisto):
     truth = callisto.simulate()
     path = callisto.source / NIGHT / truth[3]["file"]
     content = path.read_bytes()

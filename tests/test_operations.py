@@ -454,7 +454,7 @@ def test_who_is_on_duty_gets_one_mail_and_cron_none(site):
         assert len(server.subjects()) == 3
 
 
-def test_of_a_wrong_configuration_a_server_that_wants_a_login_is_told_once(site):
+def test_a_missing_login_in_a_wrong_configuration_is_mailed_once(site):
     env = site.night.root / "callisto.env"
     env.touch(0o600)
     authority = Authority(site.night.root)
@@ -481,7 +481,7 @@ def test_of_a_wrong_configuration_a_server_that_wants_a_login_is_told_once(site)
 # Passwords
 
 
-def test_passwords_are_in_the_environment_of_the_run_and_nowhere_else(site):
+def test_passwords_are_in_the_environment_of_the_run_only(site):
     env = site.night.root / "callisto.env"
     site.set(passwords=str(env))
     assert f"there is no file {env}" in site.run(status=1)
@@ -717,7 +717,7 @@ def test_a_profile_names_any_checkout(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [0, 1000])
-def test_the_printed_command_may_write_units_and_finds_the_profile(monkeypatch, number):
+def test_the_printed_command_writes_units_and_finds_the_profile(monkeypatch, number):
     monkeypatch.setattr(os, "geteuid", lambda: number)
     monkeypatch.setenv("HOME", "/home/o b")
     monkeypatch.setenv("XDG_CONFIG_HOME", "/home/x")

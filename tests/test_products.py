@@ -71,7 +71,7 @@ def moment(text: str) -> Time:
     return Time(text, scale="utc")
 
 
-def test_every_good_frame_is_delivered_exactly_once_with_its_pixels(faulty_night):
+def test_every_good_frame_is_delivered_once_with_its_pixels(faulty_night):
     faulty_night.assert_delivered_once(faulty_night.truth)
 
 

@@ -47,7 +47,7 @@ def test_assignments_of_a_night():
         programmes_of(NIGHT, [ProgrammeEntry("yesterday", CHILE, ())])
 
 
-def test_a_target_of_another_programme_bears_its_id_and_has_its_own_log(callisto):
+def test_a_target_of_another_programme_has_its_id_and_its_log(callisto):
     truth = callisto.simulate()
     configure(callisto, [{"nights": NIGHT, "programme": CHILE, "targets": ["TIC*"]}])
     callisto.run()
@@ -68,7 +68,7 @@ def test_a_programme_on_the_command_line_is_that_of_all_frames(callisto):
     assert set(delivered_programmes(callisto).values()) == {GUEST}
 
 
-def test_the_id_that_counts_is_that_of_what_was_delivered_without_an_entry():
+def test_without_an_entry_the_id_of_what_was_delivered_counts():
     rows = [
         Frame(NIGHT, "a.fits", kind="dark", object="DARK", programme=CHILE),
         Frame(NIGHT, "b.fits", kind="science", object="TIC 1", programme=GUEST),
@@ -79,7 +79,7 @@ def test_the_id_that_counts_is_that_of_what_was_delivered_without_an_entry():
     assert programme_delivered(rows, []) == "", "nobody knows which is right"
 
 
-def test_a_night_of_another_programme_by_hand_keeps_it_on_further_runs(callisto):
+def test_a_programme_given_by_hand_is_kept_on_further_runs(callisto):
     truth = callisto.simulate()
     late = move_out(callisto, [truth[-1]["file"]])
     callisto.run(programme=CHILE)

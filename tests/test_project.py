@@ -113,7 +113,7 @@ def test_make_in_a_path_with_blanks_removes_its_own_folder_only(tmp_path):
     assert other.is_dir() and (checkout / "b/demo").is_dir() and not (checkout / "demo").exists()
 
 
-def test_folders_of_domain_modules_import_from_those_above_them_only():
+def test_folders_import_only_from_those_above_them():
     page = (REPOSITORY / "docs/design.md").read_text()
     order = re.findall(r"^\| `([a-z]+)/` \|", page, re.M)
     library = REPOSITORY / "scripts/lib"
@@ -122,3 +122,10 @@ def test_folders_of_domain_modules_import_from_those_above_them_only():
         imported = re.findall(r"^from scripts\.lib\.([a-z]+)", path.read_text(), re.M)
         here = order.index(path.parent.name)
         assert not [name for name in imported if order.index(name) > here], path
+
+
+def test_names_of_tests_can_be_read_at_a_glance():
+    source = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("*.py"))
+    names = re.findall(r"^ *def (test_\w+)", source, re.M)
+    assert len(names) > 300
+    assert not [name for name in names if len(name) > 60]

@@ -135,7 +135,7 @@ def test_damaged_raw_pixels_fail_their_own_cube_only(callisto):
 
 
 @pytest.mark.parametrize("telescope", ["Callisto", "Io"])
-def test_reprocessing_gives_the_same_bytes_but_for_date_and_checksum(tmp_path, telescope):
+def test_reprocessing_changes_date_and_checksum_only(tmp_path, telescope):
     night = Night(tmp_path, telescope)
     night.simulate()
     night.run()
@@ -231,7 +231,7 @@ def test_missed_nights_are_caught_up(callisto):
     assert NOTHING in callisto.run(nights="")
 
 
-def test_a_missed_night_whose_late_frame_could_not_be_delivered_is_caught_up(callisto):
+def test_a_missed_night_with_an_undelivered_frame_is_caught_up(callisto):
     *_, missed, _ = recent_nights(datetime.now(UTC), 3)
     truth = callisto.simulate(night=missed)
     late = callisto.source / missed / truth[-1]["file"]

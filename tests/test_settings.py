@@ -122,7 +122,7 @@ def test_why_mail_does_not_work_is_said(mail, problem):
 
 
 @pytest.mark.parametrize("settings", [{}, {"workdir": None}, {"workdir": 3, "telescope": None}])
-def test_of_a_configuration_that_says_nothing_the_telescope_is_known(settings):
+def test_an_empty_configuration_still_names_its_telescope(settings):
     unchecked = Unchecked("callisto", settings)
     assert unchecked.telescope == "Callisto" and unchecked.mail.to == ()
     assert not unchecked.workdir.exists()

@@ -297,7 +297,7 @@ def test_stars_move_with_the_years():
 
 
 @pytest.mark.parametrize(("dec", "density"), [(-60.0, 2.0), (88.0, 2.0), (10.0, 0.2)])
-def test_a_field_is_as_dense_as_asked_for_and_wider_than_the_frame(dec, density):
+def test_a_field_has_the_requested_density_beyond_the_frame(dec, density):
     camera = read_camera("Callisto", None)
     sky = Sky(camera, 1)
     shot = shot_of(camera, dec=dec, density=density)
@@ -360,7 +360,7 @@ def test_mispointing_moves_the_field(tmp_path):
     assert (light > np.median(light) + 300)[other > np.median(other) + 300].mean() < 0.3
 
 
-def test_dark_pattern_is_that_of_the_science_frames_and_grows_with_time():
+def test_dark_pattern_is_that_of_science_frames_and_grows():
     camera = read_camera("Callisto", (200, 240))
     sky = Sky(camera, 1)
     darks = [

@@ -228,7 +228,7 @@ def test_sftp_hosts_that_are_not_known_get_no_password(server, monkeypatch):
     assert "password" not in (server.home / "output").read_text().lower()
 
 
-def test_addresses_are_checked_and_a_password_in_one_is_not_shown():
+def test_addresses_are_checked_and_their_passwords_not_shown():
     for address in ("smb://user:s3cret@pc/raw", "sftp://user:s3cret@pc/data"):
         with pytest.raises(SourceError, match="has a password in its address") as raised:
             open_source(address)
@@ -249,7 +249,7 @@ def test_libraries_are_imported_only_when_they_are_needed():
 
 
 @every()
-def test_a_source_out_of_reach_is_asked_once_and_not_for_each_night(server, monkeypatch):
+def test_a_source_out_of_reach_is_tried_once_not_for_each_night(server, monkeypatch):
     monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "0.5")
     server.freeze()
     source = open_source(server.address())
@@ -351,7 +351,7 @@ def in_mid_file(raw, injure) -> None:
 
 @loses_connection
 @every()
-def test_a_server_that_goes_in_mid_file_and_comes_back_costs_one_attempt(server, slowly, tmp_path):
+def test_a_server_that_restarts_in_mid_file_costs_one_attempt(server, slowly, tmp_path):
     source = open_source(server.address(port=slowly.port))
     source.check()
 
@@ -491,7 +491,7 @@ def test_a_mount_that_is_gone_is_no_source_without_nights(mount, share):
 
 
 @needs("sshd", "sshfs")
-def test_a_mount_that_is_gone_is_missed_on_a_disk_that_is_mounted_itself(share, tmp_path):
+def test_a_lost_mount_is_missed_on_a_mounted_disk(share, tmp_path):
     disk = tmp_path / "data disk"
     with mounted_disk(disk, "size=1m"):
         with mounted_share(share, disk / "mount") as (_, _, point):

@@ -83,7 +83,7 @@ def test_failures_are_counted_until_a_copy_succeeds(server, workdir):
     assert not (workdir / FAILED).exists()
 
 
-def test_a_run_copies_its_logs_and_a_dead_server_does_not_fail_it(server, callisto):
+def test_a_run_copies_its_logs_and_survives_a_dead_server(server, callisto):
     callisto.simulate()
     command = callisto.command(transfer_log_remote=remote(server))
 

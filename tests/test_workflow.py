@@ -42,7 +42,7 @@ def keyword_table() -> list[dict]:
         return list(csv.DictReader(line for line in stream if not line.startswith("#")))
 
 
-def test_planes_are_the_frames_that_the_receipt_names_in_time_order(faulty_night):
+def test_planes_are_the_frames_of_the_receipt_in_time_order(faulty_night):
     truth = good(faulty_night)
     for product in faulty_night.products():
         rows = members(faulty_night, product)
@@ -138,7 +138,7 @@ def test_columns_of_lists_and_tables_have_one_form(faulty_night):
             assert re.fullmatch(r"SPECULOOS4\.\d{4}-\d\d-\d\dT\d\d_\d\d_\d\d\.\d{3}\.fits", name)
 
 
-def test_every_product_has_the_pixel_system_unless_it_is_a_sky_frame(faulty_night):
+def test_products_have_pixel_systems_unless_they_are_of_the_sky(faulty_night):
     for product in faulty_night.products():
         header = fits.getheader(product)
         axes = header["NAXIS"]
@@ -149,7 +149,7 @@ def test_every_product_has_the_pixel_system_unless_it_is_a_sky_frame(faulty_nigh
         assert not [key for key in header if re.match(r"(CD|PC)\d", key)]
 
 
-def test_no_keyword_that_belongs_to_the_sky_is_on_a_product_without_one(faulty_night):
+def test_products_without_a_sky_have_no_sky_keywords(faulty_night):
     for product in faulty_night.products():
         header = fits.getheader(product)
         assert not {"PA", "LONPOLE", "LATPOLE"} & set(header)
@@ -179,7 +179,7 @@ def test_listed_keywords_stand_in_the_order_of_the_table(faulty_night):
         assert data == sorted(data)
 
 
-def test_comments_and_units_of_the_raw_frame_that_are_unlisted_are_passed_on(faulty_night):
+def test_unlisted_comments_and_units_of_raw_frames_are_kept(faulty_night):
     for product in faulty_night.products():
         raw = raw_of(faulty_night, members(faulty_night, product)[0])
         header = fits.getheader(product)
@@ -237,7 +237,7 @@ def test_each_frame_of_an_unsolved_camera_has_its_own_header(faulty_night):
 
 
 @pytest.mark.skipif(not shutil.which("fitsverify"), reason="Debian package fitsverify is missing")
-def test_fitsverify_counts_no_error_and_one_warning_per_hyphen_at_most(faulty_night):
+def test_fitsverify_finds_no_error_and_only_hyphen_warnings(faulty_night):
     for product in faulty_night.products():
         done = subprocess.run(["fitsverify", "-H", product], capture_output=True, text=True)
         found = re.search(r"found (\d+) warning\(s\) and (\d+) error\(s\)", done.stdout)

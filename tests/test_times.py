@@ -1,0 +1,125 @@
+"""Times, sidereal time and nights, against astropy where it knows the answer."""
+
+import random
+import re
+from datetime import UTC, datetime, timedelta
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.time import Time
+from astropy.utils import iers
+
+from scripts.lib.headers.sidereal import sidereal_seconds
+from scripts.lib.nights import times
+from scripts.lib.nights.dates import (
+    NightError,
+    last_night,
+    night_bounds,
+    parse_nights,
+    recent_nights,
+)
+from tests.records import configuration
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("2026-03-06T00:00:23.123987", "2026-03-06T00:00:23.123"),
+        ("2026-03-06T23:59:59.999999", "2026-03-06T23:59:59.999"),
+        ("2026-03-06T00:00:40", "2026-03-06T00:00:40.000"),
+        ("2026-03-06T00:00:40.5Z", "2026-03-06T00:00:40.500"),
+    ],
+)
+def test_dates_are_cut_to_the_millisecond(text, cut):
+    assert times.iso(times.parse_date(text)) == cut
+
+
+@pytest.mark.parametrize("text", ["2026-02-30T00:00:00", "2026-03-06 00:00:00", "05/03/26", ""])
+def test_invalid_dates_are_refused(text):
+    with pytest.raises(ValueError):
+        times.parse_date(text)
+
+
+def test_mjd_as_written_gives_the_millisecond_back():
+    generator = random.Random(2)
+    for _ in range(500):
+        ms = generator.randrange(times.DAY_MS)
+        moment = times.after(datetime(2026, 3, 6, tzinfo=UTC), ms / 1000)
+        written = f"{times.mjd(moment):.10f}"
+        assert round(float(written) % 1 * times.DAY_MS) == ms
+        assert abs(times.mjd(moment) - Time(times.iso(moment), scale="utc").mjd) < 1e-10
+
+
+@pytest.mark.filterwarnings("ignore:ERFA", "ignore:Tried to get polar motions")
+def test_sidereal_time_needs_no_new_table_for_decades():
+    moments = [datetime(year, 3, 6, 1, 2, 3, tzinfo=UTC) for year in (2018, 2026, 2045)]
+    for moment, found in zip(moments, sidereal_seconds(moments, -70.390278), strict=True):
+        time = Time(moment, scale="utc")
+        time.delta_ut1_utc = 0.0
+        with iers.conf.set_temp("auto_download", False):
+            right = time.sidereal_time("apparent", longitude=-70.390278 * u.deg).hour * 3600
+        assert abs(found - right) < 1.0
+
+
+def test_sidereal_time_is_that_of_astropy_with_its_table():
+    start = datetime(2026, 1, 1, 0, 0, 0, 123000, tzinfo=UTC)
+    moments = [start + timedelta(days=17.37 * i) for i in range(12)]
+    with iers.conf.set_temp("auto_download", False):
+        right = Time(moments, scale="utc").sidereal_time("apparent", longitude=-70.390278 * u.deg)
+    found = np.array(sidereal_seconds(moments, -70.390278))
+    assert np.abs(found - right.hour * 3600).max() < 1e-5
+    assert found.min() >= 0 and found.max() < 86400
+
+
+def test_nights_are_named_singly_in_lists_and_ranges():
+    assert parse_nights("") == []
+    for written, nights in (("", []), (None, []), (20240215, ["20240215"])):
+        assert parse_nights(configuration("Io", nights=written).nights) == nights
+    assert parse_nights("20240215 20240217") == ["20240215", "20240217"]
+    assert parse_nights("20240228-20240301") == ["20240228", "20240229", "20240301"]
+
+
+@pytest.mark.parametrize("text", ["2024", "20240230", "20240215-2024", "last", "20240302-20240301"])
+def test_invalid_nights_are_refused_by_name(text):
+    with pytest.raises(NightError, match=re.escape(text.split("-")[-1])):
+        parse_nights(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20240215-",
+        "-20240215",
+        "20240215--20240216",
+        "20240215-20240216-20240217",
+        "２０２４０２１５",
+    ],
+)
+def test_half_ranges_are_refused(text):
+    with pytest.raises(NightError, match="nights"):
+        parse_nights(text)
+
+
+@pytest.mark.parametrize(
+    ("now", "night"),
+    [
+        ((2026, 3, 6, 3), "20260304"),
+        ((2026, 3, 6, 11, 59), "20260304"),
+        ((2026, 3, 6, 12), "20260305"),
+        ((2026, 3, 6, 23), "20260305"),
+        ((2026, 3, 7, 11), "20260305"),
+    ],
+)
+def test_last_night_is_the_one_whose_observing_is_over(now, night):
+    assert last_night(datetime(*now, tzinfo=UTC)) == night
+
+
+def test_recent_nights_end_with_the_last():
+    now = datetime(2026, 3, 2, 13, tzinfo=UTC)
+    assert recent_nights(now, 2) == ["20260227", "20260228", "20260301"]
+    begin, end = night_bounds("20260301")
+    assert (begin.isoformat(), end.isoformat()[:13]) == (
+        "2026-03-01T15:00:00+00:00",
+        "2026-03-02T15",
+    )
