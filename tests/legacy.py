@@ -127,9 +127,9 @@ def write_cube(folder: Path, key: str, members: list[tuple]) -> None:
     hdus = fits.HDUList([image(header, np.array(planes)), table_of(names, headers)])
     hdus[0].add_checksum()
     start = headers[0]["DATE-OBS"].split(".")[0].replace("-", "").replace(":", "")
-    letter = "S" if catg == "SCIENCE" else "C"
+    group = "S" if catg == "SCIENCE" else "C"
     number = header["INSTRUME"][-1]
-    hdus.writeto(folder / f"SPECU{number}.{start}_{letter}_{key.replace('__', '_')}.fits")
+    hdus.writeto(folder / f"SPECU{number}.{start}_{group}_{key.replace('__', '_')}.fits")
 
 
 def table_of(names: tuple, headers: tuple) -> fits.BinTableHDU:

@@ -128,7 +128,7 @@ class Night:
 
 
 def is_spare(row: dict) -> bool:
-    """Tell whether a frame's sequence shows nothing that another one does not."""
+    """Return whether a frame's sequence shows nothing that another one does not."""
     if row["kind"] in ("dark", "flat"):
         return (row["kind"], row["exptime"]) != ("dark", 10)
     return row["object"].startswith("C/")

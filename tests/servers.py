@@ -1,6 +1,6 @@
 """Real SMB and SSH servers for tests: on 127.0.0.1, on free ports, all their files in one folder.
 
-Nothing outside that folder changes (but sshd wants an empty /run/sshd): the user that they know
+Nothing outside that folder changes (but sshd needs an empty /run/sshd): the user that they know
 exists in copies of the system's tables only, which a mount namespace of their own shows to them.
 """
 

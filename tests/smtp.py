@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 class Authority:
-    """A certificate authority that nobody trusts unless told to."""
+    """A certificate authority that nobody trusts unless it is named."""
 
     def __init__(self, folder: Path):
         self.ca = trustme.CA()

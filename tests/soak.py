@@ -128,7 +128,7 @@ arm()
 def draw_script(seed: int) -> dict:
     """Draw all that a seed decides.
 
-    The archive directory may be ``apart``, on another file system; the last runs may be told the
+    The archive directory may be ``apart``, on another file system; the last runs may get the
     nights (``named``); all may be collected before the very last one, which has nothing to do.
     """
     rng = random.Random(seed)
@@ -146,7 +146,7 @@ def draw_run(rng: random.Random, killed: bool) -> dict:
     """Draw a run and what happens in it."""
     times = sorted(round(rng.uniform(0.5, 4), 1) for _ in range(rng.randint(1, 4)))
     run = {"by_hand": rng.random() < 0.1, "named": rng.random() < 0.3}
-    run["takes"] = rng.choice(([], times, "at once", "at once"))
+    run["takes"] = rng.choice(([], times, "immediately", "immediately"))
     _, job, place, call, most = rng.choices(POINTS, [point[0] for point in POINTS])[0]
     point = {"job": job, "place": place, "call": call, "nth": rng.randint(1, most)}
     point["when"] = "before" if not killed else rng.choice(("before", "after"))
@@ -277,7 +277,7 @@ class Site(Watcher):
         self.counts["runs"] += 1
         stops = self.root / f"stops{self.counts['runs']}"
         process, begin = self.start(stops, **how), time.monotonic()
-        self.takes = takes == "at once"
+        self.takes = takes == "immediately"
         times = [] if self.takes else [*takes]
         while process.poll() is None:
             time.sleep(0.01)
@@ -301,7 +301,7 @@ class Site(Watcher):
         return process.returncode
 
     def kill(self, target: str, stopped: int = 0) -> bool:
-        """Kill one job, or all processes of a role, or all; tell whether there were any."""
+        """Kill one job, or all processes of a role, or all; return whether there were any."""
         roles = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):

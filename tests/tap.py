@@ -26,7 +26,7 @@ class TapServer:
     ----------
     mood : str
         ok; slow (silent until the server is closed), drip (a byte now and then without an end),
-        broken (HTTP 500), error (an error as TAP tells it), cut (rows are missing and it says so),
+        broken (HTTP 500), error (as TAP reports one), cut (rows are missing and it says so),
         page (HTTP 200 and no VOTable), mute token (no token in the answer), echo (refuses, and
         repeats what it was sent).
     queries : list of str
@@ -189,7 +189,7 @@ def wait_for(what, seconds: float = 10) -> None:
     """Wait until something is true."""
     end = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < end, "in vain"
+        assert time.monotonic() < end, "not asked in time"
         time.sleep(0.01)
 
 

@@ -55,7 +55,7 @@ def vectors(ra, dec):
 
 
 def within(ra, dec, radius, stars) -> np.ndarray:
-    """Tell which stars a circle holds by unit vectors, which know no poles and no 0 h."""
+    """Return which stars a circle holds, by unit vectors, which know no poles and no 0 h."""
     chord = np.linalg.norm((vectors(stars.ra, stars.dec).T - vectors(ra, dec)).T, axis=0)
     return chord < 2 * np.sin(np.radians(radius) / 2)
 
@@ -130,7 +130,7 @@ def test_csv_may_lack_motions_and_have_blanks_text_and_comments(tmp_path):
 
 
 @pytest.mark.parametrize("keyword", ["EPOCH", "REFEPOCH"])
-def test_a_fits_table_tells_its_epoch_and_may_be_scaled(tmp_path, keyword):
+def test_a_fits_table_has_its_epoch_and_may_be_scaled(tmp_path, keyword):
     columns = [
         fits.Column("NAME", "3A", array=["a", "b", "c"]),
         fits.Column("FLAGS", "11X", array=np.zeros((3, 11), bool)),
@@ -179,7 +179,7 @@ def test_index_files_carry_their_stars_and_the_engine_opens_them(tmp_path):
     assert [path.name for path in made] == ["index-01.fits", "index-02.fits"]
     found = open_catalogue(str(tmp_path / "index")).rows(120.1, 4.1, 0.2)
     assert len(found.ra) > 100
-    # Magnitudes are drawn from a continuum: they tell which star is which.
+    # Magnitudes are drawn from a continuum: they say which star is which.
     which = {mag: number for number, mag in enumerate(rows.mag)}
     right = rows.at(2026.0).taken(np.array([which[mag] for mag in found.mag]))
     assert apart(found, right) < 2 * STEP
@@ -320,7 +320,7 @@ def other_content(path):
 
 
 def damaged_page(path):
-    """Write an SQLite file whose first page is no tree of tables."""
+    """Write an SQLite file whose first page is not a tree of tables."""
     whole(path)
     with open(path, "r+b") as stream:
         stream.seek(100)

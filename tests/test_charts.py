@@ -18,11 +18,11 @@ from tests.night import NIGHT, REPOSITORY
 
 
 def frame_of(
-    target: str, moment: str, exptime: float = 10, status: Status = Status.ASSIGNED
+    target: str, when: str, exptime: float = 10, status: Status = Status.ASSIGNED
 ) -> Frame:
     """Return a frame of March 2026, ``DDThh:mm:ss``."""
-    date_obs = datetime.fromisoformat(f"2026-03-{moment}.000+00:00")
-    file = f"{target}_{moment}.fits"
+    date_obs = datetime.fromisoformat(f"2026-03-{when}.000+00:00")
+    file = f"{target}_{when}.fits"
     return Frame(NIGHT, file, status=status, object=target, exptime=exptime, date_obs=date_obs)
 
 
@@ -59,8 +59,8 @@ def test_dots_lie_at_their_values_and_unsolved_frames_are_marked():
 
 def test_a_target_keeps_its_colour_in_all_charts():
     frames = [
-        frame_of(target, moment, exptime)
-        for target, moment, exptime in (
+        frame_of(target, when, exptime)
+        for target, when, exptime in (
             ("BIAS", "05T21:30:00", 0),
             ("A", "06T00:00:00", 10),
             ("B", "06T05:00:00", 10),

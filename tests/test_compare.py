@@ -78,14 +78,14 @@ def sides(both, tmp_path):
 
 
 def compared(ours, legacy) -> dict:
-    """Return all that is told, the findings by kind."""
-    told = as_dict(Comparison(read_side(ours), read_side(legacy), Expectations(TABLE)))
-    told["kinds"] = {finding["kind"] for finding in told["findings"] if not finding["expected"]}
-    told["unexplained"] = {k["keyword"] for k in told["keywords"] if k["reason"] is None}
+    """Return all that is reported, the findings by kind."""
+    report = as_dict(Comparison(read_side(ours), read_side(legacy), Expectations(TABLE)))
+    report["kinds"] = {finding["kind"] for finding in report["findings"] if not finding["expected"]}
+    report["unexplained"] = {k["keyword"] for k in report["keywords"] if k["reason"] is None}
     # As text it has the same outcome, and no kind is without a heading.
-    assert main([str(ours), str(legacy)]) == (0 if told["as_expected"] else 1)
-    assert {finding["kind"] for finding in told["findings"]} <= HEADINGS.keys()
-    return told
+    assert main([str(ours), str(legacy)]) == (0 if report["as_expected"] else 1)
+    assert {finding["kind"] for finding in report["findings"]} <= HEADINGS.keys()
+    return report
 
 
 def changed(path, planes=None, pixels=None, rows=None, **cards):
@@ -122,27 +122,29 @@ def a_frame(folder):
 
 @of_both
 def test_all_pairs_and_differs_only_as_expected(both, sides):
-    told = compared(*sides)
+    report = compared(*sides)
     count = len(list((both.source / NIGHT).iterdir()))
-    assert told["frames"] == {"ours": count, "legacy": count}
-    assert told["products"]["legacy"] == told["pairs"] == told["expected"]
-    assert (told["only_ours"], told["only_legacy"], told["unexpected"]) == (0, 0, 0)
-    assert told["as_expected"]
+    assert report["frames"] == {"ours": count, "legacy": count}
+    assert report["products"]["legacy"] == report["pairs"] == report["expected"]
+    assert (report["only_ours"], report["only_legacy"], report["unexpected"]) == (0, 0, 0)
+    assert report["as_expected"]
 
 
 @of_both
-def test_each_difference_is_told_with_its_reason(both, sides):
-    told = compared(*sides)["keywords"]
+def test_each_difference_is_reported_with_its_reason(both, sides):
+    report = compared(*sides)["keywords"]
     for place, keywords in EXPECTED[both.telescope].items():
-        found = {group["keyword"] for group in told if group["place"] == place and group["reason"]}
+        found = {
+            group["keyword"] for group in report if group["place"] == place and group["reason"]
+        }
         assert set(keywords.split()) <= found
 
 
 @of_both
 def test_the_same_directory_twice_has_no_difference(both, sides):
-    told = compared(sides[0], sides[0])
-    assert told["same"] == told["pairs"] == len(both.products())
-    assert not told["keywords"] and not told["findings"]
+    report = compared(sides[0], sides[0])
+    assert report["same"] == report["pairs"] == len(both.products())
+    assert not report["keywords"] and not report["findings"]
 
 
 @of_both
@@ -160,8 +162,8 @@ def test_the_command_prints_the_summary_and_the_reasons(both, sides):
 @of_both
 def test_json_holds_the_same(both, sides, capsys):
     assert main([*map(str, sides), "--json", "--night", NIGHT]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == json.loads(json.dumps(as_dict(_comparison(*sides))))
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads(json.dumps(as_dict(_comparison(*sides))))
 
 
 def _comparison(ours, legacy):
@@ -170,14 +172,14 @@ def _comparison(ours, legacy):
 
 @of_both
 @pytest.mark.parametrize("side", [0, 1], ids=["ours", "legacy"])
-def test_a_changed_pixel_is_told(both, sides, side):
+def test_a_changed_pixel_is_reported(both, sides, side):
     changed(a_frame(sides[side]), pixels=one_pixel)
-    told = compared(*sides)
-    assert "pixels" in told["kinds"] and told["unexpected"] == 1
+    report = compared(*sides)
+    assert "pixels" in report["kinds"] and report["unexpected"] == 1
 
 
 @of_both
-def test_a_flipped_bit_is_told_with_the_wrong_sum(both, sides):
+def test_a_flipped_bit_is_reported_with_the_wrong_sum(both, sides):
     path = a_frame(sides[0])
     content = bytearray(path.read_bytes())
     content[len(fits.getheader(path).tostring()) + 7] ^= 4
@@ -186,12 +188,12 @@ def test_a_flipped_bit_is_told_with_the_wrong_sum(both, sides):
 
 
 @of_callisto
-def test_a_plane_lost_on_our_side_is_told(both, sides):
-    moment = fits.getdata(sides[1] / CUBE, 1)["DATE-OBS"][2][:23]
+def test_a_plane_lost_on_our_side_is_reported(both, sides):
+    start = fits.getdata(sides[1] / CUBE, 1)["DATE-OBS"][2][:23]
     changed(sides[0] / CUBE, planes=[0, 1, 3, 4, 5])
-    told = compared(*sides)
-    assert told["kinds"] == {"lost on ours"}
-    assert f"plane 3, {moment}" in told["findings"][-1]["text"]
+    report = compared(*sides)
+    assert report["kinds"] == {"lost on ours"}
+    assert f"plane 3, {start}" in report["findings"][-1]["text"]
 
 
 @of_callisto
@@ -200,49 +202,49 @@ def test_a_plane_that_only_we_have_is_no_fault(both, sides):
     second = sides[1] / CUBE.replace("T000010", "T000021")
     (sides[1] / CUBE).rename(second)
     changed(second, planes=[1, 3, 4, 5])
-    told = compared(*sides)
-    assert "more on ours" in {finding["kind"] for finding in told["findings"]}
-    assert told["as_expected"]
+    report = compared(*sides)
+    assert "more on ours" in {finding["kind"] for finding in report["findings"]}
+    assert report["as_expected"]
 
 
 @of_callisto
-def test_a_constant_plane_is_told(both, sides):
+def test_a_constant_plane_is_reported(both, sides):
     def spoil(data):
         data[2] = 32768
 
     changed(sides[1] / CUBE, pixels=spoil)
-    told = compared(*sides)
-    assert told["kinds"] == {"constant"} and not told["as_expected"]
+    report = compared(*sides)
+    assert report["kinds"] == {"constant"} and not report["as_expected"]
 
 
 @of_callisto
 @pytest.mark.parametrize("side", [0, 1], ids=["ours", "legacy"])
-def test_swapped_planes_are_told(both, sides, side):
+def test_swapped_planes_are_reported(both, sides, side):
     def swap(data):
         data[[1, 2]] = data[[2, 1]]
 
     changed(sides[side] / CUBE, pixels=swap)
-    told = compared(*sides)
-    assert told["kinds"] == {"order"}
-    # Their pixels are told under another time.
-    assert "DATE-OBS" in told["unexplained"]
+    report = compared(*sides)
+    assert report["kinds"] == {"order"}
+    # Their pixels are reported under another time.
+    assert "DATE-OBS" in report["unexplained"]
 
 
 @of_callisto
-def test_a_cube_out_of_time_order_is_told(both, sides):
+def test_a_cube_out_of_time_order_is_reported(both, sides):
     changed(sides[1] / CUBE, planes=[0, 2, 1, 3, 4, 5])
-    told = compared(*sides)
-    assert told["kinds"] == {"order"} and told["unexpected"] == 1
+    report = compared(*sides)
+    assert report["kinds"] == {"order"} and report["unexpected"] == 1
 
 
 @of_callisto
-def test_a_cube_stacked_twice_is_told(both, sides):
+def test_a_cube_stacked_twice_is_reported(both, sides):
     changed(sides[1] / CUBE, planes=[0, 1, 2, 3, 4, 5, 5])
     assert compared(*sides)["kinds"] == {"duplicate"}
 
 
 @of_both
-def test_a_product_under_two_names_is_told(both, sides):
+def test_a_product_under_two_names_is_reported(both, sides):
     path = a_frame(sides[1])
     shutil.copy(path, path.with_name(f"again_{path.name}"))
     assert compared(*sides)["kinds"] == {"duplicate"}
@@ -253,13 +255,13 @@ def test_a_further_part_is_expected(both, sides):
     shutil.copy(sides[0] / CUBE, later := sides[0] / CUBE.replace("10s", "10s_part2"))
     changed(sides[0] / CUBE, planes=[0, 1, 2, 5])
     changed(later, planes=[3, 4])
-    told = compared(*sides)
-    assert not told["kinds"]
-    assert [f["kind"] for f in told["findings"]].count("grouped otherwise") == 2
+    report = compared(*sides)
+    assert not report["kinds"]
+    assert [f["kind"] for f in report["findings"]].count("grouped otherwise") == 2
 
 
 @of_callisto
-def test_frames_in_another_cube_are_told(both, sides):
+def test_frames_in_another_cube_are_reported(both, sides):
     shutil.copy(sides[1] / CUBE, other := sides[1] / CUBE.replace("10s", "11s"))
     changed(sides[1] / CUBE, planes=[0, 1, 2, 5])
     changed(other, planes=[3, 4])
@@ -267,10 +269,10 @@ def test_frames_in_another_cube_are_told(both, sides):
 
 
 @of_both
-def test_a_keyword_that_nobody_expected_is_told(both, sides, capsys):
+def test_a_keyword_that_nobody_expected_is_reported(both, sides, capsys):
     changed(a_frame(sides[1]), CAM_SNAM="another")
-    told = compared(*sides)
-    assert told["unexplained"] == {"CAM-SNAM"} and told["unexpected"] == 1
+    report = compared(*sides)
+    assert report["unexplained"] == {"CAM-SNAM"} and report["unexpected"] == 1
     text = capsys.readouterr().out
     assert "'another'" in text and text.index("UNEXPECTED") < text.index("CAM-SNAM")
 
@@ -299,38 +301,38 @@ def test_a_row_of_metadata_is_compared_too(both, sides):
         table["HUMIDITY"][1] = 99.0
 
     changed(sides[1] / CUBE, rows=wet)
-    told = compared(*sides)
-    assert told["unexplained"] == {"HUMIDITY"}
-    assert [k["count"] for k in told["keywords"] if k["reason"] is None] == [1]
+    report = compared(*sides)
+    assert report["unexplained"] == {"HUMIDITY"}
+    assert [k["count"] for k in report["keywords"] if k["reason"] is None] == [1]
 
 
 @of_both
-def test_a_missing_product_is_told(both, sides):
+def test_a_missing_product_is_reported(both, sides):
     missing = a_frame(sides[0])
     missing.unlink()
-    told = compared(*sides)
-    assert told["kinds"] == {"only legacy"} and told["only_legacy"] == 1
-    assert missing.name in told["findings"][-1]["text"]
+    report = compared(*sides)
+    assert report["kinds"] == {"only legacy"} and report["only_legacy"] == 1
+    assert missing.name in report["findings"][-1]["text"]
 
 
 @of_both
 def test_a_product_that_only_we_have_is_no_fault(both, sides):
     a_frame(sides[1]).unlink()
-    told = compared(*sides)
-    assert told["only_ours"] == 1 and told["as_expected"]
+    report = compared(*sides)
+    assert report["only_ours"] == 1 and report["as_expected"]
 
 
 @of_both
 @pytest.mark.parametrize("kept", [0, 4000, 11000, -1])
-def test_a_truncated_product_is_told(both, sides, kept):
+def test_a_truncated_product_is_reported(both, sides, kept):
     path = a_frame(sides[1])
     path.write_bytes(path.read_bytes()[:kept])
-    told = compared(*sides)
-    assert told["kinds"] == {"damaged"} and told["damaged"] == 1
+    report = compared(*sides)
+    assert report["kinds"] == {"damaged"} and report["damaged"] == 1
 
 
 @of_callisto
-def test_a_cube_without_its_table_is_told(both, sides):
+def test_a_cube_without_its_table_is_reported(both, sides):
     fits.PrimaryHDU(fits.getdata(sides[0] / CUBE)).writeto(sides[0] / CUBE, overwrite=True)
     assert {"damaged", "only legacy"} == compared(*sides)["kinds"]
 

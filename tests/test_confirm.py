@@ -107,7 +107,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("mood", TROUBLES)
-def test_what_is_no_answer_is_told_without_secrets(eso, mood):
+def test_an_invalid_answer_is_reported_without_secrets(eso, mood):
     eso.mood = mood
     eso.ingest(at_eso("SPECU4.one"), at_eso("SPECU4.two"))
     asked = service(eso, 0.5)
@@ -162,12 +162,12 @@ def test_each_product_is_judged_by_its_own_row():
     right = at_eso(dp_id, origfile="SPECU4.fits", dp_type="OBJECT", dp_cat="SCIENCE")
     assert judged(product(), right, at_eso("SPECU4.other")) == ("confirmed", "")
     assert judged(product(), right | {"dp_cat": "CALIB"}) == ("confirmed", "")
-    for changes, told in (
+    for changes, difference in (
         ({"prog_id": "60.A-9009(C)"}, "prog_id is 60.A-9009(C), not 60.A-9009(D)"),
         ({"origfile": ""}, "origfile is empty, not SPECU4.fits"),
         ({"dp_type": "DARK"}, "dp_type is DARK, not OBJECT"),
     ):
-        assert judged(product(), right | changes) == ("different", told)
+        assert judged(product(), right | changes) == ("different", difference)
     bias = right | {"dp_type": "BIAS", "dp_cat": "SCIENCE"}
     assert judged(product("bias"), bias) == ("different", "dp_cat is SCIENCE, not CALIB")
     assert judged(product("bias"), bias | {"dp_cat": "CALIB"}) == ("confirmed", "")
@@ -189,7 +189,7 @@ def test_what_is_not_seen_waits_then_is_missing():
 
 
 @pytest.mark.parametrize(
-    ("hours", "status", "told", "asked"),
+    ("hours", "status", "reported", "asked"),
     [
         (2, None, False, False),
         (4, None, False, True),
@@ -206,7 +206,7 @@ def test_what_is_not_seen_waits_then_is_missing():
         (200, "confirmed", False, False),
     ],
 )
-def test_a_night_is_asked_for_until_it_is_judged_and_told(tmp_path, hours, status, told, asked):
+def test_a_night_is_asked_for_until_judged_and_reported(tmp_path, hours, status, reported, asked):
     one = product(hours=hours)
     folder = tmp_path / NIGHT
     folder.mkdir()
@@ -214,7 +214,7 @@ def test_a_night_is_asked_for_until_it_is_judged_and_told(tmp_path, hours, statu
     if status:
         answers = [replace(answers[0], status=status)]
         confirmation.write_confirmed(folder / "confirmed.csv", answers)
-    if told:
+    if reported:
         confirmation.write_told(folder, confirmation.marks_of(answers))
     recipients = {"from": "a@b.example", "to": ["a@b.example"], "host": "b.example"}
 
@@ -228,7 +228,7 @@ def test_a_night_is_asked_for_until_it_is_judged_and_told(tmp_path, hours, statu
 
         assert nights() == ([NIGHT] if asked else [])
         assert nights(["20240101"]) == nights(confirm=False) == nights(redeliver=True) == []
-        # Nobody can be told of it without mail.
+        # Without mail nobody gets a report of it.
         if hours == 200 and status == "missing":
             assert nights(mail={}) == []
         # Delivered again: what was known counts no more.
@@ -291,13 +291,13 @@ def confirming(root: Path, eso: TapServer, mails: MailServer) -> Night:
 
 def deliver_by_hand(night: Night, name: str) -> dict:
     """Write down that a night with one dark was delivered, and return ESO's row of it."""
-    moment = datetime(2026, 3, 5, 1, tzinfo=UTC)
-    product = names.cube_name(4, moment, "C_dark_10s")
+    start = datetime(2026, 3, 5, 1, tzinfo=UTC)
+    product = names.cube_name(4, start, "C_dark_10s")
     delivered = datetime.now(UTC) - timedelta(hours=5)
     night.workdir.mkdir(exist_ok=True)
     with Ledger(ledger_path(night.workdir)) as ledger:
-        enter(ledger, name, Delivered(product, "60.A-9009(D)", "dark", moment, delivered))
-    return at_eso(f"SPECU4.{iso(moment)}", origfile=product, dp_type="DARK", mjd_obs=61104.041)
+        enter(ledger, name, Delivered(product, "60.A-9009(D)", "dark", start, delivered))
+    return at_eso(f"SPECU4.{iso(start)}", origfile=product, dp_type="DARK", mjd_obs=61104.041)
 
 
 def ingested(path: Path) -> dict:
@@ -317,9 +317,9 @@ def ingested(path: Path) -> dict:
 
 def age(night: Night, hours: float) -> None:
     """Make the night's deliveries as old as that."""
-    moment = datetime.now(UTC) - timedelta(hours=hours)
+    start = datetime.now(UTC) - timedelta(hours=hours)
     with Ledger(ledger_path(night.workdir)) as ledger, ledger.transaction():
-        ledger.enter([replace(one, delivered=moment) for one in ledger.products(NIGHT)])
+        ledger.enter([replace(one, delivered=start) for one in ledger.products(NIGHT)])
 
 
 def table(night: Night, name: str = NIGHT) -> dict[str, dict]:
@@ -350,7 +350,7 @@ def texts_of(night: Night) -> str:
 
 
 def delivered_meanwhile(root: Path) -> Night:
-    """Return a night that was delivered while ESO was asked, in vain, for an earlier one.
+    """Return a night that was delivered while ESO gave no answer for an earlier one.
 
     What it delivered was collected.
     """
@@ -445,14 +445,14 @@ def test_a_night_is_delivered_while_eso_hangs_confirmed_later(tmp_path, eso, mai
     assert f"TROUBLE        {NIGHT}: 3 product(s) not right at ESO: " in status(night)
     assert f"{gone['origfile']} (missing)" in status(night)
 
-    # Asked for again, told no more; what came late is there.
+    # Asked for again, not reported again; what came late is there.
     eso.change(wrong["dp_id"], prog_id=wrong["prog_id"])
     eso.ingest(kept)
     night.run()
     assert len(mails.received) == 1 and len(eso.queries) == 3
     assert [p for p, s in statuses(night).items() if s != "confirmed"] == [gone["origfile"]]
     assert "1 product(s) not right at ESO" in status(night)
-    # The night that was asked for in vain still waits.
+    # The night that got no answer still waits.
     assert f"{len(rows) - 1} confirmed, 1 waiting, 1 missing" in status(night)
     # Nothing was delivered meanwhile.
     assert receipts == {path: path.stat().st_mtime_ns for path in receipts}

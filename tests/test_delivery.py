@@ -133,7 +133,7 @@ def test_the_reader_gets_every_frame_back(faulty_night):
     assert seen == len(rows)
 
 
-def test_what_is_no_cube_is_told(io):
+def test_a_file_without_a_cube_is_reported(io):
     io.simulate()
     io.run()
     with pytest.raises((NotACube, ValueError)):

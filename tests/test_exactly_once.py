@@ -300,7 +300,7 @@ def test_a_command_that_only_shows_changes_nothing(callisto):
 
 
 def test_planning_knows_nights_without_an_outcome(callisto):
-    """What `make status` says of nights that no folder and no listing tell of."""
+    """What `make status` says of nights that neither a folder nor a listing has."""
     callisto.simulate()
     callisto.run(f"{NIGHT}/frames.csv")
     shutil.rmtree(callisto.source / NIGHT)

@@ -5,10 +5,10 @@ Each row shows the same five things:
 1. nothing is lost: in the end every good frame's pixels are in the archive directory exactly once;
 2. nothing partial is visible: each product was whole when it got its name, and stayed as it was;
 3. the message names the cause;
-4. somebody is told: by mail, or on standard error, which cron mails;
+4. somebody gets a report: by mail, or on standard error, which cron mails;
 5. the next run completes the night, with exit status 0.
 
-A row here says how the run is injured and what the message says; `assert_told` shows 3 and 4,
+A row here says how the run is injured and what the message says; `assert_reported` shows 3 and 4,
 `assert_next_run_completes` 1, 2 and 5. `ELSEWHERE` names further rows, in other modules.
 """
 
@@ -40,7 +40,7 @@ CALLISTO = ("run", "callisto")
 
 # Further rows: which of the five things other modules show of them, and where.
 ELSEWHERE = {
-    "kill -9 of all processes at once": (
+    "kill -9 of all processes together": (
         "1 2 5",
         "test_next_runs.py::test_a_killed_run_is_completed_by_the_next",
     ),
@@ -241,9 +241,9 @@ def disk(image: Path, folder: Path):
 # What each row shows
 
 
-def assert_told(site: Site, process: subprocess.Popen, *messages: str, status: int = 1) -> str:
-    """Fail unless a run ends with a status, and whoever is on duty is told why."""
-    text = " ".join((site.told(process, status) + site.mails()).split())
+def assert_reported(site: Site, process: subprocess.Popen, *messages: str, status: int = 1) -> str:
+    """Fail unless a run ends with a status, and whoever is on duty learns why."""
+    text = " ".join((site.output_of(process, status) + site.mails()).split())
     for message in messages:
         assert re.search(message, text), text + site.log()
     return text
@@ -251,8 +251,8 @@ def assert_told(site: Site, process: subprocess.Popen, *messages: str, status: i
 
 def assert_next_run_completes(site: Site, truth: list[dict], *messages: str) -> None:
     """Fail unless the next run delivers all that is still to be delivered, whole and once."""
-    told = assert_told(site, site.start(*CALLISTO), *messages, status=0)
-    assert bool(told) == bool(messages), told
+    said = assert_reported(site, site.start(*CALLISTO), *messages, status=0)
+    assert bool(said) == bool(messages), said
     assert_completed(site, truth)
 
 
@@ -298,7 +298,7 @@ def test_kill_of_a_job_at_every_stage(site):
     with stopped(site, *points) as (process, jobs):
         for job in jobs:
             os.kill(job, signal.SIGKILL)
-        assert_told(site, process, f"{len(points)} jobs FAILED", *failed)
+        assert_reported(site, process, f"{len(points)} jobs FAILED", *failed)
     seen = [path for path in site.night.products() if not path.name.startswith(".")]
     # Calibrations of two nights; what was staged when its job was killed has no name yet.
     assert len(seen) == 2 and all("C_bias" in path.name for path in seen)
@@ -312,7 +312,9 @@ def test_kill_of_a_job_that_writes_frames(site):
     with stopped(site, *points) as (process, jobs):
         for job in jobs:
             os.kill(job, signal.SIGKILL)
-        assert_told(site, process, "2 jobs FAILED", f"frames {NIGHT}.* killed, or failed before")
+        assert_reported(
+            site, process, "2 jobs FAILED", f"frames {NIGHT}.* killed, or failed before"
+        )
     assert_next_run_completes(site, truth)
 
 
@@ -325,7 +327,7 @@ def test_kill_of_a_job_that_copies_to_another_disk(site):
             for job in jobs:
                 assert list(archive.glob(".*.part"))
                 os.kill(job, signal.SIGKILL)
-            assert_told(site, process, "2 jobs FAILED", f"archive {NIGHT}.* killed")
+            assert_reported(site, process, "2 jobs FAILED", f"archive {NIGHT}.* killed")
         assert_next_run_completes(site, truth)
 
 
@@ -338,7 +340,7 @@ def test_kill_of_snakemake(site):
         assert next(jobs)
         (main,) = [number for number in site.processes() if parent(number) == process.pid]
         os.kill(main, signal.SIGKILL)
-        assert_told(site, process, "exit status 137 killed by signal SIGKILL", status=137)
+        assert_reported(site, process, "exit status 137 killed by signal SIGKILL", status=137)
     assert_next_run_completes(site, truth)
 
 
@@ -354,7 +356,7 @@ def test_kill_of_the_wrapper_and_stale_locks(site):
         locks.mkdir(exist_ok=True)
         (locks / "0.output.lock").write_text(f"{NIGHT}/night.html\n")
         assert all((site.night.workdir / name).exists() for name in ("run.lock", "wrapper.lock"))
-        # Only the next run can tell.
+        # Only the next run can report it.
         assert_next_run_completes(site, truth, "the run of .* did not end by itself: killed")
         assert orphan not in site.processes()
 
@@ -365,7 +367,7 @@ def test_sigterm_then_sighup(site):
         with stopped(site, point) as (process, jobs):
             assert next(jobs)
             process.send_signal(getattr(signal, name))
-            assert_told(site, process, f"run ended with exit status 1 ended by signal {name}")
+            assert_reported(site, process, f"run ended with exit status 1 ended by signal {name}")
     assert site.server.subjects() == 2 * ["Callisto: run ended with exit status 1"]
     assert_next_run_completes(site, truth)
 
@@ -382,7 +384,7 @@ def test_two_runs_at_once(site):
         by_hand = [SNAKEMAKE, "--profile", site.profile.parent]
         done = subprocess.run(by_hand, cwd=REPOSITORY, capture_output=True, text=True)
         assert done.returncode == 1 and "another run is at work" in done.stderr
-    assert assert_told(site, process, status=0) == ""
+    assert assert_reported(site, process, status=0) == ""
     assert_completed(site, truth)
 
 
@@ -403,7 +405,7 @@ def test_no_space_before_a_run_and_in_it(site, where, point, stays_full):
     with mounted(site.night.root / where, "size=8m") as folder:
         site.watcher.add(site.night.archive)
         fill(folder)
-        assert_told(site, site.start(*CALLISTO), f"not run .* cannot be written to .{no_space}")
+        assert_reported(site, site.start(*CALLISTO), f"not run .* cannot be written to .{no_space}")
         (folder / "filling").unlink()
         with ExitStack() as stack:
             with stopped(site, point) as (process, jobs):
@@ -412,7 +414,7 @@ def test_no_space_before_a_run_and_in_it(site, where, point, stays_full):
                 if stays_full:
                     stack.enter_context(kept_full(folder))
             # A job that could not even write to its log has no words of its own.
-            assert_told(site, process, rf"{no_space}|could say why .0\.0 GB of free space")
+            assert_reported(site, process, rf"{no_space}|could say why .0\.0 GB of free space")
         (folder / "filling").unlink()
         assert_next_run_completes(site, truth)
 
@@ -431,12 +433,14 @@ def test_archive_full_then_read_only_before_a_run_and_in_it(site):
 
         for state, cause in causes.items():
             injure(state)
-            assert_told(site, site.start(*CALLISTO), f"not run .* cannot be written to .{cause}")
+            assert_reported(
+                site, site.start(*CALLISTO), f"not run .* cannot be written to .{cause}"
+            )
             mend(state)
             with stopped(site, "archive before os.link bias") as (process, jobs):
                 assert next(jobs)
                 injure(state)
-            assert_told(site, process, f"archive {NIGHT}.*{cause}")
+            assert_reported(site, process, f"archive {NIGHT}.*{cause}")
             mend(state)
         assert_next_run_completes(site, truth)
 
@@ -464,7 +468,7 @@ def test_power_cut(site):
         with stopped(site, *points) as (process, jobs):
             for _ in jobs:
                 cut()
-        assert assert_told(site, process, status=0) == ""
+        assert assert_reported(site, process, status=0) == ""
         cut()
     for image in images[1:]:
         with disk(image, folder), Watcher(night.archive) as site.watcher:
@@ -482,7 +486,7 @@ def test_source_removed_while_it_is_copied(site):
     with stopped(site, HALF_COPIED) as (process, jobs):
         assert next(jobs)
         away = site.night.source.rename(site.night.root / "away")
-    assert_told(site, process, f"ingest {NIGHT}.* source {site.night.source} cannot be reached")
+    assert_reported(site, process, f"ingest {NIGHT}.* source {site.night.source} cannot be reached")
     away.rename(site.night.source)
     assert_next_run_completes(site, truth)
 
@@ -498,8 +502,8 @@ def test_frames_truncated_and_growing_while_they_are_copied(site):
     with stopped(site, *points) as (process, jobs):
         assert next(jobs)
         os.truncate(cut, len(whole[cut]) - 2880)
-    told = assert_told(site, process, "2 held back", status=0)
-    assert f"1 x truncated {cut.name}" in told and STILL_WRITTEN in told and growing.name in told
+    said = assert_reported(site, process, "2 held back", status=0)
+    assert f"1 x truncated {cut.name}" in said and STILL_WRITTEN in said and growing.name in said
     for path, content in whole.items():
         path.write_bytes(content)
     assert_next_run_completes(site, truth)
@@ -519,7 +523,7 @@ def test_mount_frozen_while_it_is_copied(site):
         # A process whose question the mount has already taken cannot end before it is answered.
         sshfs.send_signal(signal.SIGCONT)
         wait_for(lambda: not site.processes())
-        assert_told(site, process, f"source {point} cannot be reached .no answer within 2 s")
+        assert_reported(site, process, f"source {point} cannot be reached .no answer within 2 s")
         assert_next_run_completes(site, truth)
 
 
@@ -531,16 +535,18 @@ def test_smb_server_frozen_then_killed_then_password_wrong(site):
             assert next(jobs)
             server.freeze()
         silent = f"source {server.address()} cannot be reached .no answer within 2 s"
-        assert_told(site, process, f"ingest {NIGHT}.* {silent}")
+        assert_reported(site, process, f"ingest {NIGHT}.* {silent}")
         server.thaw()
         with stopped(site, HALF_COPIED) as (process, jobs):
             assert next(jobs)
             server.kill()
-        assert_told(site, process, f"ingest {NIGHT}.* source {server.address()} cannot be reached")
+        assert_reported(
+            site, process, f"ingest {NIGHT}.* source {server.address()} cannot be reached"
+        )
         server.start()
         right, site.environ = site.environ, site.environ | {"SPECULOOS_SOURCE_PASSWORD": "wrong"}
         refused = f"not run source {server.address()} refuses the login"
-        assert_told(site, site.start(*CALLISTO), refused, "SPECULOOS_SOURCE_PASSWORD right")
+        assert_reported(site, site.start(*CALLISTO), refused, "SPECULOOS_SOURCE_PASSWORD right")
         site.environ = right
         assert_next_run_completes(site, truth)
 
@@ -552,15 +558,17 @@ def test_sftp_password_key_and_host_key_wrong(site):
         right = site.environ
         refused = f"not run source {server.address()} refuses the login"
         site.environ = right | {"SPECULOOS_SOURCE_PASSWORD": "wrong"}
-        assert_told(site, site.start(*CALLISTO), refused)
+        assert_reported(site, site.start(*CALLISTO), refused)
         key = {"SPECULOOS_SOURCE_KEY": str(server.make_key("other"))}
         site.environ = right | key | {"SPECULOOS_SOURCE_PASSWORD": ""}
-        assert_told(site, site.start(*CALLISTO), refused)
+        assert_reported(site, site.start(*CALLISTO), refused)
         site.environ = right
         server.kill()
         server.make_host_key()
         server.start()
-        assert_told(site, site.start(*CALLISTO), "not run .* another host key than the known one")
+        assert_reported(
+            site, site.start(*CALLISTO), "not run .* another host key than the known one"
+        )
         (server.home / "known_hosts").unlink()
         server.kill()
         server.make_host_key()
@@ -589,7 +597,7 @@ def mistyped(site: Site):
 
 
 def test_mail_server_down_refusing_lying_when_a_run_cannot_start(site, tmp_path):
-    """Cron is told what nobody received, the mails wait; the last one does arrive."""
+    """Cron mails what nobody received, the mails wait; the last one arrives."""
     truth = site.simulate()
     authority = Authority(tmp_path)
     site.environ |= {"SPECULOOS_SMTP_CA": str(authority.path)}
@@ -603,16 +611,16 @@ def test_mail_server_down_refusing_lying_when_a_run_cannot_start(site, tmp_path)
         ):
             site.set(mail=mail_to(site.server.port) | mail)
             with injury as message:
-                told = site.told(site.start(*CALLISTO), 1)
-            assert re.match(f"Callisto: not run\n.*{message}", told)
+                said = site.output_of(site.start(*CALLISTO), 1)
+            assert re.match(f"Callisto: not run\n.*{message}", said)
         assert not site.server.received and not refusing.received and not lying.received
     trouble = ("Connection refused", "duty@obs.example did not get", "certificate is not valid for")
     assert all(words in site.log() for words in trouble)
     assert "3 mail(s) wait" in site.status()[1]
     site.set(mail=mail_to(site.server.port))
     with mistyped(site) as message:
-        told = site.told(site.start(*CALLISTO), 1)
-        assert told == "" and message in site.mails()
+        said = site.output_of(site.start(*CALLISTO), 1)
+        assert said == "" and message in site.mails()
     assert site.server.subjects() == 4 * ["Callisto: not run"]
     assert_next_run_completes(site, truth)
 

@@ -1,4 +1,4 @@
-"""Real inputs that once cost more than themselves: each costs itself alone, and says why."""
+"""Inputs that once spoiled more than themselves: each fails alone, with its reason."""
 
 import gzip
 import os

@@ -114,7 +114,7 @@ def test_checksums_are_accepted_by_astropy(tmp_path):
             assert np.array_equal(hdus[0].data, stored)
 
 
-def test_encoded_sums_hold_letters_and_digits_only():
+def test_encoded_sums_are_alphanumeric():
     generator = random.Random(1)
     for _ in range(2000):
         assert encode(generator.getrandbits(32)).isalnum()

@@ -167,7 +167,7 @@ def test_a_header_of_too_many_cards_is_held_back(judged):
     assert "cards, more than 400" in judged.reason(judged.science)
 
 
-def test_a_bias_is_not_exposed(judged):
+def test_a_bias_has_no_exposure_time(judged):
     rewrite(judged.raw / judged.bias, {"EXPTIME": "EXPTIME =                  0.5"})
     assert judged.reason(judged.bias) == "EXPTIME out of range: 0.5 s, not 0, of a bias"
 
@@ -210,7 +210,7 @@ def test_targets_of_the_same_safe_name_are_two_sequences(judged):
     assert mine.sequence != other.sequence and mine.product != other.product
 
 
-def test_no_product_name_is_too_long_even_of_targets_told_apart(judged):
+def test_no_product_name_is_too_long_of_targets_of_one_safe_name(judged):
     for file, blank in zip(judged.names[-2:], " _", strict=True):
         rewrite(judged.raw / file, {"OBJECT": f"OBJECT  = '{'long' * 12}{blank}name'"})
     frames = judged.frames().values()
@@ -272,7 +272,7 @@ def test_a_header_without_a_sum_is_good(judged, image):
     assert judged.statuses() == {Status.ASSIGNED}
 
 
-def test_what_cannot_be_read_is_told_by_its_reason(judged):
+def test_what_cannot_be_read_gets_its_reason(judged):
     one = judged.examined(judged.science).frame
     for content, reason in ((b"", Reason.EMPTY), (b"<html>" * 500, Reason.NO_HEADER)):
         (judged.raw / one.file).write_bytes(content)

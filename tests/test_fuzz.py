@@ -151,7 +151,7 @@ file_faults = st.one_of(
     st.integers(0, 10**6).map(lambda n: lambda content: flipped(content, n)),
     st.binary(min_size=2, max_size=2).map(lambda pixel: lambda content: flat(content, pixel)),
 )
-# Most cards are changed by somebody who makes the CHECKSUM anew; the others show by it.
+# Most cards are changed by somebody who computes a new CHECKSUM; the others show by it.
 resummed = st.sampled_from([True, True, True, True, True, True, True, False])
 # A third of the frames is left as it is.
 faults = st.lists(

@@ -68,7 +68,7 @@ def test_good_products_pass_without_a_warning(products):
 
 
 # One fault each. A change gets the cards of the primary header and returns others; the file is
-# then sealed anew, so that nothing but the fault is wrong.
+# then given new checksums, so that nothing but the fault is wrong.
 
 
 def put(after: str = "", **values):
@@ -479,9 +479,9 @@ def test_a_constant_plane_is_caught(products, tmp_path, product):
 
 def test_two_products_of_one_millisecond_clash(products, tmp_path, capsys):
     path, _ = products[FRAME]
-    twin = tmp_path / path.name
-    twin.write_bytes(path.read_bytes())
-    assert main([str(path), str(twin)]) == 1
+    duplicate = tmp_path / path.name
+    duplicate.write_bytes(path.read_bytes())
+    assert main([str(path), str(duplicate)]) == 1
     assert "T24" in capsys.readouterr().out
 
 
@@ -494,7 +494,7 @@ def test_every_check_has_a_fault_that_it_catches():
 # The command
 
 
-def test_the_command_tells_people_and_programs(products, tmp_path, capsys):
+def test_the_command_reports_to_people_and_programs(products, tmp_path, capsys):
     path, _ = products[FRAME]
     broken = tmp_path / path.name
     broken.write_bytes(path.read_bytes().replace(b"'UTC     '", b"'TAI     '", 1))
@@ -516,7 +516,7 @@ def test_the_command_tells_people_and_programs(products, tmp_path, capsys):
     assert "T17d TIMESYS 'TAI'; right is UTC (FITS 9.2.1)" in capsys.readouterr().out
 
 
-def test_errors_are_told_apart_from_warnings(products, tmp_path):
+def test_errors_are_distinguished_from_warnings(products, tmp_path):
     path, expected = products[FRAME]
     content = path.read_bytes()
     header, begin = split(content)
@@ -560,7 +560,7 @@ def test_odd_files_are_refused_and_the_others_judged(products, tmp_path, capsys,
 
 
 @pytest.mark.parametrize("words", [["--night", "2026"], ["--config", "Makefile"]])
-def test_wrong_words_are_told(words, capsys):
+def test_wrong_words_are_refused(words, capsys):
     with pytest.raises(SystemExit, match="2"):
         main([*words, "x.fits"])
     assert words[1] in capsys.readouterr().err

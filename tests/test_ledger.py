@@ -68,11 +68,11 @@ FRAME = Frame(
     programme="60.A-9009(D)",
     delivery=1,
 )
-MOMENT = datetime(2026, 3, 7, 12, 0, 0, 1000, tzinfo=UTC)
+LATER = datetime(2026, 3, 7, 12, 0, 0, 1000, tzinfo=UTC)
 PRODUCT = Product(
     "p.fits", NIGHT, "S_x", "60.A-9009(D)", "SPECU4.x", 2**40, 2**32 - 1, "abc", "passed; x", 3
 )
-PRODUCT = replace(PRODUCT, delivered=MOMENT, confirmed=MOMENT + timedelta(hours=1))
+PRODUCT = replace(PRODUCT, delivered=LATER, confirmed=LATER + timedelta(hours=1))
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_a_confirmed_frame_has_the_first_time_of_it(ledger):
     record(ledger, frame_of(Status.DELIVERED))
     enter(ledger, replace(PRODUCT, confirmed=None))
     for hours in (1, 2):
-        ledger.confirm(["p.fits"], MOMENT + timedelta(hours=hours))
+        ledger.confirm(["p.fits"], LATER + timedelta(hours=hours))
     assert ledger.product("p.fits") == PRODUCT
     assert ledger.frames(NIGHT) == [frame_of(Status.CONFIRMED)]
     assert datetime.fromisoformat(cell(ledger, "confirmed")) == PRODUCT.confirmed
@@ -525,7 +525,7 @@ def test_a_name_that_is_taken_withdraws_the_intent(ledger, archive, content, any
 
 def test_only_the_last_delivery_of_a_name_is_replaced(ledger, archive, any_system):
     earlier = product_of(product_file(archive / "p.fits", b"\3\4"), NIGHT)
-    enter(ledger, replace(earlier, delivered=MOMENT))
+    enter(ledger, replace(earlier, delivered=LATER))
     ledger.note_night(NIGHT, redeliver=1)
     intent = staged(ledger, archive, delivery=1)
     assert settle(ledger, archive, NIGHT) == {}

@@ -48,7 +48,7 @@ HOSTILE = {
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
+def short_pauses(monkeypatch):
     """Let each test meet its servers for the first time."""
     open_source.cache_clear()
     for name in [name for name in os.environ if name.startswith("SPECULOOS_")]:

@@ -243,7 +243,7 @@ def test_what_cannot_be_sent_waits_and_is_sent_next(workdir, authority, environ,
     assert not queued(workdir)
 
 
-def test_a_wrong_password_is_told_without_it(workdir, authority, environ, capsys):
+def test_a_wrong_password_is_reported_without_it(workdir, authority, environ, capsys):
     with MailServer(authority.context("localhost"), echo=True) as server:
         config = configuration(workdir, server.port)
         wrong = "Tr0ub4dor  &3"
@@ -260,7 +260,7 @@ def test_a_wrong_password_is_told_without_it(workdir, authority, environ, capsys
         assert not server.received
 
 
-def test_settings_that_cannot_work_are_told(workdir, environ, capsys):
+def test_settings_that_cannot_work_are_reported(workdir, environ, capsys):
     config = configuration(workdir, free_port())
     missing = {mail.CA: "/nowhere/ca.pem"}
     tls = configuration(workdir, config.mail.port, security="tls")
@@ -277,7 +277,7 @@ def test_settings_that_cannot_work_are_told(workdir, environ, capsys):
     assert len(queued(workdir)) == 1
 
 
-def test_a_refused_recipient_is_told_and_gets_it_later(workdir, authority, environ, capsys):
+def test_a_refused_recipient_is_reported_and_gets_it_later(workdir, authority, environ, capsys):
     refused = {"two@obs.example": "450 try later", "three@else.example": "550 no such user"}
     with MailServer(authority.context("localhost"), refused=refused) as server:
         config = configuration(workdir, server.port)

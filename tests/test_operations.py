@@ -72,9 +72,9 @@ class Site:
 
     def run(self, *options: str, status: int = 0) -> str:
         """Run the workflow as cron does, and return what cron would mail."""
-        return self.told(self.start("run", "callisto", *options), status)
+        return self.output_of(self.start("run", "callisto", *options), status)
 
-    def told(self, process: subprocess.Popen, status: int) -> str:
+    def output_of(self, process: subprocess.Popen, status: int) -> str:
         """Wait for a run, and return what cron would mail."""
         output, errors = process.communicate(timeout=90)
         assert process.returncode == status, errors + self.log()
@@ -159,8 +159,8 @@ def hanging(site: Site):
     site.set(settle=0.2)
 
 
-def assert_next_run_completes(site: Site, truth: list[dict], told: str = "") -> None:
-    assert told in (said := site.run()) and bool(said) == bool(told)
+def assert_next_run_completes(site: Site, truth: list[dict], message: str = "") -> None:
+    assert message in (said := site.run()) and bool(said) == bool(message)
     site.night.assert_delivered_once(truth)
     assert not list(site.night.archive.glob(".*"))
 
@@ -187,13 +187,13 @@ def test_a_good_run_is_silent_and_leaves_a_heartbeat(site):
     assert site.log().count(" end: exit status 0") == 2
 
 
-def test_a_failed_run_is_told_with_its_last_lines(site):
+def test_a_failed_run_is_reported_with_its_last_lines(site):
     site.night.simulate()
     site.set(corrections=str(site.night.root))
     (site.night.root / f"callisto_{NIGHT}.yaml").write_text("- files: '*'\n")
-    told = site.run(status=1)
-    assert told.startswith("Callisto: run ended with exit status 1")
-    assert "Error in rule" in told and len(told.splitlines()) < 40
+    said = site.run(status=1)
+    assert said.startswith("Callisto: run ended with exit status 1")
+    assert "Error in rule" in said and len(said.splitlines()) < 40
     assert site.heartbeat().status == 1 and site.heartbeat().success is None
     code, text = site.status()
     assert code == 1 and "the last run ended with exit status 1" in text
@@ -202,7 +202,7 @@ def test_a_failed_run_is_told_with_its_last_lines(site):
 def test_time_limit(site):
     site.set(time_limit=6 / 3600)
     with hanging(site) as (process, truth):
-        assert "its time limit" in site.told(process, 1)
+        assert "its time limit" in site.output_of(process, 1)
     site.set(time_limit=1)
     assert_next_run_completes(site, truth)
 
@@ -216,10 +216,10 @@ def test_a_run_by_hand_is_left_alone(site):
         with pytest.raises(AlreadyRunning):
             Lock(Path(lock.name)).take()
         os.utime(lock.name, 2 * ((NOW - timedelta(hours=25)).timestamp(),))
-        told = site.run(status=1)
+        said = site.run(status=1)
         assert (
-            told.startswith("Callisto: run does not end")
-            and f"25 h: look at it. It holds {lock.name}" in told
+            said.startswith("Callisto: run does not end")
+            and f"25 h: look at it. It holds {lock.name}" in said
         )
     assert site.heartbeat() == Heartbeat()
     assert NOW - taken(Path(lock.name)) > timedelta(hours=24)
@@ -255,8 +255,8 @@ def mounted(folder: Path, options: str):
 
 
 def assert_not_run(site: Site, message: str) -> None:
-    told = site.run(status=1)
-    assert told.startswith("Callisto: not run") and message in told and "Traceback" not in told
+    said = site.run(status=1)
+    assert said.startswith("Callisto: not run") and message in said and "Traceback" not in said
     assert not site.night.folder.exists()
 
 
@@ -294,9 +294,9 @@ def test_a_night_that_does_not_fit_fills_no_disk(site):
     truth = site.night.simulate(frames=90)
     size = sum(path.stat().st_size for path in (site.night.source / NIGHT).iterdir())
     with mounted(site.night.workdir, f"size={size + 2**20}") as folder:
-        told = site.run(status=1)
+        said = site.run(status=1)
         needed = f"{len(truth)} frames to copy and their products need {2 * size / 1e9:.3g} GB"
-        assert "NoSpace" in told and needed in told, told
+        assert "NoSpace" in said and needed in said, said
         assert not list(site.night.folder.glob("raw/*.f*ts"))
         subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
         assert site.run() == ""
@@ -325,15 +325,15 @@ def test_source_gone(site):
 
 def test_bad_configuration(site):
     site.set(lookbakc=3, telescope="Pluto")
-    told = site.run(status=1)
+    said = site.run(status=1)
     assert (
-        "not run" in told and "'lookbakc' was unexpected" in told and "telescope: 'Pluto'" in told
+        "not run" in said and "'lookbakc' was unexpected" in said and "telescope: 'Pluto'" in said
     )
     assert site.status()[0] == 1
     site.night.config.write_text("{")
     assert "is no YAML" in site.run(status=1)
-    told = site.run("--configfile", "x.yaml", status=1)
-    assert "with its whole path" in told
+    said = site.run("--configfile", "x.yaml", status=1)
+    assert "with its whole path" in said
     site.profile.write_text("cores: 2\n")
     assert "is not of this checkout" in site.run(status=1)
     site.profile.unlink()
@@ -415,10 +415,10 @@ def test_options_that_run_nothing_are_refused(site):
         assert "use snakemake itself" in site.run(*options, status=2)
     for option in ("--notemp", "-Rcube", "-j2", "--config=nights=", "-qn"):
         assert not DRY.fullmatch(option)
-    assert "usage" in site.told(site.start("run"), 2)
+    assert "usage" in site.output_of(site.start("run"), 2)
 
 
-def test_a_mail_that_cannot_be_sent_waits_and_cron_is_told(site):
+def test_a_mail_that_cannot_be_sent_waits_and_cron_reports_it(site):
     closed = {"host": "127.0.0.1", "port": 9, "security": "none", "timeout": 2}
     site.set(mail={"from": "a@obs.example", "to": ["b@obs.example"]} | closed)
     site.night.archive.rmdir()
@@ -444,7 +444,7 @@ def test_who_is_on_duty_gets_one_mail_and_cron_none(site):
         assert site.run(status=1) == ""
         assert server.subjects() == ["Callisto: not run"]
         away.rename(site.night.archive)
-        # This time the run itself tells.
+        # This time the run itself reports it.
         site.set(corrections=str(site.night.root))
         (site.night.root / f"callisto_{NIGHT}.yaml").write_text("- files: '*'\n")
         assert site.run(status=1) == ""
@@ -466,7 +466,7 @@ def test_a_missing_login_in_a_wrong_configuration_is_mailed_once(site):
         )
         mail = {"from": "a@obs.example", "to": ["b@obs.example"], "host": "localhost"}
         site.set(passwords=str(env), mail=mail | {"port": server.port}, lookbakc=3)
-        assert site.told(site.start("run", "Callisto"), 1) == ""
+        assert site.output_of(site.start("run", "Callisto"), 1) == ""
         assert server.subjects() == ["Callisto: not run"] and server.logins == [USER]
         code, text = site.status("--mail")
         assert code == 1 and "'lookbakc' was unexpected" in text and len(server.received) == 1
@@ -487,8 +487,8 @@ def test_passwords_are_in_the_environment_of_the_run_only(site):
     assert f"there is no file {env}" in site.run(status=1)
     env.write_text(f"# ours\n\nSPECULOOS_SOURCE_PASSWORD='{SECRET}'\nexport OTHER={SECRET}\n")
     env.chmod(0o644)
-    told = site.run(status=1)
-    assert f"{env} holds passwords and others can read it" in told and SECRET not in told
+    said = site.run(status=1)
+    assert f"{env} holds passwords and others can read it" in said and SECRET not in said
     env.chmod(0o600)
     with hanging(site) as (process, truth):
         for number in site.processes():
@@ -496,14 +496,14 @@ def test_passwords_are_in_the_environment_of_the_run_only(site):
             assert f"SPECULOOS_SOURCE_PASSWORD={SECRET}".encode() in environ
             assert SECRET.encode() not in command_line(number)
         process.terminate()
-        told = site.told(process, 1)
-    told += site.status("--json")[1]
+        said = site.output_of(process, 1)
+    said += site.status("--json")[1]
     env.write_text(f"{SECRET}\n")
-    told += site.run(status=1)
-    assert f"{env}, line 1 is not KEY=value" in told
+    said += site.run(status=1)
+    assert f"{env}, line 1 is not KEY=value" in said
     env.unlink()
     files = [path for path in site.night.root.rglob("*") if path.is_file()]
-    assert SECRET not in told
+    assert SECRET not in said
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
 
 
@@ -528,11 +528,11 @@ def test_env_examples_can_be_read(tmp_path, telescope):
 # Status
 
 
-def test_nights_that_stay_incomplete_are_told_once_a_day(site):
+def test_nights_that_stay_incomplete_are_reported_once_a_day(site):
     (site.night.source / MISSED).mkdir()
     (site.night.source / MISSED / "frame.fits").touch()
     site.set(nights="20260301")
-    # Who was told of a failure is not told twice.
+    # A failure is reported once.
     away = site.night.archive.rename(site.night.root / "away")
     assert "stay incomplete" not in site.run(status=1)
     away.rename(site.night.archive)
@@ -671,7 +671,7 @@ def test_install_changes_nothing_if_one_file_is_not_its_own(tmp_path, name, text
 
 
 @pytest.mark.parametrize("gone", [" of /gone; edit /gone", "; edit /gone"])
-def test_a_profile_of_a_checkout_that_was_moved_is_written_anew(tmp_path, gone):
+def test_a_profile_of_a_checkout_that_was_moved_is_rewritten(tmp_path, gone):
     path = tmp_path / "a b/snakemake/io/profile.yaml"
     path.parent.mkdir(parents=True)
     middle = f" {gone}" if gone.startswith("of") else gone

@@ -67,7 +67,7 @@ def raw_header(night, name: str) -> fits.Header:
     return fits.getheader(night.source / NIGHT / name)
 
 
-def moment(text: str) -> Time:
+def utc(text: str) -> Time:
     return Time(text, scale="utc")
 
 
@@ -151,15 +151,15 @@ def test_times(faulty_night):
     for header in headers(faulty_night):
         for keyword in ("DATE", "DATE-OBS", "DATE-END"):
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}", header[keyword])
-        start, end = moment(header["DATE-OBS"]), moment(header["DATE-END"])
+        start, end = utc(header["DATE-OBS"]), utc(header["DATE-END"])
         assert header["TIMESYS"] == "UTC"
         assert abs(header["MJD-OBS"] - start.mjd) * 86400 < 0.0005
         assert abs(header["MJD-END"] - end.mjd) * 86400 < 0.0005
         assert abs(header["JD-OBS"] - start.jd) * 86400 < 0.0005
         assert len(str(header.cards["MJD-OBS"]).split("/")[0].split(".")[1].strip()) >= 8
-        midnight = moment(header["DATE-OBS"][:10])
+        midnight = utc(header["DATE-OBS"][:10])
         assert abs(header["UTC"] - (start - midnight).sec) < 0.001
-        assert moment(header["DATE"]) > end
+        assert utc(header["DATE"]) > end
         if header["NAXIS"] == 2:
             assert abs((end - start).sec - header["EXPTIME"]) < 0.001
 
@@ -167,8 +167,7 @@ def test_times(faulty_night):
 def test_lst_is_that_of_astropy(faulty_night):
     with iers.conf.set_temp("auto_download", False):
         for header in headers(faulty_night):
-            time = moment(header["DATE-OBS"])
-            lst = time.sidereal_time("apparent", longitude=-70.390278 * u.deg)
+            lst = utc(header["DATE-OBS"]).sidereal_time("apparent", longitude=-70.390278 * u.deg)
             assert abs(header["LST"] - lst.hour * 3600) < 0.1
 
 
@@ -299,7 +298,7 @@ def test_each_plane_has_the_sky_coordinates_of_its_raw_header(faulty_night):
             assert np.allclose(sky, raw.all_pix2world(corners, 1), atol=1e-8)
 
 
-def test_receipts_tell_what_was_delivered(faulty_night):
+def test_receipts_say_what_was_delivered(faulty_night):
     receipts = faulty_night.receipts()
     assert sorted(row["file"] for row in receipts) == sorted(
         row["file"] for row in faulty_night.truth if not row["fault"]

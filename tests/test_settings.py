@@ -33,7 +33,7 @@ def written(**settings) -> dict:
 
 
 def is_right(field: Field, rule: dict) -> bool:
-    """Tell whether an attribute is of the type that the schema wants."""
+    """Return whether an attribute is of the type that the schema asks for."""
     wanted = {
         "boolean": (bool,),
         "integer": (int, int | None),

@@ -182,10 +182,10 @@ def test_heliocentric_dates_follow_the_sun(callisto):
 
 def test_night_has_every_kind_in_order(night):
     assert {row["kind"] for row in night.good} == {"bias", "dark", "flat", "science"}
-    moments = [row["date_obs"] for row in night.good]
-    assert moments == sorted(moments) and len({m[:23] for m in moments}) == len(moments)
-    assert any(m.endswith(".999999") for m in moments)
-    assert any(m.endswith(".000000") for m in moments)
+    starts = [row["date_obs"] for row in night.good]
+    assert starts == sorted(starts) and len({m[:23] for m in starts}) == len(starts)
+    assert any(m.endswith(".999999") for m in starts)
+    assert any(m.endswith(".000000") for m in starts)
     assert len({row["object"] for row in night.science}) == 3
     flats = [row["exptime"] for row in night.good if row["kind"] == "flat"]
     assert len(set(flats)) == len(flats)
@@ -508,9 +508,9 @@ def test_other_faults_keep_their_checksums(night):
             assert hdu_sum(data[len(data) // 2880 * -2880 :]) == row["datasum"], fault
 
 
-def test_faults_share_no_moment(night):
-    moments = [r["date_obs"][:23] for r in night.truth if r["fault"] != "name_clash"]
-    assert len(set(moments)) == len(moments)
+def test_faults_share_no_start(night):
+    starts = [r["date_obs"][:23] for r in night.truth if r["fault"] != "name_clash"]
+    assert len(set(starts)) == len(starts)
 
 
 @pytest.mark.parametrize("fault", CARD_DEFECTS)
@@ -539,7 +539,7 @@ def test_faults_of_the_exposure(night):
     assert faults["other_night"]["date_obs"][:10] == "2026-03-08"
 
 
-def test_twins_come_after_the_frames_they_are_of(night):
+def test_duplicates_come_after_the_frames_they_are_of(night):
     good = {row["file"]: row for row in night.good}
     copy, clash = night.faults["duplicate_pixels"], night.faults["name_clash"]
     for row in (copy, clash):

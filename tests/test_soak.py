@@ -11,7 +11,7 @@ from tests import soak
 from tests.night import REPOSITORY
 
 
-# A job or all is killed as soon as a product has its name, and ESO takes it at once.
+# A job or all is killed as soon as a product has its name, and ESO takes it immediately.
 @pytest.mark.parametrize("seed", ["405", "666", "1464"])
 def test_a_seed_ends_well(seed):
     command = [sys.executable, "-m", "tests.soak", "--seeds", "1", "--first", seed]

@@ -61,7 +61,7 @@ def delivered_headers(night) -> dict[str, fits.Header]:
             for record in hdus["METADATA"].data:
                 header = hdus[0].header.copy(strip=True)
                 for name in hdus["METADATA"].columns.names:
-                    if record[name] == record[name]:  # NaN is no value
+                    if record[name] == record[name]:  # NaN is not a value
                         header[name] = record[name]
                 found[record["FILENAME"].removesuffix(".fits")] = header
     return {name: header for name, header in found.items() if name in science(night)}

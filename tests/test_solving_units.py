@@ -86,7 +86,7 @@ def stars_of(wcs, number, seed=4, noise=0.0):
 
 
 @pytest.mark.parametrize("number, worst", [(3, 0.3), (6, 0.15), (30, 0.05), (150, 0.03)])
-def test_the_fit_finds_what_the_stars_can_tell(number, worst):
+def test_the_fit_finds_what_the_stars_determine(number, worst):
     """Also when it starts 10 arcsec, 0.3 degrees and 0.3 percent away."""
     true = oriented(200.0, -30.0, 1024.5, 1044.5, 0.348, 0.7, 1)
     start = oriented(200.003, -29.999, 1024.5, 1044.5, 0.349, 1.0, 1)

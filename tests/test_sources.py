@@ -44,7 +44,7 @@ CONTENT = bytes(range(256)) * 45 * 250  # 2.9 MB, whole FITS blocks
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
+def short_pauses(monkeypatch):
     """Let each test meet its servers for the first time, and not wait long for them."""
     open_source.cache_clear()
     for name in [name for name in os.environ if name.startswith("SPECULOOS_")]:
@@ -178,7 +178,7 @@ def test_messages_say_what_to_look_at(server, share, monkeypatch):
 
 
 @every([SMB])
-def test_smb_share_folder_and_permission_are_told_apart(server):
+def test_smb_share_folder_and_permission_are_distinguished(server):
     assert "has no share nowhere" in failure(server.address(share="nowhere"))
     assert "has no folder not\\there on the share raw" in failure(server.address() + "/not/there")
     message = failure(server.address(share="closed"))
@@ -197,7 +197,7 @@ def test_smb_share_folder_and_permission_are_told_apart(server):
 
 
 @every([SFTP])
-def test_sftp_key_folder_and_permission_are_told_apart(server, monkeypatch):
+def test_sftp_key_folder_and_permission_are_distinguished(server, monkeypatch):
     nowhere = server.address(path=server.home / "nowhere")
     assert f"has no folder {server.home}/nowhere" in failure(nowhere)
     monkeypatch.delenv("SPECULOOS_SOURCE_PASSWORD")
@@ -502,7 +502,7 @@ def test_a_lost_mount_is_missed_on_a_mounted_disk(share, tmp_path):
         Folder(str(disk), mounted=True).check()
 
 
-def test_kinds_of_mounts_are_told_apart():
+def test_kinds_of_mounts_are_distinguished():
     mounts = r"""25 1 8:1 / / rw - ext4 /dev/sda1 rw
 26 25 8:2 / /data rw,relatime shared:1 - ext4 /dev/sdb1 rw
 27 26 0:40 / /data/source/Io rw shared:2 master:1 - autofs systemd-1 rw

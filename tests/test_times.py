@@ -45,17 +45,17 @@ def test_mjd_as_written_gives_the_millisecond_back():
     generator = random.Random(2)
     for _ in range(500):
         ms = generator.randrange(times.DAY_MS)
-        moment = times.after(datetime(2026, 3, 6, tzinfo=UTC), ms / 1000)
-        written = f"{times.mjd(moment):.10f}"
+        time = times.after(datetime(2026, 3, 6, tzinfo=UTC), ms / 1000)
+        written = f"{times.mjd(time):.10f}"
         assert round(float(written) % 1 * times.DAY_MS) == ms
-        assert abs(times.mjd(moment) - Time(times.iso(moment), scale="utc").mjd) < 1e-10
+        assert abs(times.mjd(time) - Time(times.iso(time), scale="utc").mjd) < 1e-10
 
 
 @pytest.mark.filterwarnings("ignore:ERFA", "ignore:Tried to get polar motions")
 def test_sidereal_time_needs_no_new_table_for_decades():
-    moments = [datetime(year, 3, 6, 1, 2, 3, tzinfo=UTC) for year in (2018, 2026, 2045)]
-    for moment, found in zip(moments, sidereal_seconds(moments, -70.390278), strict=True):
-        time = Time(moment, scale="utc")
+    dates = [datetime(year, 3, 6, 1, 2, 3, tzinfo=UTC) for year in (2018, 2026, 2045)]
+    for date, found in zip(dates, sidereal_seconds(dates, -70.390278), strict=True):
+        time = Time(date, scale="utc")
         time.delta_ut1_utc = 0.0
         with iers.conf.set_temp("auto_download", False):
             right = time.sidereal_time("apparent", longitude=-70.390278 * u.deg).hour * 3600
@@ -64,10 +64,10 @@ def test_sidereal_time_needs_no_new_table_for_decades():
 
 def test_sidereal_time_is_that_of_astropy_with_its_table():
     start = datetime(2026, 1, 1, 0, 0, 0, 123000, tzinfo=UTC)
-    moments = [start + timedelta(days=17.37 * i) for i in range(12)]
+    dates = [start + timedelta(days=17.37 * i) for i in range(12)]
     with iers.conf.set_temp("auto_download", False):
-        right = Time(moments, scale="utc").sidereal_time("apparent", longitude=-70.390278 * u.deg)
-    found = np.array(sidereal_seconds(moments, -70.390278))
+        right = Time(dates, scale="utc").sidereal_time("apparent", longitude=-70.390278 * u.deg)
+    found = np.array(sidereal_seconds(dates, -70.390278))
     assert np.abs(found - right.hour * 3600).max() < 1e-5
     assert found.min() >= 0 and found.max() < 86400
 

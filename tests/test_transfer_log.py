@@ -44,7 +44,7 @@ def workdir(tmp_path):
     return folder
 
 
-def test_addresses_as_rsync_wants_them():
+def test_addresses_as_rsync_needs_them():
     assert rsync_target("ssh://u@host:2222/a%20b/") == ("u@host:/a b/", 2222)
     assert rsync_target("ssh://u@[2001:db8::1]/logs") == ("u@[2001:db8::1]:/logs/", None)
     for address in ("ssh://u@[2001:db8::1/logs", "ssh://u@host:port/logs"):

@@ -1,4 +1,4 @@
-"""A watcher of a folder that looks at each product the very moment it gets its name (inotify)."""
+"""A watcher of a folder that looks at each product as soon as it gets its name (inotify)."""
 
 import ctypes
 import hashlib
@@ -35,7 +35,7 @@ class Watcher:
         self.add(folder)
 
     def add(self, folder: Path) -> None:
-        """Watch a folder, or what has been mounted there since; what lies there arrives now."""
+        """Watch a folder, or what has been mounted there since; what is in it arrives now."""
         mask = MODIFY | CLOSE_WRITE | MOVED_TO | CREATE
         number = LIBC.inotify_add_watch(self.descriptor, os.fsencode(folder), mask)
         assert number > 0, os.strerror(ctypes.get_errno())

@@ -2,7 +2,7 @@
 
 Python imports this before a job's script. A point is "job before|after module.function word&word":
 the first process of that job that calls the function with all the words in its arguments writes its
-number to STOP_FOLDER and waits there until it is killed, or told to go on. With "grows" in place of
+number to STOP_FOLDER and waits there until it is killed, or may go on. With "grows" in place of
 before or after, the file that the function opens grows by a byte, at each such call.
 """
 
