@@ -64,7 +64,7 @@ CUBES = SETTINGS.products == "cubes"
 MAIL_TEMPLATES = Path(workflow.basedir) / "templates"
 
 # What frames are solved with: a change solves them again.
-SOLVING = {key: config[key] for key in ("catalogue", "index", "solve", "dark")}
+SOLVING = {key: getattr(SETTINGS, key) for key in ("catalogue", "index", "solve", "dark")}
 SOLVED = SETTINGS.solve != "never" and bool(SETTINGS.catalogue or SETTINGS.index)
 
 

@@ -25,7 +25,7 @@ from scripts.lib.running.lock import AlreadyRunning, Lock, taken
 from scripts.lib.running.processes import end_marked, marked, run_marked
 from scripts.lib.settings.check import CHECKOUT, ConfigurationError
 from scripts.lib.settings.passwords import read_env_file
-from scripts.lib.settings.profile import read_configuration, read_unchecked
+from scripts.lib.settings.profile import read_unchecked
 from scripts.lib.settings.records import FreeSpace
 from tests.night import NIGHT, REPOSITORY, Night
 from tests.smtp import PASSWORD, USER, Authority, MailServer
@@ -331,7 +331,7 @@ def test_bad_configuration(site):
     )
     assert site.status()[0] == 1
     site.night.config.write_text("{")
-    assert "is no YAML" in site.run(status=1)
+    assert "is not YAML" in site.run(status=1)
     said = site.run("--configfile", "x.yaml", status=1)
     assert "with its whole path" in said
     site.profile.write_text("cores: 2\n")
@@ -367,13 +367,13 @@ def test_settings_of_the_command_line_are_those_of_the_workflow(site):
 
 def test_settings_within_braces_have_their_meaning(site):
     site.set(mail={"from": "a@obs.example", "to": ["b@obs.example"], "host": "mail.example"})
-    config = read_configuration(site.profile, ["--config", *SETTINGS[:-3]])
+    config = read_unchecked(site.profile, ["--config", *SETTINGS[:-3]]).checked()
     assert config.mail.to == ("c@obs.example",) and config.mail.host == "mail.example"
     assert config.mail.port == 26 and config.free_gb == FreeSpace(archive=3, workdir=0)
     assert config.redeliver is True and config.keep_raw is False
     assert config.programmes[0].targets == ("1",) and config.camera.parity == -1
     with pytest.raises(ConfigurationError, match="solve: '{never: \\[' is not one of"):
-        read_configuration(site.profile, ["--config", "solve={never: ["])
+        read_unchecked(site.profile, ["--config", "solve={never: ["]).checked()
 
 
 @pytest.mark.parametrize(
@@ -388,12 +388,12 @@ def test_settings_within_braces_have_their_meaning(site):
 def test_a_password_in_an_address_is_not_shown(site, key, address, message):
     site.set(**{key: address})
     with pytest.raises(ConfigurationError) as raised:
-        read_configuration(site.profile)
+        read_unchecked(site.profile).checked()
     assert f"{key}: '{address[:4]}" in str(raised.value) and message in str(raised.value)
     assert SECRET not in str(raised.value)
     site.night.config.write_text(f"{key}: '{address}\n")
-    with pytest.raises(ConfigurationError, match="is no YAML") as raised:
-        read_configuration(site.profile)
+    with pytest.raises(ConfigurationError, match="is not YAML") as raised:
+        read_unchecked(site.profile).checked()
     assert SECRET not in str(raised.value)
 
 
@@ -407,7 +407,7 @@ def test_the_workflow_itself_shows_no_password_in_an_address(site):
 )
 def test_addresses_without_a_password_are_right(site, address):
     site.set(source=address, transfer_log_remote="ssh://u@[2001:db8::1]:22/a")
-    assert read_configuration(site.profile).source == address
+    assert read_unchecked(site.profile).checked().source == address
 
 
 def test_options_that_run_nothing_are_refused(site):

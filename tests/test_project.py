@@ -5,9 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
-from scripts.commands.describe import description
+from scripts.commands.describe import PAGES
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -56,12 +57,6 @@ def test_every_telescope_has_configuration_and_profile():
             assert yaml.safe_load(path.read_text())["telescope"].lower() == path.stem
 
 
-def test_settings_are_described():
-    schema = yaml.safe_load((REPOSITORY / "config/schema.yaml").read_text())
-    for key, value in schema["properties"].items():
-        assert value["description"], key
-
-
 def test_domain_modules_know_no_snakemake():
     for path in (REPOSITORY / "scripts/lib").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) snakemake|snakemake\.", path.read_text(), re.M)
@@ -96,8 +91,9 @@ def test_operations_page_quotes_what_is_really_said():
     assert not [part for part in wanted if part not in said]
 
 
-def test_the_page_of_what_eso_gets_is_that_of_the_tables():
-    assert (REPOSITORY / "docs/eso.md").read_text() == description(), "run make docs"
+@pytest.mark.parametrize("name", PAGES)
+def test_generated_files_are_up_to_date(name):
+    assert (REPOSITORY / name).read_text() == PAGES[name](), "run make docs"
 
 
 def test_make_in_a_path_with_blanks_removes_its_own_folder_only(tmp_path):

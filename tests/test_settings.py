@@ -1,29 +1,22 @@
-"""Configurations: the records agree with the schema; what can be read of a wrong one."""
+"""Configurations: their records, schema and example; what can be read of a wrong one."""
 
+import re
 import subprocess
 import sys
-from dataclasses import MISSING, Field, fields
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from scripts.lib.settings import records
-from scripts.lib.settings.check import SCHEMA, ConfigurationError, Unchecked, checked, usable_mail
+from scripts.lib.settings.check import ConfigurationError, Unchecked, checked, schema_of
 from scripts.lib.settings.passwords import password_file
 from scripts.lib.settings.profile import read_file
 from tests.night import REPOSITORY
 
-PROPERTIES = yaml.safe_load(SCHEMA.read_text())["properties"]
-# Attributes whose key is a word of Python.
-KEYS = {"sender": "from"}
-RECORDS = {
-    records.Configuration: PROPERTIES,
-    records.Camera: PROPERTIES["camera"]["properties"],
-    records.ProgrammeEntry: PROPERTIES["programmes"]["items"]["properties"],
-    records.FreeSpace: PROPERTIES["free_gb"]["properties"],
-    records.Mail: PROPERTIES["mail"]["properties"],
-}
+PROPERTIES = schema_of(records.Configuration)["properties"]
 MAIL = {"from": "a@obs.example", "to": ["b@obs.example"], "host": "mail.example"}
 
 
@@ -32,30 +25,35 @@ def written(**settings) -> dict:
     return yaml.safe_load((REPOSITORY / "config/callisto.yaml").read_text()) | settings
 
 
-def is_right(field: Field, rule: dict) -> bool:
-    """Return whether an attribute is of the type that the schema asks for."""
-    wanted = {
-        "boolean": (bool,),
-        "integer": (int, int | None),
-        "number": (float,),
-        "string": (str, Path),
-        "array": (tuple[str, ...], tuple[records.ProgrammeEntry, ...]),
-        "object": (records.Camera, records.FreeSpace, records.Mail),
-    }
-    # One of some words is text or a number; night names may be written as numbers.
-    kind = rule.get("type", "string")
-    kind = "string" if isinstance(kind, list) else kind
-    return field.type in wanted[kind]
+def described(rules: dict) -> Iterator[tuple[str, dict]]:
+    """Return the keys of a schema, also those within keys."""
+    for key, rule in rules.items():
+        yield key, rule
+        # What an entry of a list holds is seen in the list's example.
+        yield from described(rule.get("properties", {}))
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
-def test_records_have_the_keys_of_the_schema_and_no_defaults(record):
-    rules = RECORDS[record]
-    found = {KEYS.get(field.name, field.name): field for field in fields(record)}
-    assert found.keys() == rules.keys()
-    for key, field in found.items():
-        assert is_right(field, rules[key]), key
-        assert field.default is MISSING and field.default_factory is MISSING, key
+def test_every_key_is_described_and_has_an_example():
+    for key, rule in described(PROPERTIES):
+        assert rule["description"], key
+        assert "properties" in rule or {"default", "examples", "enum"} & rule.keys(), key
+
+
+def test_records_have_the_defaults_of_the_schema():
+    config = records.Configuration.of(written())
+    full = records.Configuration.of(checked(written(), "test"))
+    assert replace(config, corrections=str(REPOSITORY / "config/corrections")) == full
+
+
+def test_example_is_a_right_configuration_in_both_forms():
+    text = (REPOSITORY / "config/telescope.yaml.example").read_text()
+    required = checked(yaml.safe_load(text), "test")
+    assert required["telescope"] == "Callisto" and required["mail"]["to"] == []
+    lines = [re.sub(r"^( *)# (\w+:( |$))", r"\1\2", line) for line in text.splitlines()]
+    keys = re.compile(r"^ *(" + "|".join(dict(described(PROPERTIES))) + r"):( |$)")
+    config = checked(yaml.safe_load("\n".join(filter(keys.match, lines))), "test")
+    assert config.keys() == PROPERTIES.keys() and config["mail"]["port"] == 587
+    assert config["programmes"] and config["free_gb"] == {"workdir": 20, "archive": 5}
 
 
 @pytest.mark.parametrize("telescope", ["callisto", "europa", "ganymede", "io"])
@@ -104,7 +102,8 @@ def test_mail_works_whatever_else_is_wrong(tmp_path):
     assert unchecked.mail == right
     assert unchecked.telescope == "Callisto" and unchecked.workdir == tmp_path
     within_braces = {"mail": MAIL | {"port": "26", "timeout": "1.5"}}
-    assert usable_mail(within_braces).port == 26 and usable_mail(within_braces).timeout == 1.5
+    found = Unchecked("callisto", within_braces).mail
+    assert found.port == 26 and found.timeout == 1.5
 
 
 @pytest.mark.parametrize(
@@ -117,7 +116,7 @@ def test_mail_works_whatever_else_is_wrong(tmp_path):
 )
 def test_why_mail_does_not_work_is_said(mail, problem):
     with pytest.raises(ConfigurationError) as raised:
-        usable_mail({"mail": mail})
+        Unchecked("callisto", {"mail": mail}).mail  # noqa: B018
     assert problem in str(raised.value)
 
 

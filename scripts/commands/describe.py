@@ -1,37 +1,44 @@
-"""Write docs/eso.md: what ESO gets, from the tables that make it so."""
+"""Write what is made from the tables and records that define it: `make docs`.
 
-import sys
+docs/eso.md (what ESO gets), config/schema.yaml and config/telescope.yaml.example (what can be
+configured).
+"""
+
+import json
+import textwrap
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import MISSING, Field, fields, is_dataclass
+from itertools import chain
+from typing import Any
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from scripts.lib.files.durable import write_text
 from scripts.lib.files.tables import read_table
 from scripts.lib.headers.keywords import function_for
+from scripts.lib.settings.check import CHECKOUT, schema_of
+from scripts.lib.settings.records import Configuration
 
-CHECKOUT = Path(__file__).parents[2]
 TABLES = CHECKOUT / "config"
+WIDTH = 100
 
 
 def description() -> str:
-    """Return the page."""
+    """Return the page of what ESO gets."""
     rows = read_table(TABLES / "keywords.csv")
     loader = FileSystemLoader(CHECKOUT / "templates")
     environment = Environment(
         loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
+    checks = read_table(TABLES / "checks.csv")
     return environment.get_template("eso.md").render(
         telescopes=read_table(TABLES / "telescopes.csv"),
         kinds=read_table(TABLES / "kinds.csv"),
         keywords=[row | {"origin": origin(row)} for row in rows if row["rule"] != "drop"],
         dropped=[row["keyword"] for row in rows if row["rule"] == "drop"],
-        checks=[row | {"right": row["right"].replace("|", ", ")} for row in checks()],
+        checks=[row | {"right": row["right"].replace("|", ", ")} for row in checks],
     )
-
-
-def checks() -> list[dict[str, str]]:
-    """Return the rows of the table of checks."""
-    return read_table(TABLES / "checks.csv")
 
 
 def origin(row: Mapping[str, str]) -> str:
@@ -46,5 +53,54 @@ def origin(row: Mapping[str, str]) -> str:
     return said.removesuffix(".").replace("``", "`")
 
 
+def schema() -> str:
+    """Return the JSON schema of configurations, as editors use it."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of one telescope",
+        "description": "One file per telescope; --config key=value overrides any key.",
+    }
+    return "# Written by make docs from scripts/lib/settings/records.py.\n" + yaml.safe_dump(
+        head | schema_of(Configuration), sort_keys=False, allow_unicode=True, width=WIDTH
+    )
+
+
+def example() -> str:
+    """Return a configuration that explains all keys; what may be left out is commented out."""
+    lines = [
+        "# yaml-language-server: $schema=schema.yaml",
+        "# A telescope's configuration. Written by make docs from scripts/lib/settings/records.py.",
+    ]
+    for one in fields(Configuration):
+        lines += ["", *example_lines(one)]
+    return "\n".join(lines) + "\n"
+
+
+def example_lines(one: Field[Any], indent: str = "", optional: bool = False) -> list[str]:
+    """Return the lines that explain a key and show a value of it."""
+    rule, name = one.metadata, one.metadata.get("name", one.name)
+    optional = optional or one.default is not MISSING
+    comment, mark = f"{indent}# ", f"{indent}# " if optional else indent
+    text = rule["description"]
+    if is_dataclass(one.type):
+        parts = [example_lines(part, f"{indent}  ", optional) for part in fields(one.type)]
+        own = [f"{mark}{name}:", *chain(*parts)]
+    else:
+        has_default = one.default not in (MISSING, "", None, ())
+        shown = one.default if has_default else rule.get("examples", rule.get("enum"))[0]
+        line = yaml.safe_dump({name: shown}, default_flow_style=True, width=10 * WIDTH)
+        own = [f"{mark}{line.strip()[1:-1]}"]
+        if has_default:
+            text += f" Default: {json.dumps(shown)}."
+    return [*textwrap.wrap(text, WIDTH, initial_indent=comment, subsequent_indent=comment), *own]
+
+
+PAGES = {
+    "docs/eso.md": description,
+    "config/schema.yaml": schema,
+    "config/telescope.yaml.example": example,
+}
+
 if __name__ == "__main__":
-    sys.stdout.write(description())
+    for name, page in PAGES.items():
+        write_text(CHECKOUT / name, page())

@@ -21,7 +21,7 @@ from scripts.lib.settings.profile import (
     PROFILE_NAMES,
     find_profile,
     profile_home,
-    read_configuration,
+    read_unchecked,
 )
 
 TELESCOPES = ("io", "europa", "ganymede", "callisto")
@@ -103,7 +103,7 @@ def telescope_notes(telescope: str) -> str:
     """Return what an operator should know of a telescope: folders, passwords."""
     profile = find_profile(telescope)
     try:
-        config = read_configuration(profile)
+        config = read_unchecked(profile).checked()
     except ConfigurationError as error:
         return f"\n{telescope}: {error}"
     lines = [f"\n{telescope}", f"  workdir    {made(config.workdir)}"]
@@ -204,7 +204,7 @@ def uninstall() -> None:
 
 def units(telescope: str, user_name: str) -> dict[str, str]:
     """Return the units of a telescope: text by file name."""
-    config = read_configuration(find_profile(telescope))
+    config = read_unchecked(find_profile(telescope)).checked()
     home = os.environ.get("XDG_CONFIG_HOME")
     values = {
         "telescope": telescope,

@@ -1,25 +1,28 @@
-"""Configurations, checked against config/schema.yaml, which also holds all defaults."""
+"""Configurations as they are written, checked against the JSON schema of their records."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-import yaml
-
-from scripts.lib.settings.records import Configuration, Mail
+from scripts.lib.settings.records import Configuration, Mail, record_of
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 CHECKOUT = Path(__file__).absolute().parents[3]
-SCHEMA = CHECKOUT / "config/schema.yaml"
 CORRECTIONS = CHECKOUT / "config/corrections"
 # Of an address; a password may be in it, and hold anything.
 USER_PART = re.compile("://.*@", re.DOTALL)
-WORDS = {"true": True, "false": False}
+TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string"}
+# What turns words into values.
+READERS: dict[str, tuple[Callable[[str], Any], ...]] = {
+    "boolean": (lambda word: {"true": True, "false": False}[word.lower()],),
+    "integer": (int, float),
+    "number": (int, float),
+}
 # Does not exist: mails about a configuration without working directory are not kept.
 NOWHERE = Path("/nowhere")
 
@@ -66,12 +69,18 @@ class Unchecked:
     def mail(self) -> Mail:
         """The key ``mail``, which may be right though other keys are wrong.
 
+        Its unknown keys are left out: they do not prevent a mail, which must report them.
+
         Raises
         ------
         ConfigurationError
             If nothing could be sent with it.
         """
-        return usable_mail(self.settings)
+        schema = schema_of(Configuration)["properties"]["mail"]
+        given = self.settings.get("mail") or {}
+        if isinstance(given, dict):
+            given = {name: given[name] for name in given if name in schema["properties"]}
+        return record_of(Mail, valid(given, schema, "mail"))
 
     def checked(self) -> Configuration:
         """Return the configuration that a run has.
@@ -85,7 +94,7 @@ class Unchecked:
 
 
 def checked(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return settings with all defaults; truth values and numbers as such.
+    """Return settings with their defaults; truth values and numbers as such.
 
     Parameters
     ----------
@@ -99,31 +108,38 @@ def checked(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     ConfigurationError
         If the schema does not allow them.
     """
-    full = valid(settings, read_schema(), name)
-    return full | {"corrections": full["corrections"] or str(CORRECTIONS)}
+    full = valid(settings, schema_of(Configuration), name)
+    return full | {"corrections": full.get("corrections") or str(CORRECTIONS)}
 
 
-def usable_mail(settings: Mapping[str, Any]) -> Mail:
-    """Return the settings for mail of a configuration that may be wrong otherwise.
+def schema_of(record: Any) -> dict[str, Any]:
+    """Return the JSON schema of a record's keys.
 
-    Unknown keys are left out: they do not prevent a mail, which must report them.
-
-    Raises
-    ------
-    ConfigurationError
-        If nothing could be sent with them.
+    Empty defaults (no port, no sender) are not in it: they are those of the record alone.
     """
-    schema = read_schema()["properties"]["mail"]
-    given = settings.get("mail") or {}
-    if isinstance(given, dict):
-        given = {key: value for key, value in given.items() if key in schema["properties"]}
-    return Mail.of(valid(given, schema, "mail"))
+    rules, required = {}, []
+    for one in fields(record):
+        rule = dict(one.metadata)
+        name = rule.pop("name", one.name)
+        if one.default is MISSING:
+            required.append(name)
+        elif is_dataclass(one.default):
+            rule["default"] = {}
+        elif one.default not in ("", None):
+            rule["default"] = [] if one.default == () else one.default
+        # A wrong word is not to be called a wrong type as well.
+        rules[name] = rule if one.type is str and "enum" in rule else type_rules(one.type) | rule
+    shape = {"type": "object", "additionalProperties": False, "properties": rules}
+    return shape | ({"required": required} if required else {})
 
 
-def read_schema() -> dict[str, Any]:
-    """Return the schema."""
-    schema: dict[str, Any] = yaml.safe_load(SCHEMA.read_text())
-    return schema
+def type_rules(kind: Any) -> dict[str, Any]:
+    """Return what the schema says of a type."""
+    if is_dataclass(kind):
+        return schema_of(kind)
+    if get_origin(kind) is tuple:
+        return {"type": "array", "items": type_rules(get_args(kind)[0])}
+    return {"type": TYPES[(get_args(kind) or (kind,))[0]]}
 
 
 def valid(settings: Any, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -131,7 +147,7 @@ def valid(settings: Any, schema: Mapping[str, Any], name: str) -> dict[str, Any]
     # The library comes with Snakemake; it takes long to import, and status may not need it.
     import jsonschema
 
-    full: dict[str, Any] = with_defaults(spelt_out(settings, schema), schema)
+    full: dict[str, Any] = completed(settings, schema)
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(full), key=str)
     if errors:
         raise ConfigurationError(f"{name} is not valid: {'; '.join(map(complaint, errors))}")
@@ -140,11 +156,11 @@ def valid(settings: Any, schema: Mapping[str, Any], name: str) -> dict[str, Any]
 
 def complaint(error: "ValidationError") -> str:
     """Return what the schema says against a key, in words rather than as a pattern."""
-    key = ".".join(map(str, error.absolute_path)) or "keys"
+    name = ".".join(map(str, error.absolute_path)) or "keys"
     if error.validator == "pattern" and "description" in error.schema:
         shown = without_user(repr(error.instance))
-        return f"{key}: {shown} is not what it must be: {error.schema['description']}"
-    return f"{key}: {without_user(error.message)}"
+        return f"{name}: {shown} is not what it must be: {error.schema['description']}"
+    return f"{name}: {without_user(error.message)}"
 
 
 def without_user(text: str) -> str:
@@ -152,44 +168,22 @@ def without_user(text: str) -> str:
     return USER_PART.sub("://…@", text)
 
 
-def with_defaults(settings: Any, schema: Mapping[str, Any]) -> Any:
-    """Return settings with the schema's defaults for what they do not name."""
-    if not isinstance(settings, dict):
-        return settings
-    full = dict(settings)
-    for key, rule in schema.get("properties", {}).items():
-        if "default" in rule:
-            full.setdefault(key, rule["default"])
-        if key in full:
-            full[key] = with_defaults(full[key], rule)
-    return full
-
-
-def spelt_out(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return settings with truth values and numbers where the schema has such.
+def completed(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Return settings with the schema's defaults, and truth values and numbers as such.
 
     Snakemake itself knows only Python's ``True``, and no numbers within braces.
     """
     if isinstance(value, dict):
         rules = schema.get("properties", {})
-        return {key: spelt_out(one, rules.get(key, {})) for key, one in value.items()}
+        full = dict(value)
+        for name, rule in rules.items():
+            if "default" in rule:
+                full.setdefault(name, rule["default"])
+        return {name: completed(one, rules.get(name, {})) for name, one in full.items()}
     if isinstance(value, list):
-        return [spelt_out(one, schema.get("items", {})) for one in value]
-    return parse_word(value, schema.get("type")) if isinstance(value, str) else value
-
-
-def parse_word(word: str, kind: object) -> object:
-    """Return a word as the kind of value that it is to be; the word itself if it is none."""
-    with suppress(KeyError, ValueError):
-        if kind == "boolean":
-            return WORDS[word.lower()]
-        if kind in ("integer", "number"):
-            return parse_number(word)
-    return word
-
-
-def parse_number(word: str) -> int | float:
-    """Return the number that a word is."""
-    with suppress(ValueError):
-        return int(word)
-    return float(word)
+        return [completed(one, schema.get("items", {})) for one in value]
+    if isinstance(value, str):
+        for read in READERS.get(str(schema.get("type")), ()):
+            with suppress(KeyError, ValueError):
+                return read(value)
+    return value

@@ -1,14 +1,17 @@
-"""Passwords for a telescope: a file of lines KEY=value that only its owner can read.
+"""Passwords: a telescope's file of lines KEY=value that only its owner can read.
 
 Cron and systemd start a run with next to no environment, and no password belongs in a crontab, a
 unit or the configuration. Values are handed on in the environment and shown nowhere.
 """
 
+import base64
+import html
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 from scripts.lib.settings.check import CHECKOUT, ConfigurationError, Unchecked
 from scripts.lib.settings.records import Configuration
@@ -63,20 +66,15 @@ def read_env_file(path: Path) -> dict[str, str]:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{path} cannot be read: {cause}") from None
     variables = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith("#"):
             continue
-        match = LINE.fullmatch(line.strip())
-        if not match:
+        if not (match := LINE.fullmatch(line)):
             raise ConfigurationError(f"{path}, line {number} is not KEY=value")
-        variables[match[1]] = unquoted(match[2])
+        key, value = match.groups()
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+        variables[key] = value[1:-1] if quoted else value
     return variables
-
-
-def unquoted(value: str) -> str:
-    """Return a value without the quotes around it, if it has both."""
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    return value[1:-1] if quoted else value
 
 
 @contextmanager
@@ -89,3 +87,37 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def credentials(
+    user_key: str, password_key: str, environ: Mapping[str, str] = os.environ
+) -> tuple[str, str] | None:
+    """Return user and password from two variables; None if neither is set.
+
+    Raises
+    ------
+    ConfigurationError
+        If one is set without the other.
+    """
+    user, password = environ.get(user_key, ""), environ.get(password_key, "")
+    if bool(user) != bool(password):
+        raise ConfigurationError(f"{user_key} and {password_key}: only one of the two is set")
+    return (user, password) if user else None
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """Return text without secrets, also as they look in addresses, in HTML and in base64."""
+    forms = {
+        form
+        for secret in filter(None, secrets)
+        for form in (
+            secret,
+            repr(secret)[1:-1],
+            html.escape(secret),
+            *(quote(secret), quote(secret, safe=""), quote_plus(secret)),
+            base64.b64encode(secret.encode()).decode().rstrip("="),
+        )
+    }
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "***")
+    return text

@@ -1,28 +1,27 @@
 """A telescope's installed profile and the configuration that a run with it has.
 
 What runs the workflow must know its folders before it starts, and say what is wrong with them. So
-profile, files and command line are read as Snakemake does it, without it.
+profile, files and command line are read and merged as Snakemake does it, without it.
 """
 
+import argparse
 import os
-from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from scripts.lib.settings.check import CHECKOUT, ConfigurationError, Unchecked
-from scripts.lib.settings.command_line import merged, parse_options, parse_settings
-from scripts.lib.settings.records import Configuration
+from scripts.lib.settings.records import TELESCOPES, Configuration
 
 PROFILE_NAMES = ("profile.yaml", "config.yaml")
 
 
 def profile_home() -> Path:
     """Return the user's folder of profiles."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "snakemake"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "snakemake"
 
 
 def find_profile(telescope: str) -> Path:
@@ -38,22 +37,18 @@ def find_profile(telescope: str) -> Path:
         for name in PROFILE_NAMES:
             if (path := home / telescope / name).is_file():
                 return path
-    looked = " or ".join(str(home) for home in homes)
+    looked = " or ".join(map(str, homes))
     raise ConfigurationError(f"no profile {telescope} in {looked}: run make install")
 
 
 def installed_telescopes() -> list[str]:
-    """Return the telescopes of this checkout that have a profile."""
-    names = sorted(path.name for path in (CHECKOUT / "profiles").iterdir() if path.name != "demo")
-    return [name for name in names if is_installed(name)]
-
-
-def is_installed(telescope: str) -> bool:
-    """Tell whether a telescope has a profile."""
-    try:
-        return bool(find_profile(telescope))
-    except ConfigurationError:
-        return False
+    """Return the telescopes that have a profile."""
+    found = []
+    for name in sorted(map(str.lower, TELESCOPES)):
+        with suppress(ConfigurationError):
+            find_profile(name)
+            found.append(name)
+    return found
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -62,25 +57,22 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigurationError
-        If it cannot be read, or is not such a file.
+        If it cannot be read, or is not such a file. The message does not show the line that is
+        wrong: a password may be in it.
     """
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        parts = [(error.context, error.context_mark), (error.problem, error.problem_mark)]
+        what = ", ".join(f"{text} (line {at.line + 1})" for text, at in parts if text and at)
+        raise ConfigurationError(f"{path} is not YAML: {what}") from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is no YAML: {yaml_problem(error)}") from None
+        raise ConfigurationError(f"{path} is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} does not hold lines key: value")
     return content
-
-
-def yaml_problem(error: yaml.YAMLError) -> str:
-    """Return what is wrong and where, without the line itself: a password may be in it."""
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return str(error)
-    parts = [(error.context, error.context_mark), (error.problem, error.problem_mark)]
-    return ", ".join(f"{words} (line {mark.line + 1})" for words, mark in parts if words and mark)
 
 
 def read_file(path: Path) -> Configuration:
@@ -94,8 +86,8 @@ def read_file(path: Path) -> Configuration:
     return Unchecked(path.stem, read_mapping(path), str(path)).checked()
 
 
-def read_configuration(profile: Path, options: Sequence[str] = ()) -> Configuration:
-    """Return the configuration that a run with a profile has.
+def read_unchecked(profile: Path, options: Sequence[str] = ()) -> Unchecked:
+    """Return the configuration that a run with a profile has, as it is written.
 
     Parameters
     ----------
@@ -103,17 +95,6 @@ def read_configuration(profile: Path, options: Sequence[str] = ()) -> Configurat
         The profile's file.
     options : sequence of str
         Further words of the command line; ``--configfile`` and ``--config`` count.
-
-    Raises
-    ------
-    ConfigurationError
-        If the workflow would refuse it, or the profile belongs to another checkout.
-    """
-    return read_unchecked(profile, options).checked()
-
-
-def read_unchecked(profile: Path, options: Sequence[str] = ()) -> Unchecked:
-    """Return the configuration that a run with a profile has, as it is written.
 
     Raises
     ------
@@ -127,22 +108,51 @@ def read_unchecked(profile: Path, options: Sequence[str] = ()) -> Unchecked:
             f"{profile} is not of this checkout, {CHECKOUT}, but of {checkout}: "
             "run make install here, or this command there"
         )
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+")
+    parser.add_argument("--config", "-C", nargs="*")
     try:
-        named = parse_options(options)
-    except ArgumentError as error:
+        named, _ = parser.parse_known_args(options)
+    except argparse.ArgumentError as error:
         raise ConfigurationError(str(error)) from None
-    files = named.files or content.get("configfile") or []
-    files = [files] if isinstance(files, str) else files
-    if relative := [file for file in files if not Path(file).is_absolute()]:
-        raise ConfigurationError(
-            f"{relative[0]}: a configuration file is named with its whole path"
-        )
+    files = named.configfile or content.get("configfile") or []
     settings: dict[str, Any] = {}
-    for file in files:
+    for file in [files] if isinstance(files, str) else files:
+        if not Path(file).is_absolute():
+            raise ConfigurationError(f"{file}: a configuration file is named with its whole path")
         settings = merged(settings, read_mapping(Path(file)))
-    changes = named.settings
-    if changes is None:
-        given = content.get("config") or {}
-        changes = parse_settings(given) if isinstance(given, list) else given
+    changes = content.get("config") or {} if named.config is None else named.config
+    changes = parse_settings(changes) if isinstance(changes, list) else changes
     name = f"the configuration of {profile}"
     return Unchecked(profile.parent.name, merged(settings, changes), name)
+
+
+def parse_settings(words: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of words ``key=value``."""
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        settings = merged(settings, {name: parse_value(text.strip("'\""))})
+    return settings
+
+
+def parse_value(text: str) -> object:
+    """Return what Snakemake makes of a setting's text: within braces all words stay text."""
+    if not text:
+        return None
+    truth = {"True": True, "False": False}
+    for read in (int, float, truth.__getitem__, lambda text: yaml.load(text, yaml.BaseLoader)):
+        with suppress(ValueError, KeyError, yaml.YAMLError):
+            return read(text)
+    return text
+
+
+def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with changes; of a setting that holds others only these are changed."""
+    result = dict(settings)
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            before = result.get(name)
+            value = merged(before if isinstance(before, dict) else {}, value)
+        result[name] = value
+    return result

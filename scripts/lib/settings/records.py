@@ -1,141 +1,361 @@
-"""The configuration of one telescope as records, whose attributes are the keys.
+"""The keys of a telescope's configuration: type, default, unit, meaning and rules of each.
 
-What each key means, and its default, stands in config/schema.yaml. `check.checked` fills the
-defaults in, so a record has none of its own. Every job imports this module: it needs the standard
-library only.
+This is their one place: config/schema.yaml and config/telescope.yaml.example are written from it by
+`make docs`. Every job imports this module: it needs the standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin
+
+TELESCOPES = ["Io", "Europa", "Ganymede", "Callisto"]
+PROGRAMME = r"^(\d{2,3}\.[A-Z]-\d{4}\([A-Z]{1,2}\)|\d{3}\.[A-Z0-9]{4}\.\d{3})$"
+MAIL_ADDRESS = r"^[^\r\n]*[!-~]+@[!-~]+$"
+SERVICE = r"^(https://|http://(localhost|127\.0\.0\.1)[:/])"
+ABSOLUTE, ABSOLUTE_OR_EMPTY = "^/", "^(/|$)"
+MAIL_ADDRESSES = {"items": {"type": "string", "pattern": MAIL_ADDRESS}}
+
+Record = TypeVar("Record")
+
+
+def key(description: str, default: Any = MISSING, **rules: Any) -> Any:
+    """Declare a key; without a default it must be in the file.
+
+    Parameters
+    ----------
+    description : str
+        What it means, in which unit, and which form it must have.
+    rules
+        Further rules, by their names in JSON schema; ``name`` is the key's name in the file, if it
+        is not that of the attribute.
+    """
+    return field(default=default, metadata={"description": description} | rules)
+
+
+def record_of(record: type[Record], settings: Mapping[str, Any]) -> Record:
+    """Return the record of settings that the schema allows; keys that they lack get defaults."""
+    values = {}
+    for one in fields(record):  # type: ignore[arg-type]
+        name = one.metadata.get("name", one.name)
+        if name in settings:
+            values[one.name] = converted(settings[name], one.type)
+    return record(**values)
+
+
+def converted(value: Any, kind: Any) -> Any:
+    """Return a value of YAML as the type that its attribute has."""
+    if is_dataclass(kind):
+        return record_of(kind, value)  # type: ignore[arg-type]
+    if get_origin(kind) is tuple:
+        return tuple(converted(one, get_args(kind)[0]) for one in value)
+    if kind is str:
+        return "" if value is None else str(value)
+    return Path(value) if kind is Path else value
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """The key ``camera``."""
+    """The camera on the telescope."""
 
-    name: str
-    naxis1: int
-    naxis2: int
-    pixel_scale: float
-    rotation: float
-    parity: int
-    band: str
-    fixed_pattern: bool
+    name: str = key("INSTRUME as the observatory software writes it.", examples=["SPIRIT"])
+    naxis1: int = key("Width of a full frame, pixels.", minimum=1, examples=[1024])
+    naxis2: int = key("Height of a full frame, pixels.", minimum=1, examples=[1280])
+    pixel_scale: float = key(
+        "Arcseconds a pixel, without binning; right to 2 %.", exclusiveMinimum=0, examples=[0.309]
+    )
+    rotation: float = key(
+        "Position angle of the frame's +y on either side of the pier, degrees, north over east; "
+        "right to 2 degrees it saves time.",
+        0,
+    )
+    parity: int = key(
+        "1 if the frame shows the sky as it is seen, -1 if mirrored; the right one saves time.",
+        1,
+        enum=[1, -1],
+    )
+    band: str = key(
+        "Magnitude of the catalogue by which stars are ranked: g (optical) or j (infrared).",
+        "g",
+        enum=["g", "j"],
+    )
+    fixed_pattern: bool = key(
+        "Whether stars stand out only once a dark is subtracted (infrared cameras). Products keep "
+        "the raw pixels.",
+        False,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ProgrammeEntry:
-    """An entry of the key ``programmes``; without targets it has the whole night."""
+    """Nights, or targets of a night, that belong to another programme."""
 
-    nights: str
-    programme: str
-    targets: tuple[str, ...]
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> "ProgrammeEntry":
-        """Return the record of an entry."""
-        return cls(str(entry["nights"]), entry["programme"], tuple(entry.get("targets", ())))
+    nights: str = key(
+        "YYYYMMDD, several with blanks between, or YYYYMMDD-YYYYMMDD.", type=["string", "integer"]
+    )
+    programme: str = key(
+        "ESO programme id, such as 60.A-9099(A) or 110.23WX.001.", pattern=PROGRAMME
+    )
+    targets: tuple[str, ...] = key(
+        "Patterns of OBJECT (* ?); without them the whole night, calibrations too.",
+        (),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class FreeSpace:
-    """The key ``free_gb``."""
+    """Space that must be free before a run begins."""
 
-    workdir: float
-    archive: float
+    workdir: float = key("Gigabytes on the disk of workdir.", 20, minimum=0)
+    archive: float = key("Gigabytes on the disk of archive.", 5, minimum=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """The key ``mail``; ``sender`` is its key ``from``.
+    """Who gets a report of how a run ended, and through which server."""
 
-    Without recipients nothing is mailed, and sender and host may be empty. The port is None if
-    it is the usual one.
+    when: str = key(
+        "problems: when jobs failed, or frames were held back that no mail has reported; always: "
+        "after every run that had something to do; never.",
+        "problems",
+        enum=["problems", "always", "never"],
+    )
+    sender: str = key(
+        "Sender, name@host or Some Name <name@host>.",
+        "",
+        name="from",
+        pattern=MAIL_ADDRESS,
+        examples=["SPECULOOS archive <archive@obs.example>"],
+    )
+    to: tuple[str, ...] = key(
+        "Recipients; empty for no mail.", (), **MAIL_ADDRESSES, examples=[["duty@obs.example"]]
+    )
+    cc: tuple[str, ...] = key(
+        "Recipients of a copy.", (), **MAIL_ADDRESSES, examples=[["pi@obs.example"]]
+    )
+    host: str = key(
+        "The mail server; its certificate must bear this name.",
+        "",
+        minLength=1,
+        examples=["mail.obs.example"],
+    )
+    port: int | None = key(
+        "Of the mail server; without it 587 for starttls, 465 for tls, 25 for none.",
+        None,
+        minimum=1,
+        maximum=65535,
+        examples=[587],
+    )
+    security: str = key(
+        "starttls, tls (from the first byte), or none, which only a server on this machine may "
+        "have.",
+        "starttls",
+        enum=["starttls", "tls", "none"],
+    )
+    timeout: float = key(
+        "Seconds to wait for each answer of the mail server; all mails of a run together get six "
+        "times that.",
+        20,
+        exclusiveMinimum=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """Configuration of one telescope.
+
+    One file per telescope; every key can be overridden with --config key=value.
     """
 
-    when: str
-    sender: str
-    to: tuple[str, ...]
-    cc: tuple[str, ...]
-    host: str
-    port: int | None
-    security: str
-    timeout: float
+    telescope: str = key(
+        "Name of the telescope, a row of config/telescopes.csv.",
+        enum=TELESCOPES,
+        examples=["Callisto"],
+    )
+    source: str = key(
+        "Where the nights are read from, one folder YYYYMMDD each: an absolute folder, "
+        "smb://user@host[:port]/share/path or sftp://user@host[:port]/path; never with a password, "
+        "which is in the environment (SPECULOOS_SOURCE_PASSWORD).",
+        pattern=r"^(/|[a-z]+://(?![^/]*:[^/]*@))",
+        examples=["/data/source/Callisto"],
+    )
+    source_mounted: bool = key(
+        "Whether the source is a folder on a mounted share, or a mount point: if nothing is "
+        "mounted there the run fails instead of finding no nights, and every read has a time "
+        "limit.",
+        False,
+    )
+    workdir: Path = key(
+        "Folder for everything the workflow makes; absolute.",
+        pattern=ABSOLUTE,
+        examples=["/data/archive-work/Callisto"],
+    )
+    archive: Path = key(
+        "The archive directory, from which ESO collects; absolute, must exist.",
+        pattern=ABSOLUTE,
+        examples=["/data/eso"],
+    )
+    nights: str = key(
+        "Nights to bring up to date: YYYYMMDD, several with blanks between, or YYYYMMDD-YYYYMMDD; "
+        "empty for the last night and missed ones.",
+        type=["string", "integer", "null"],
+        examples=[""],
+    )
+    programme: str = key(
+        "ESO programme id of the night's frames, such as 60.A-9099(A) or 110.23WX.001; a night "
+        "that was delivered keeps its own.",
+        pattern=PROGRAMME,
+        examples=["60.A-9009(D)"],
+    )
+    products: str = key(
+        "What ESO gets: one cube per sequence, or every frame.", enum=["cubes", "frames"]
+    )
+    catalogue: str = key(
+        "Star catalogue for solving: the site's SQLite file, or a table (.fits, .csv, .parquet) of "
+        "ra, dec, mag, pmra, pmdec; its whole path. Empty: the stars of the index files; both "
+        "empty: no solving.",
+        pattern=ABSOLUTE_OR_EMPTY,
+        examples=[""],
+    )
+    index: str = key(
+        "Folder of astrometry.net index files, for what the catalogue alone cannot solve; "
+        "absolute; empty for none.",
+        pattern=ABSOLUTE_OR_EMPTY,
+        examples=[""],
+    )
+    solve: str = key(
+        "verify: a WCS in a raw header is a hint and is replaced by the solution; always: it is "
+        "not even that; never: it is believed if it lies where the telescope pointed.",
+        "verify",
+        enum=["verify", "always", "never"],
+    )
+    unsolved: str = key(
+        "Science frames that could not be solved: deliver them with pixel coordinates, or hold "
+        "them back.",
+        "deliver",
+        enum=["deliver", "hold"],
+    )
+    dark: str = key(
+        "Raw dark frame for nights without darks of their own, for cameras with a fixed pattern; "
+        "its whole path; empty for none.",
+        "",
+        pattern=ABSOLUTE_OR_EMPTY,
+        examples=["/data/calibration/dark_60s.fits"],
+    )
+    camera: Camera = key("The camera on the telescope.")
+    programmes: tuple[ProgrammeEntry, ...] = key(
+        "Nights, or targets of a night, that belong to another programme; --config programme= "
+        "overrides them all.",
+        (),
+        examples=[[{"nights": "20260305-20260312", "programme": "110.23WX.001"}]],
+    )
+    transfer_log_remote: str = key(
+        "Folder of a server that gets a copy of the transfer logs after each run, "
+        "ssh://user@host[:port]/folder, never with a password (SPECULOOS_SSH_KEY names a key); "
+        "empty for none.",
+        "",
+        pattern=r"^(ssh://[^@/:]+@[^@/]+/.*)?$",
+        examples=["ssh://archive@survey.example/transfer_logs"],
+    )
+    confirm: bool = key(
+        "Ask ESO's archive, some hours after delivery, whether it shows each product. User and "
+        "password: the environment variables SPECULOOS_ESO_USER and SPECULOOS_ESO_PASSWORD; "
+        "without them ESO shows only public calibrations.",
+        False,
+    )
+    confirm_after: float = key(
+        "Hours after its delivery from which on a product that ESO's archive does not show is "
+        "missing.",
+        24,
+        minimum=3,
+    )
+    confirm_until: float = key(
+        "Days after its delivery during which a product that is not confirmed is asked for in "
+        "each run.",
+        7,
+        exclusiveMinimum=0,
+    )
+    confirm_service: str = key(
+        "The TAP service of ESO's archive, https://….",
+        "https://archive.eso.org/tap_obs",
+        pattern=SERVICE,
+    )
+    confirm_token_service: str = key(
+        "Where ESO exchanges user and password for a token, https://….",
+        "https://www.eso.org/sso/oidc/token",
+        pattern=SERVICE,
+    )
+    confirm_timeout: float = key(
+        "Seconds that ESO has for token and answer together.", 120, exclusiveMinimum=0
+    )
+    origin: str = key("ORIGIN of every product.", "SSO-PARANAL", maxLength=30)
+    pi_coi: str = key(
+        "PI-COI of every product, initials and surname in ASCII.",
+        "D. Queloz",
+        pattern="^[ -~]{1,30}$",
+    )
+    longitude: float = key(
+        "Of the site, degrees, east positive; for sidereal time.",
+        -70.390278,
+        minimum=-180,
+        maximum=180,
+    )
+    lookback: int = key(
+        "Nights before the last one that are completed if something of them is missing.",
+        14,
+        minimum=0,
+    )
+    max_held: float = key(
+        "Share of a night's frames that may be held back before the whole night is refused.",
+        0.5,
+        minimum=0,
+        maximum=1,
+    )
+    streams: int = key("Frames copied from the source at a time.", 4, minimum=1)
+    settle: float = key(
+        "Seconds before a frame that is still being written is tried again.", 5, minimum=0
+    )
+    keep_raw: bool = key("Keep the raw copies of a night after its delivery.", False)
+    mode: str = key(
+        "Rights of the products in the archive directory, in octal digits; ESO's collector must "
+        "be able to read them.",
+        "0644",
+        type=["string", "integer"],
+        pattern="^0?[0-7]{3}$",
+    )
+    redeliver: bool = key(
+        "Deliver the nights again, once; a request that was not carried out to its end stays, the "
+        "next run continues it.",
+        False,
+    )
+    corrections: str = key(
+        "Folder of corrections, one file {telescope}_{night}.yaml each; empty for "
+        "config/corrections.",
+        "",
+        examples=["/data/corrections"],
+    )
+    passwords: str = key(
+        "Whole path of the file of passwords; empty for config/{telescope}.env. What is in the "
+        "environment already wins.",
+        "",
+        pattern="^(/.*)?$",
+        examples=["/etc/speculoos/callisto.env"],
+    )
+    free_gb: FreeSpace = key("Gigabytes that must be free before a run begins.", FreeSpace())
+    time_limit: float = key("Hours after which a run is ended.", 20, exclusiveMinimum=0)
+    max_age: float = key(
+        "Hours after which a run that is still at work is reported.", 24, exclusiveMinimum=0
+    )
+    mail: Mail = key(
+        "Who gets a report of how a run ended, and through which server; without it nobody. User "
+        "and password: the environment variables SPECULOOS_SMTP_USER and SPECULOOS_SMTP_PASSWORD, "
+        "a CA of the site's own: the path in SPECULOOS_SMTP_CA.",
+        Mail(),
+        **{"if": {"properties": {"to": {"minItems": 1}}, "required": ["to"]}},
+        then={"required": ["from", "host"]},
+    )
 
     @classmethod
-    def of(cls, checked: Mapping[str, Any]) -> "Mail":
-        """Return the record of a checked key ``mail``."""
-        return cls(
-            when=checked["when"],
-            sender=checked.get("from", ""),
-            to=tuple(checked.get("to", ())),
-            cc=tuple(checked.get("cc", ())),
-            host=checked.get("host", ""),
-            port=checked.get("port"),
-            security=checked["security"],
-            timeout=checked["timeout"],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """A checked configuration with all defaults."""
-
-    telescope: str
-    source: str
-    source_mounted: bool
-    workdir: Path
-    archive: Path
-    nights: str
-    programme: str
-    products: str
-    catalogue: str
-    index: str
-    solve: str
-    unsolved: str
-    dark: str
-    camera: Camera
-    programmes: tuple[ProgrammeEntry, ...]
-    transfer_log_remote: str
-    confirm: bool
-    confirm_after: float
-    confirm_until: float
-    confirm_service: str
-    confirm_token_service: str
-    confirm_timeout: float
-    origin: str
-    pi_coi: str
-    longitude: float
-    lookback: int
-    max_held: float
-    streams: int
-    settle: float
-    keep_raw: bool
-    mode: str
-    redeliver: bool
-    corrections: str
-    passwords: str
-    free_gb: FreeSpace
-    time_limit: float
-    max_age: float
-    mail: Mail
-
-    @classmethod
-    def of(cls, checked: Mapping[str, Any]) -> "Configuration":
-        """Return the record of a configuration that `check.checked` has completed.
-
-        Also of the one that a job has: the workflow has checked it.
-        """
-        records = {
-            "workdir": Path(checked["workdir"]),
-            "archive": Path(checked["archive"]),
-            "nights": str(checked["nights"] or ""),
-            "mode": str(checked["mode"]),
-            "camera": Camera(**checked["camera"]),
-            "programmes": tuple(map(ProgrammeEntry.of, checked["programmes"])),
-            "free_gb": FreeSpace(**checked["free_gb"]),
-            "mail": Mail.of(checked["mail"]),
-        }
-        return cls(**{**checked, **records})
+    def of(cls, settings: Mapping[str, Any]) -> "Configuration":
+        """Return the record of settings that `check.checked` allows, as jobs have them."""
+        return record_of(cls, settings)

@@ -1,0 +1,68 @@
+"""Locks between processes, one file each.
+
+A lock is the kernel's: of a process that was killed, or a machine that was switched off, none is
+left behind.
+"""
+
+import fcntl
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+PAUSE = 0.1
+
+
+class FileLock:
+    """A lock on a file, which is made when needed and stays; its time says since when it is held.
+
+    The library ``filelock`` cannot tell that: it changes the time also when it gets no lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.descriptor: int | None = None
+
+    def take(self, seconds: float = 0) -> bool:
+        """Take the lock until `release` or the process's end; tell whether it was free in time."""
+        until = time.monotonic() + seconds
+        # Opening must not change the time: another process may hold the lock.
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    os.close(descriptor)
+                    return False
+                time.sleep(PAUSE)
+            else:
+                os.utime(descriptor)
+                self.descriptor = descriptor
+                return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+def taken(path: Path) -> datetime:
+    """Return when the lock of a file was taken last."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock of a file.
+
+    To know, it is taken for an instant: who wants it must try for a second.
+    """
+    try:
+        with open(path) as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
