@@ -14,8 +14,7 @@ from scripts.lib.fits.sums import add_at
 from scripts.lib.gate.checks import Check, Finding, errors, fault_of, judged, read_checks
 from scripts.lib.gate.expectations import expected_of
 from scripts.lib.gate.product_file import Expected, ProductFile, dp_id, read_product_file
-from scripts.lib.headers.finished import read_headers
-from scripts.lib.headers.held_back import read_held
+from scripts.lib.headers.finished import read_headers, read_held
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, Overtaken, ledger_path
 from scripts.lib.ledger.outlook import is_due

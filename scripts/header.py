@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.files.durable import whole_file, whole_folder
+from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
-from scripts.lib.fits.cards import Header, Value
+from scripts.lib.fits.cards import Header, HeaderError, Value
 from scripts.lib.fits.hdu import empty_structure, image_structure, sealed
 from scripts.lib.frames import names
-from scripts.lib.gate.checks import Check, Finding, errors, fault_of, judged, read_checks
+from scripts.lib.gate.checks import Check, errors, fault_of, judged, read_checks
 from scripts.lib.gate.product_file import Expected, ProductFile
-from scripts.lib.headers import values
-from scripts.lib.headers.held_back import write_held
-from scripts.lib.headers.keywords import Entry, Keywords, compose
+from scripts.lib.headers import values, wcs
+from scripts.lib.headers.finished import write_held
+from scripts.lib.headers.keywords import Card, Keywords, compose
 from scripts.lib.headers.metadata import cube_values, metadata_hdu, partial_keywords
 from scripts.lib.headers.observatory import Observatory, load_exposure, open_observatory
-from scripts.lib.headers.pixel_wcs import pixel_wcs
 from scripts.lib.headers.sidereal import sidereal_seconds
-from scripts.lib.headers.sky_wcs import WrongWCS, header_wcs, sky_wcs
 from scripts.lib.headers.values import Exposure
 from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.outlook import too_many_held
@@ -45,17 +44,8 @@ Solutions = Mapping[str, Solved]
 class Night(NamedTuple):
     """What the headers of a night are made with.
 
-    Attributes
-    ----------
-    observatory : Observatory
-    longitude : float
-        Of the site, in degrees, east positive.
-    checks : list of Check
-        Of the gate.
-    cubes : bool
-        Whether products are cubes.
-    unsolved : str
-        What becomes of unsolved frames: deliver or hold.
+    ``longitude`` of the site is in degrees, east positive; ``unsolved`` frames are delivered or
+    held (``deliver``, ``hold``).
     """
 
     observatory: Observatory
@@ -70,12 +60,12 @@ class Composed(NamedTuple):
 
     frame: Frame
     exposure: Exposure
-    header: list[Entry]
+    header: list[Card]
 
     @property
     def values(self) -> dict[str, Value]:
         """Keyword and value of each card."""
-        return {entry.keyword: entry.value for entry in self.header}
+        return {card.keyword: card.value for card in self.header}
 
 
 def read_exposures(
@@ -122,68 +112,57 @@ def with_sky(
         return exposure
     if solved is not None:
         found = solved[name]
-        wcs = sky_wcs(found.wcs) if found.solved else exposure.wcs
-        return exposure._replace(wcs=wcs, solver=found.provenance)
+        keywords = wcs.sky_wcs(found.wcs) if found.solved else exposure.wcs
+        return exposure._replace(wcs=keywords, solver=found.provenance)
     scale = observatory.camera.pixel_scale * exposure.facts.setting.xbinning
+    ra, dec = values.ra(exposure), values.dec(exposure)
     try:
-        wcs = header_wcs(exposure.raw, values.ra(exposure), values.dec(exposure), scale)
-        return exposure._replace(wcs=wcs)
-    except WrongWCS as error:
+        return exposure._replace(wcs=wcs.header_wcs(exposure.raw, ra, dec, scale))
+    except HeaderError as error:
         logger.info("%s: no sky WCS: %s", name, error)
         return exposure
 
 
-def unsolved_faults(
-    frames: Iterable[Frame], solved: Solutions | None, policy: str
-) -> dict[str, Fault]:
-    """Return why frames are held back because they are unsolved, by file name.
+def compose_sequence(
+    sequence: str, frames: list[Frame], raw: Path, night: Night, solved: Solutions | None
+) -> tuple[list[Composed], dict[str, Fault]]:
+    """Return the frames of a sequence with finished headers, and why others are held back.
 
-    Parameters
-    ----------
-    policy : str
-        ``unsolved`` of the configuration: deliver or hold.
+    The gate judges each header now: here a frame that it refuses costs nothing but itself.
     """
-    if solved is None or policy != "hold":
-        return {}
-    found = {frame.file: solved[frame.file] for frame in frames}
-    return {
-        file: Fault(Reason.UNSOLVED, one.reason) for file, one in found.items() if not one.solved
-    }
-
-
-def refused(composed: list[Composed], night: Night) -> dict[str, Fault]:
-    """Return why the gate would refuse frames, by file name.
-
-    Better now than when a cube is made of them: here a frame costs nothing but itself.
-    """
-    found = {}
-    for one in composed:
-        structure = image_structure((one.frame.naxis1, one.frame.naxis2), extended=False)
-        if wrong := wrong_with(one.frame.eso_name, structure, one.header, night):
-            found[one.frame.file] = fault_of(wrong)
-    return found
-
-
-def refused_as_first(composed: list[Composed], sequence: str, night: Night) -> dict[str, Fault]:
-    """Return why no cube can begin with some frames, by file name.
-
-    A cube's own header is that of its first frame but for the sky, so it may be refused for what
-    the frame's is not.
-    """
-    found: dict[str, Fault] = {}
-    for place, one in enumerate(composed):
-        primary = primary_of(composed[place:], sequence, night.observatory.keywords)
-        wrong = wrong_with(one.frame.product, empty_structure(), primary, night)
-        if not wrong:
+    faults = {}
+    if solved is not None and night.unsolved == "hold":
+        for frame in frames:
+            if not solved[frame.file].solved:
+                faults[frame.file] = Fault(Reason.UNSOLVED, solved[frame.file].reason)
+    frames = [frame for frame in frames if frame.file not in faults]
+    exposures, unread = read_exposures(raw, frames, night, solved)
+    faults |= unread
+    composed = []
+    for frame in frames:
+        if frame.file not in exposures:
+            continue
+        exposure = exposures[frame.file]
+        one = Composed(frame, exposure, compose(exposure, night.observatory.keywords))
+        structure = image_structure((frame.naxis1, frame.naxis2), extended=False)
+        if fault := refusal(frame.eso_name, structure, one.header, night):
+            faults[frame.file] = fault
+        else:
+            composed.append(one)
+    # A cube's own header is that of its first frame but for the sky, so it may be refused for what
+    # the frame's is not.
+    while night.cubes and composed:
+        primary = primary_of(composed, sequence, night.observatory.keywords)
+        first = composed[0].frame
+        if not (fault := refusal(first.product, empty_structure(), primary, night)):
             break
-        found[one.frame.file] = fault_of(wrong)
-    return found
+        faults[first.file] = fault
+        del composed[0]
+    return composed, faults
 
 
-def wrong_with(
-    name: str, structure: list[bytes], header: list[Entry], night: Night
-) -> list[Finding]:
-    """Return the errors that the gate finds in a header, as that of a product of a name."""
+def refusal(name: str, structure: list[bytes], header: list[Card], night: Night) -> Fault | None:
+    """Return why the gate would refuse a product of this name and header; None if it would not."""
     observatory = night.observatory
     expected = Expected(
         {observatory.telescope.name: observatory.telescope},
@@ -192,25 +171,21 @@ def wrong_with(
         observatory.camera,
         bounds=observatory.bounds,
     )
-    cards = Header(structure + [entry.image for entry in header])
-    return errors(judged(ProductFile(name, cards, expected), night.checks))
+    cards = Header(structure + [card.image for card in header])
+    wrong = errors(judged(ProductFile(name, cards, expected), night.checks))
+    return fault_of(wrong) if wrong else None
 
 
-def without(composed: list[Composed], faults: Mapping[str, Fault]) -> list[Composed]:
-    """Return the frames that are not held back."""
-    return [one for one in composed if one.frame.file not in faults]
-
-
-def primary_of(composed: list[Composed], sequence: str, table: Keywords) -> list[Entry]:
+def primary_of(composed: list[Composed], sequence: str, table: Keywords) -> list[Card]:
     """Return the finished primary header of a cube of frames, in time order.
 
     It is that of the first frame, in pixel coordinates, but for what not all frames have.
     """
     first, last = composed[0], composed[-1]
     special = cube_values(first.values, last.exposure, sequence)
-    header = compose(first.exposure._replace(wcs=pixel_wcs(3)), table, special)
+    header = compose(first.exposure._replace(wcs=wcs.pixel_wcs(3)), table, special)
     partial = partial_keywords([frame.values for frame in composed], table)
-    return [entry for entry in header if entry.keyword not in partial]
+    return [card for card in header if card.keyword not in partial]
 
 
 def sequence_headers(sequence: str, composed: list[Composed], table: Keywords, cube: bool) -> bytes:
@@ -223,43 +198,17 @@ def sequence_headers(sequence: str, composed: list[Composed], table: Keywords, c
     cube : bool
         Whether to begin with a cube's header and its METADATA.
     """
+    hdus = [headers_only(primary_of(composed, sequence, table) if cube else [])]
     if cube:
         eso_names = [one.frame.eso_name for one in composed]
-        hdus = [
-            headers_only(primary_of(composed, sequence, table)),
-            metadata_hdu(eso_names, [frame.values for frame in composed], table),
-        ]
-    else:
-        hdus = [headers_only([])]
-    for one in composed:
-        hdus.append(headers_only(one.header, names.stem(one.frame.eso_name)))
+        hdus.append(metadata_hdu(eso_names, [one.values for one in composed], table))
+    hdus += [headers_only(one.header, names.stem(one.frame.eso_name)) for one in composed]
     return b"".join(hdus)
 
 
-def headers_only(header: list[Entry], extname: str = "") -> bytes:
+def headers_only(header: list[Card], extname: str = "") -> bytes:
     """Return an HDU without data: primary, or a named extension."""
-    return sealed(empty_structure(extname) + [entry.image for entry in header], 0)
-
-
-def compose_sequence(
-    sequence: str, frames: list[Frame], raw: Path, night: Night, solved: Solutions | None
-) -> tuple[list[Composed], dict[str, Fault]]:
-    """Return the frames of a sequence with finished headers, and why others are held back."""
-    faults = unsolved_faults(frames, solved, night.unsolved)
-    frames = [frame for frame in frames if frame.file not in faults]
-    exposures, unread = read_exposures(raw, frames, night, solved)
-    faults |= unread
-    table = night.observatory.keywords
-    composed = [
-        Composed(frame, exposures[frame.file], compose(exposures[frame.file], table))
-        for frame in frames
-        if frame.file in exposures
-    ]
-    faults |= refused(composed, night)
-    composed = without(composed, faults)
-    if night.cubes:
-        faults |= refused_as_first(composed, sequence, night)
-    return without(composed, faults), faults
+    return sealed(empty_structure(extname) + [card.image for card in header], 0)
 
 
 def write_headers(
@@ -292,15 +241,14 @@ def write_headers(
 
 
 def check_night(frames: Iterable[Frame], faults: Mapping[str, Fault], max_held: float) -> None:
-    """Raise RuntimeError if too many of a night's frames are held back now."""
-    now = [
-        replace(frame, status=Status.HELD, fault=faults[frame.file])
-        if frame.file in faults
-        else frame
-        for frame in frames
-    ]
+    """Raise JobFailed if too many of a night's frames are held back now."""
+    now = []
+    for frame in frames:
+        if fault := faults.get(frame.file):
+            frame = replace(frame, status=Status.HELD, fault=fault)
+        now.append(frame)
     if faults and (reason := too_many_held(now, max_held)):
-        raise RuntimeError(f"{reason}. To deliver unsolved ones: --config unsolved=deliver")
+        raise JobFailed(f"{reason}. To deliver unsolved ones: --config unsolved=deliver")
 
 
 def main() -> None:

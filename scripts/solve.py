@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.files.durable import whole_file
 from scripts.lib.files.log import logger, start_log
+from scripts.lib.fits.cards import HeaderError
 from scripts.lib.headers import values
 from scripts.lib.headers.observatory import Observatory, load_exposure, open_observatory
-from scripts.lib.headers.sky_wcs import WrongWCS, header_wcs, tangent_wcs
+from scripts.lib.headers.wcs import header_wcs, tangent_wcs
 from scripts.lib.ledger.faults import BadFrame
 from scripts.lib.ledger.records import Frame
 from scripts.lib.ledger.snapshot import good, read_frames, sequences
@@ -238,7 +239,7 @@ def read_aim(frame: Frame, solver: Solver) -> Aim:
         return Aim(pointing, mount, [])
     try:
         wcs = tangent_wcs(header_wcs(exposure.raw, *pointing, scale))
-    except WrongWCS:
+    except HeaderError:
         return Aim(pointing, mount, [])
     return Aim(pointing, mount, header_priors(moved_to(wcs, *middle(frame.shape))))
 

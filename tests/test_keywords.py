@@ -16,9 +16,9 @@ from scripts.lib.fits.cards import (
     Header,
     card,
 )
-from scripts.lib.headers import values
-from scripts.lib.headers.keywords import function_for, read_keywords
+from scripts.lib.headers.keywords import read_keywords
 from scripts.lib.headers.metadata import DEMANDED, metadata_hdu, partial_keywords
+from scripts.lib.headers.values import VALUES
 from tests.records import CONFIG
 
 KEYWORDS = read_keywords(Path(__file__).parent.parent / "config/keywords.csv")
@@ -26,9 +26,9 @@ KEYWORDS = read_keywords(Path(__file__).parent.parent / "config/keywords.csv")
 
 def test_computed_keywords_have_functions_and_units_are_of_fits():
     for row in read_table(CONFIG / "keywords.csv"):
-        assert row["rule"] in {"copy", "set", "constant", "wcs", "drop"}
+        assert row["rule"] in {"copy", "set", "constant", "cube", "wcs", "drop"}
         if row["rule"] == "set":
-            assert callable(function_for(row["keyword"]))
+            assert callable(VALUES[row["keyword"]]) and row["value"]
         if row["unit"]:
             u.Unit(row["unit"], format="fits")
 
@@ -42,13 +42,13 @@ def test_keyword_patterns():
 
 def test_floats_have_the_decimals_of_the_table():
     for keyword, decimals in (("MJD-OBS", 10), ("EXPTIME", 3), ("RA", 6), ("LST", 3), ("UTC", 3)):
-        image = KEYWORDS.entry(keyword, 12.0).image.decode()
+        image = KEYWORDS.card(keyword, 12.0).image.decode()
         assert re.search(rf"= +12\.0{{{decimals}}} /", image), image
 
 
 def test_rounding_never_leaves_the_circle():
     exposure = SimpleNamespace(lst=86399.9999, raw=Header([card("RA", "359.9999999")]))
-    assert values.lst(exposure) == 0 and values.ra(exposure) == 0
+    assert VALUES["LST"](exposure) == 0 and VALUES["RA"](exposure) == 0
 
 
 def table_of(frames: list[dict]) -> fits.BinTableHDU:

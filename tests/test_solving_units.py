@@ -15,7 +15,7 @@ from scripts.commands.catalogue import make_index
 from scripts.lib.fits.bintable import Column, read_rows, table_hdu
 from scripts.lib.fits.cards import LONGEST_STRING
 from scripts.lib.fits.hdu import empty_structure, sealed
-from scripts.lib.headers.sky_wcs import sky_wcs
+from scripts.lib.headers.wcs import sky_wcs
 from scripts.lib.ledger.records import Frame
 from scripts.lib.solving.centroids import Stars, measure
 from scripts.lib.solving.darks import dark_for

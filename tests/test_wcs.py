@@ -7,13 +7,13 @@ from astropy.wcs import WCS
 
 from scripts.lib.fits.cards import (
     Header,
+    HeaderError,
     blocks,
     card,
     literal,
 )
-from scripts.lib.headers.pixel_wcs import pixel_wcs
-from scripts.lib.headers.sky_wcs import WrongWCS, header_wcs
 from scripts.lib.headers.values import degrees
+from scripts.lib.headers.wcs import header_wcs, pixel_wcs
 from scripts.lib.solving.tangent import distance
 
 
@@ -77,7 +77,7 @@ def test_any_convention_becomes_the_same_sky_as_a_cd_matrix(changes):
     ],
 )
 def test_a_wcs_that_cannot_be_the_frames_is_not_taken(changes, why):
-    with pytest.raises(WrongWCS, match=why):
+    with pytest.raises(HeaderError, match=why):
         header_wcs(raw(**changes), 121.3, 4.28, 0.309)
 
 

@@ -16,7 +16,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scripts.lib.files.durable import write_text
 from scripts.lib.files.tables import read_table
-from scripts.lib.headers.keywords import function_for
 from scripts.lib.settings.check import CHECKOUT, schema_of
 from scripts.lib.settings.records import Configuration
 
@@ -49,8 +48,9 @@ def origin(row: Mapping[str, str]) -> str:
         return "the raw frame"
     if row["rule"] == "wcs":
         return "the plate solution; without one, pixels"
-    said = (function_for(row["keyword"]).__doc__ or "").strip().partition("\n")[0]
-    return said.removesuffix(".").replace("``", "`")
+    if row["rule"] == "cube":
+        return "cubes only, see `scripts/lib/headers/metadata.py`"
+    return row["value"]
 
 
 def schema() -> str:

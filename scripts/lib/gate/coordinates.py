@@ -7,7 +7,7 @@ import numpy as np
 
 from scripts.lib.gate.fits import WCS
 from scripts.lib.gate.product_file import ProductFile
-from scripts.lib.headers.sky_wcs import FARTHEST, SCALE_TOLERANCE, SKY_TYPES
+from scripts.lib.headers.wcs import FARTHEST, SCALE_TOLERANCE, SKY_TYPES
 from scripts.lib.solving.tangent import TangentWCS, distance, to_sky
 
 ARCSEC = 206264.806  # in a radian

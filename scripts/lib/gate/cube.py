@@ -11,9 +11,8 @@ from scripts.lib.gate.coordinates import independent
 from scripts.lib.gate.identity import FRAME
 from scripts.lib.gate.product_file import ProductFile
 from scripts.lib.gate.times import ms_off, start
-from scripts.lib.headers.metadata import DEMANDED
-from scripts.lib.headers.reader import differences, frame_values
-from scripts.lib.headers.sky_wcs import FARTHEST
+from scripts.lib.headers.metadata import DEMANDED, lost_in_cube, plane_values
+from scripts.lib.headers.wcs import FARTHEST
 from scripts.lib.nights.times import JD_OF_MJD, parse_date
 from scripts.lib.solving.tangent import distance
 
@@ -151,6 +150,6 @@ def round_trip(s: ProductFile) -> str:
         original = s.expected.headers.get(name.removesuffix(".fits"))
         if original is None:
             return f"{name} went in under no such name"
-        if wrong := differences(frame_values(s.header, s.columns, row), original):
+        if wrong := lost_in_cube(plane_values(s.header, s.columns, row), original):
             return f"{name}: {wrong}"
     return ""

@@ -1,13 +1,24 @@
-"""The finished headers of a sequence: a FITS file without data, an HDU for each frame."""
+"""What the rule `header` leaves of a group of sequences, in a folder.
 
-from collections.abc import Iterable
+``{sequence}.fits`` holds the finished headers of a sequence: a FITS file without data, an HDU for
+each frame. ``held_back.csv`` says which frames are held back only now, unsolved or refused by the
+gate: the job may run on another machine, where the ledger is not written, so the job that delivers
+writes them into the ledger.
+"""
+
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from scripts.lib.files.errors import JobFailed
+from scripts.lib.files.tables import read_table, write_table
 from scripts.lib.fits.cards import Header, padded, read_header
 from scripts.lib.fits.sizes import data_size
 from scripts.lib.frames.names import stem
+from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.records import Frame
 from scripts.lib.ledger.snapshot import sequences
+
+HELD_BACK = "held_back.csv"
 
 
 def read_headers(path: Path) -> dict[str, Header]:
@@ -30,14 +41,25 @@ def read_headers(path: Path) -> dict[str, Header]:
 
 
 def with_headers(frames: Iterable[Frame], sequence: str, headers: dict[str, Header]) -> list[Frame]:
-    """Return the frames of a sequence that have a finished header, in time order.
-
-    Raises
-    ------
-    LookupError
-        If the night has no such sequence.
-    """
+    """Return the frames of a sequence that have a finished header, in time order."""
     members = sequences(frames).get(sequence)
     if not members:
-        raise LookupError(f"no frame of sequence {sequence}; see the column sequence of frames.csv")
+        raise JobFailed(f"no frame of sequence {sequence}; see the column sequence of frames.csv")
     return [frame for frame in members if stem(frame.eso_name) in headers]
+
+
+def write_held(folder: Path, faults: Mapping[str, Fault]) -> None:
+    """Write why frames are held back, by file name."""
+    rows = [
+        {"file": file, "reason": f.reason.name, "subject": f.subject, "detail": f.detail}
+        for file, f in faults.items()
+    ]
+    write_table(folder / HELD_BACK, ["file", "reason", "subject", "detail"], rows)
+
+
+def read_held(folder: Path) -> dict[str, Fault]:
+    """Return why frames are held back, by file name."""
+    return {
+        row["file"]: Fault(Reason[row["reason"]], row["detail"], row["subject"])
+        for row in read_table(folder / HELD_BACK)
+    }

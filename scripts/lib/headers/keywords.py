@@ -2,33 +2,24 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.tables import read_table
-from scripts.lib.fits.cards import (
-    COMMENTARY,
-    HeaderError,
-    Value,
-    card,
-    integer,
-    keyword_of,
-    literal,
-    parse_value,
-    quoted,
-)
+from scripts.lib.fits import cards
+from scripts.lib.fits.cards import HeaderError, Value
 from scripts.lib.frames.frame import unreadable
-from scripts.lib.headers import values
-from scripts.lib.headers.values import Exposure
+from scripts.lib.headers.values import VALUES, Exposure
 from scripts.lib.ledger.faults import BadFrame, Reason
 
 ALLOWED = re.compile(r"[A-Z0-9_-]{1,8}")
-SECTIONS = ("primary", "wcs", "eso", "rest")
+RULES = frozenset(("copy", "set", "constant", "cube", "wcs", "drop"))
 
 
-class Entry(NamedTuple):
+class Card(NamedTuple):
     """One card of a product: keyword, value and the 80 bytes."""
 
     keyword: str
@@ -49,19 +40,31 @@ class Rule(NamedTuple):
 
 
 class Keywords:
-    """The keyword table.
+    """The keyword table; ``written`` are its rows without those that are never written, in order.
 
-    Parameters
-    ----------
-    rules : list of Rule
-        In the order of the table.
+    Raises
+    ------
+    JobFailed
+        If a row has an unknown rule, or no function computes its value.
     """
 
-    def __init__(self, rules: list[Rule]):
-        self._exact = {r.keyword: r for r in rules if not _is_pattern(r.keyword)}
-        self._patterns = [r for r in rules if _is_pattern(r.keyword)]
+    def __init__(self, rules: Iterable[Rule]):
+        self._exact: dict[str, Rule] = {}
+        self._patterns: list[Rule] = []
         self._found: dict[str, Rule | None] = {}
-        self.sections = {s: [r for r in rules if r.section == s] for s in SECTIONS}
+        self.written: list[Rule] = []
+        for rule in rules:
+            if rule.rule not in RULES or (rule.rule == "set" and rule.keyword not in VALUES):
+                raise JobFailed(
+                    f"keyword {rule.keyword}: rule {rule.rule!r} is not one of "
+                    f"{', '.join(sorted(RULES))}, or no function is registered for it"
+                )
+            if "*" in rule.keyword or "?" in rule.keyword:
+                self._patterns.append(rule)
+            else:
+                self._exact[rule.keyword] = rule
+            if rule.rule != "drop":
+                self.written.append(rule)
 
     def rule(self, keyword: str) -> Rule | None:
         """Return the rule for a keyword; None if the table does not know it."""
@@ -77,32 +80,31 @@ class Keywords:
             raise LookupError(f"{keyword} is not in the table of keywords")
         return rule
 
+    def is_wcs(self, keyword: str) -> bool:
+        """Tell whether a keyword is one of world coordinates."""
+        rule = self.rule(keyword)
+        return rule is not None and rule.rule == "wcs"
+
     def unit(self, keyword: str) -> str:
         """Return the FITS unit of a keyword's value, empty if it has none."""
         rule = self.rule(keyword)
         return rule.unit if rule else ""
 
-    def entry(self, keyword: str, value: bool | int | float | str) -> Entry:
-        """Return a card of this table.
-
-        Raises
-        ------
-        HeaderError
-            If keyword and value do not fit on a card.
-        """
+    def card(self, keyword: str, value: bool | int | float | str) -> Card:
+        """Return a card of this table; raise `HeaderError` if it is longer than 80 bytes."""
         rule = self._found.get(keyword) or self.listed(keyword)
         written, text = _formatted(keyword, value, rule.format)
-        return Entry(keyword, written, card(keyword, text, rule.comment))
+        return Card(keyword, written, cards.card(keyword, text, rule.comment))
 
 
 def read_keywords(path: Path) -> Keywords:
     """Return the keyword table of a file."""
-    return Keywords([Rule(**row) for row in read_table(path)])
+    return Keywords(Rule(**row) for row in read_table(path))
 
 
 def compose(
     exposure: Exposure, table: Keywords, special: Mapping[str, Value] | None = None
-) -> list[Entry]:
+) -> list[Card]:
     """Return the finished header of one exposure, but for structure and checksums.
 
     Parameters
@@ -115,70 +117,36 @@ def compose(
     BadFrame
         If a value of the raw frame cannot be written as ESO wants it.
     """
-    wcs = _by_rule(exposure.wcs, table)
-    listed = [
-        entry
-        for section in SECTIONS
-        for rule in table.sections[section]
-        for entry in _entries(exposure, table, rule, wcs, special or {})
-    ]
+    wcs: dict[str, list[tuple[str, Value]]] = {}  # by the row of the table
+    for keyword, value in exposure.wcs.items():
+        wcs.setdefault(table.listed(keyword).keyword, []).append((keyword, value))
+    found = []
+    for rule in table.written:
+        try:
+            if rule.rule == "wcs":
+                values = wcs.get(rule.keyword, [])
+            else:
+                values = [(rule.keyword, _value(exposure, rule, special or {}))]
+            found += [table.card(k, v) for k, v in values if v is not None and v != ""]
+        except BadFrame:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            raise BadFrame(Reason.UNREADABLE, str(error), rule.keyword) from error
     try:
-        return listed + list(_unlisted(exposure, table))
+        return found + list(_unlisted(exposure, table))
     except HeaderError as error:
         raise unreadable(error) from error
 
 
-def _by_rule(wcs: Mapping[str, Value], table: Keywords) -> dict[str, list[tuple[str, Value]]]:
-    """Return the keywords of a WCS, and their values, by the row of the table they belong to."""
-    found: dict[str, list[tuple[str, Value]]] = {}
-    for keyword, value in wcs.items():
-        found.setdefault(table.listed(keyword).keyword, []).append((keyword, value))
-    return found
-
-
-def _entries(
-    exposure: Exposure,
-    table: Keywords,
-    rule: Rule,
-    wcs: Mapping[str, list[tuple[str, Value]]],
-    special: Mapping[str, Value],
-) -> list[Entry]:
-    try:
-        values = _values(exposure, rule, wcs, special)
-        return [table.entry(k, value) for k, value in values if value is not None and value != ""]
-    except BadFrame:
-        raise
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BadFrame(Reason.UNREADABLE, str(error), rule.keyword) from error
-
-
-def _values(
-    exposure: Exposure,
-    rule: Rule,
-    wcs: Mapping[str, list[tuple[str, Value]]],
-    special: Mapping[str, Value],
-) -> list[tuple[str, Value]]:
-    """Return keyword and value of the cards that a rule gives: one, or several of a pattern."""
-    if rule.rule == "wcs":
-        return wcs.get(rule.keyword, [])
-    if rule.keyword in special:
-        return [(rule.keyword, special[rule.keyword])]
+def _value(exposure: Exposure, rule: Rule, special: Mapping[str, Value]) -> Value:
+    if rule.rule == "cube" or rule.keyword in special:
+        return special.get(rule.keyword)
     if rule.rule == "set":
-        return [(rule.keyword, function_for(rule.keyword)(exposure))]
-    if rule.rule == "constant":
-        return [(rule.keyword, rule.value)]
-    return [(rule.keyword, exposure.raw.value(rule.keyword))]
+        return VALUES[rule.keyword](exposure)
+    return rule.value if rule.rule == "constant" else exposure.raw.value(rule.keyword)
 
 
-def function_for(keyword: str) -> Callable[[Exposure], Value]:
-    """Return the function of `scripts.lib.headers.values` that is named for a keyword."""
-    name = keyword.removeprefix("HIERARCH ESO ").lower()
-    name = name.replace("-", "_").replace(" ", "_")
-    function: Callable[[Exposure], Value] = getattr(values, name)
-    return function
-
-
-def _unlisted(exposure: Exposure, table: Keywords) -> Iterator[Entry]:
+def _unlisted(exposure: Exposure, table: Keywords) -> Iterator[Card]:
     """Yield the raw frame's other cards as they are, each keyword once.
 
     Left out is what no product can hold: keywords that FITS does not allow, and cards without a
@@ -186,19 +154,18 @@ def _unlisted(exposure: Exposure, table: Keywords) -> Iterator[Entry]:
     """
     raw = exposure.raw
     seen = set()
-    for place, image in enumerate(raw.images):
-        keyword = keyword_of(image)
-        if keyword in COMMENTARY:
+    for place, (keyword, image) in enumerate(raw):
+        if keyword in cards.COMMENTARY:
             if keyword:
-                yield Entry(keyword, None, image)
+                yield Card(keyword, None, image)
         elif keyword not in seen and table.rule(keyword) is None and ALLOWED.fullmatch(keyword):
             seen.add(keyword)
             value = raw.value_at(place)
             if value is None or value == "":
                 continue
-            if isinstance(value, str) and value != parse_value(image):
-                image = card(keyword, quoted(value))
-            yield Entry(keyword, value, image)
+            if isinstance(value, str) and value != cards.parse_value(image):
+                image = cards.card(keyword, cards.quoted(value))
+            yield Card(keyword, value, image)
 
 
 def _formatted(
@@ -206,18 +173,14 @@ def _formatted(
 ) -> tuple[bool | int | float | str, str]:
     """Return a value as it is written, and the text of its card."""
     if form == "d":
-        whole = integer(int(value), keyword)
+        whole = cards.integer(int(value), keyword)
         return whole, str(whole)
     if form == "s":
         plain = str(value).strip()
-        return plain, quoted(plain)
+        return plain, cards.quoted(plain)
     if form:
         text = f"{float(value):{form}}"
         if not math.isfinite(float(text)):
             raise ValueError(f"{value!r} is not a number")
         return float(text), text
-    return value, literal(value)
-
-
-def _is_pattern(keyword: str) -> bool:
-    return "*" in keyword or "?" in keyword
+    return value, cards.literal(value)

@@ -1,27 +1,34 @@
 """A cube's own headers: the finished primary one, and the table METADATA with a row per plane.
 
 The survey's reader makes each plane a frame again. It takes every column of METADATA as a keyword
-of the frame's header, so columns are named exactly as keywords, hyphens included. It cannot write
-NaN into a header and then leaves what the cube's own header says; a logical it makes a text. So
-logicals are numbers here, and what a plane lacks is not in the cube's header either.
+of the frame's header, so columns are named exactly as keywords, hyphens included; what does not
+vary is in the primary header. It cannot write NaN into a header and then leaves what the cube's own
+header says; a logical it makes a text. So logicals are numbers here, and what a plane lacks is not
+in the cube's header either.
 """
 
 from collections.abc import Mapping, Sequence
 
 from scripts.lib.fits.bintable import Column, table_hdu
-from scripts.lib.fits.cards import Value
+from scripts.lib.fits.cards import COMMENTARY, Header, Value
+from scripts.lib.fits.hdu import STRUCTURE
 from scripts.lib.headers.keywords import Keywords
-from scripts.lib.headers.pixel_wcs import linear_pixel_wcs
-from scripts.lib.headers.values import Exposure, date_end, jd_end, mjd_end
+from scripts.lib.headers.values import VALUES, Exposure
+from scripts.lib.headers.wcs import pixels_beside_sky
 
 EXTNAME = "METADATA"
 # The reader asks for FILENAME and these; other keywords have a column if they vary.
 DEMANDED = "DATE-OBS EXPTIME FILTER OBJECT AIRMASS JD-OBS MJD-OBS HJD-OBS".split()
-# DATE is of the file, not of a plane.
-NOT_TABULATED = ("DATE", "COMMENT", "HISTORY")
+# DATE is of the file, not of a plane; WCSAXES is the cube's.
+NOT_TABULATED = ("DATE", "COMMENT", "HISTORY", "WCSAXES")
+# Of the file, not of a frame in it: the reader does not give them back.
+OF_THE_CUBE = frozenset(("CUBETYPE", "CUBEKEY", "DATE", "FILENAME"))
+WCS_KEYS = ("WCSAXES", "CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT", "CD", "LONPOLE", "LATPOLE")
+
+Values = Mapping[str, Value]
 
 
-def cube_values(first: Mapping[str, Value], last: Exposure, sequence: str) -> dict[str, Value]:
+def cube_values(first: Values, last: Exposure, sequence: str) -> dict[str, Value]:
     """Return what a cube's header says that does not follow from its first exposure in pixels.
 
     Parameters
@@ -32,16 +39,14 @@ def cube_values(first: Mapping[str, Value], last: Exposure, sequence: str) -> di
     last : Exposure
         That ends the cube.
     """
-    return {keyword: first.get(keyword) for keyword in ("RADESYS", "EQUINOX")} | {
-        "CUBETYPE": last.facts.kind.name,
-        "CUBEKEY": sequence,
-        "DATE-END": date_end(last),
-        "MJD-END": mjd_end(last),
-        "JD-END": jd_end(last),
-    }
+    return (
+        {keyword: first.get(keyword) for keyword in ("RADESYS", "EQUINOX")}
+        | {keyword: VALUES[keyword](last) for keyword in ("DATE-END", "MJD-END", "JD-END")}
+        | {"CUBETYPE": last.facts.kind.name, "CUBEKEY": sequence}
+    )
 
 
-def partial_keywords(frames: Sequence[Mapping[str, Value]], table: Keywords) -> set[str]:
+def partial_keywords(frames: Sequence[Values], table: Keywords) -> set[str]:
     """Return the keywords, but for those of world coordinates, that some planes have and some lack.
 
     Parameters
@@ -50,10 +55,10 @@ def partial_keywords(frames: Sequence[Mapping[str, Value]], table: Keywords) -> 
         Keyword and value of each plane's finished header.
     """
     everywhere = set.intersection(*map(set, frames))
-    return {k for k in _keywords(frames) if k not in everywhere and not _is_wcs(k, table)}
+    return {k for k in _keywords(frames) if k not in everywhere and not table.is_wcs(k)}
 
 
-def metadata_hdu(names: list[str], frames: Sequence[Mapping[str, Value]], table: Keywords) -> bytes:
+def metadata_hdu(names: list[str], frames: Sequence[Values], table: Keywords) -> bytes:
     """Return the HDU METADATA, whole, with its checksums.
 
     Parameters
@@ -63,60 +68,88 @@ def metadata_hdu(names: list[str], frames: Sequence[Mapping[str, Value]], table:
     frames : sequence of mapping
         Keyword and value of each plane's finished header, in the order of the planes.
     """
-    columns: dict[str, Sequence[Value]] = {"FILENAME": names}
-    columns |= _columns(frames, table)
-    return table_hdu(
-        EXTNAME,
-        "keywords of each plane, in their order",
-        [
-            Column(keyword, list(map(_plain, values)), table.unit(keyword))
-            for keyword, values in columns.items()
-        ],
-    )
+    columns = [Column("FILENAME", names)]
+    for keyword, values in _columns(frames, table).items():
+        plain = [int(value) if isinstance(value, bool) else value for value in values]
+        columns.append(Column(keyword, plain, table.unit(keyword)))
+    return table_hdu(EXTNAME, "keywords of each plane, in their order", columns)
 
 
-def _columns(frames: Sequence[Mapping[str, Value]], table: Keywords) -> dict[str, Sequence[Value]]:
+def _columns(frames: Sequence[Values], table: Keywords) -> dict[str, list[Value]]:
     """Return the columns: those demanded, the sky WCS if a plane has one, and what varies."""
-    if any("CD1_1" in frame for frame in frames):
+    always: list[str] = []
+    sky = ["CD1_1" in frame for frame in frames]
+    if not all(sky):
+        beside = pixels_beside_sky() if any(sky) else {}
         frames = [
-            frame if "CD1_1" in frame else _without_wcs(frame, table) | linear_pixel_wcs()
-            for frame in frames
+            frame if has_sky else {k: v for k, v in frame.items() if not table.is_wcs(k)} | beside
+            for frame, has_sky in zip(frames, sky, strict=True)
         ]
-        always = [keyword for keyword in _keywords(frames) if _is_wcs(keyword, table)]
-    else:
-        frames = [_without_wcs(frame, table) for frame in frames]
-        always = []
-    wanted = [*DEMANDED, *(keyword for keyword in always if keyword != "WCSAXES")]
-    columns: dict[str, Sequence[Value]] = {
-        keyword: [frame.get(keyword) for frame in frames] for keyword in wanted
-    }
-    for keyword in _keywords(frames):
+    keywords = _keywords(frames)
+    if any(sky):
+        always = [keyword for keyword in keywords if table.is_wcs(keyword)]
+    columns: dict[str, list[Value]] = {}
+    for keyword in dict.fromkeys([*DEMANDED, *always, *keywords]):
         values = [frame.get(keyword) for frame in frames]
-        fixed = keyword.startswith("HIERARCH") or keyword in NOT_TABULATED or keyword == "WCSAXES"
-        if keyword not in columns and not fixed and len({*map(_identity, values)}) > 1:
+        if keyword in NOT_TABULATED or keyword.startswith("HIERARCH"):
+            continue
+        # Python takes True for 1.
+        varies = len({(isinstance(value, bool), value) for value in values}) > 1
+        if varies or keyword in DEMANDED or keyword in always:
             columns[keyword] = values
     return columns
 
 
-def _plain(value: Value) -> Value:
-    """Return a value as the table has it: 1 and 0 for a logical."""
-    return int(value) if isinstance(value, bool) else value
-
-
-def _identity(value: Value) -> tuple[bool, Value]:
-    """Return what tells values apart; Python takes True for 1."""
-    return isinstance(value, bool), value
-
-
-def _keywords(frames: Sequence[Mapping[str, Value]]) -> list[str]:
+def _keywords(frames: Sequence[Values]) -> list[str]:
     """Return the keywords of all frames, in the order of their headers."""
     return list(dict.fromkeys(keyword for frame in frames for keyword in frame))
 
 
-def _is_wcs(keyword: str, table: Keywords) -> bool:
-    rule = table.rule(keyword)
-    return rule is not None and rule.rule == "wcs"
+def plane_values(
+    header: Header, columns: Mapping[str, Sequence[Value]], row: int
+) -> dict[str, Value]:
+    """Return the keywords of a plane as the reader has them: those of its row before the cube's."""
+    values = {
+        keyword: header.value(keyword)
+        for keyword in header.keywords
+        if keyword not in STRUCTURE and keyword not in COMMENTARY
+    }
+    values |= {
+        keyword: str(column[row]) if isinstance(column[row], bool) else column[row]
+        for keyword, column in columns.items()
+        # No header holds NaN: the reader goes on without it.
+        if column[row] == column[row]
+    }
+    return {keyword: value for keyword, value in values.items() if keyword not in OF_THE_CUBE}
 
 
-def _without_wcs(frame: Mapping[str, Value], table: Keywords) -> dict[str, Value]:
-    return {keyword: value for keyword, value in frame.items() if not _is_wcs(keyword, table)}
+def lost_in_cube(values: Values, original: Header) -> str:
+    """Return the first keyword of a frame that did not come back as it was; nothing if all did.
+
+    World coordinates count if the frame has a sky: the others have pixels, in two axes or three.
+    An empty text is as good as none.
+    """
+    sky = str(original.value("CTYPE1")).startswith("RA--")
+    for keyword in original.keywords:
+        skipped = keyword in STRUCTURE or keyword in COMMENTARY or keyword in OF_THE_CUBE
+        if skipped or (keyword.startswith(WCS_KEYS) and (not sky or keyword == "WCSAXES")):
+            continue
+        went_in, came_back = original.value(keyword), values.get(keyword)
+        if not _is_same(went_in, came_back):
+            return f"{keyword} {went_in!r} came back as {came_back!r}"
+    for keyword, value in values.items():
+        is_wcs = keyword.startswith(WCS_KEYS) or keyword == "PA"
+        if keyword not in original and value not in ("", None) and not is_wcs:
+            return f"{keyword} came back, which did not go in"
+    return ""
+
+
+def _is_same(one: Value, other: Value) -> bool:
+    """Tell whether a value came back.
+
+    A logical may come back as 1 or 0, a whole number as a decimal one, and what is a number in one
+    frame and a text in another as the text: a column has one type.
+    """
+    if not (isinstance(other, bool) and not isinstance(one, bool)) and one == other:
+        return True
+    return isinstance(other, str) and str(one) == other

@@ -6,12 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.fits.cards import Header, HeaderError
-from scripts.lib.frames.corrections import (
-    Correction,
-    corrected,
-    correction_file,
-    read_corrections,
-)
+from scripts.lib.frames import corrections, programmes
 from scripts.lib.frames.frame import describe, open_header, unreadable
 from scripts.lib.frames.instruments import (
     Kind,
@@ -20,10 +15,9 @@ from scripts.lib.frames.instruments import (
     read_kinds,
     read_telescopes,
 )
-from scripts.lib.frames.programmes import Assignment, assignments, programme_of, programmes_of
 from scripts.lib.headers.keywords import Keywords, read_keywords
-from scripts.lib.headers.pixel_wcs import pixel_wcs
 from scripts.lib.headers.values import Exposure, Programme
+from scripts.lib.headers.wcs import pixel_wcs
 from scripts.lib.nights.dates import night_bounds
 from scripts.lib.settings.records import Camera, Configuration
 
@@ -36,8 +30,8 @@ class Observatory(NamedTuple):
     kinds: dict[str, Kind]
     keywords: Keywords
     programme: Programme
-    assigned: list[Assignment]
-    corrections: list[Correction]
+    assigned: list[programmes.Assignment]
+    corrections: list[corrections.Correction]
     bounds: tuple[datetime, datetime]
     now: datetime
 
@@ -66,15 +60,16 @@ def open_observatory(
         If a setting or a correction is not right; the message says which.
     """
     name = settings.telescope
-    entries = [] if named else programmes_of(night, settings.programmes)
+    entries = [] if named else programmes.programmes_of(night, settings.programmes)
+    corrected = corrections.correction_file(Path(settings.corrections), name, night)
     return Observatory(
         telescope=read_telescopes(Path(tables["telescopes"]))[name],
         camera=settings.camera,
         kinds=read_kinds(Path(tables["kinds"])),
         keywords=read_keywords(Path(tables["keywords"])),
         programme=Programme(settings.origin, settings.pi_coi, check_programme(programme)),
-        assigned=assignments(entries),
-        corrections=read_corrections(correction_file(Path(settings.corrections), name, night)),
+        assigned=programmes.assignments(entries),
+        corrections=corrections.read_corrections(corrected),
         bounds=night_bounds(night),
         now=datetime.now(UTC),
     )
@@ -94,26 +89,14 @@ def load_exposure(raw: Path, name: str, observatory: Observatory) -> Exposure:
 
 def exposure_of(name: str, header: Header, data_start: int, observatory: Observatory) -> Exposure:
     """Return the exposure with a raw header; see `load_exposure`."""
-    raw = corrected(header, name, observatory.corrections)
+    telescope, kinds = observatory.telescope, observatory.kinds
+    raw = corrections.corrected(header, name, observatory.corrections)
     try:
-        facts = describe(
-            raw,
-            data_start,
-            observatory.telescope,
-            observatory.camera,
-            observatory.kinds,
-            observatory.bounds,
-        )
+        facts = describe(raw, data_start, telescope, observatory.camera, kinds, observatory.bounds)
     except HeaderError as error:
         raise unreadable(error) from error
-    default = observatory.programme.id
-    programme = programme_of(facts.kind.name, facts.object, observatory.assigned, default)
-    return Exposure(
-        raw,
-        facts,
-        observatory.telescope,
-        observatory.programme._replace(id=programme),
-        lst=0.0,
-        now=observatory.now,
-        wcs=pixel_wcs(),
+    id_ = programmes.programme_of(
+        facts.kind.name, facts.object, observatory.assigned, observatory.programme.id
     )
+    programme = observatory.programme._replace(id=id_)
+    return Exposure(raw, facts, telescope, programme, 0.0, observatory.now, pixel_wcs())

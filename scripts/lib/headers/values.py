@@ -1,12 +1,12 @@
-"""Values of keywords that need thought: one function each, named for its keyword.
+"""Values of keywords: those of the rule ``set`` in ``config/keywords.csv``, by keyword.
 
-``config/keywords.csv`` names them with the rule ``set``. ``HIERARCH ESO DPR CATG`` is `dpr_catg`,
-``DATE-OBS`` is `date_obs`. A function that returns None leaves its keyword out.
+A function that returns None leaves its keyword out. The table says where each value is from.
 """
 
 import re
+from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from scripts.lib.fits.cards import Header, Value, number
 from scripts.lib.frames.frame import Facts
@@ -39,161 +39,88 @@ class Exposure(NamedTuple):
     wcs: dict[str, Value]
     solver: str = ""
 
-
-def origin(e: Exposure) -> str:
-    """Setting ``origin``."""
-    return e.programme.origin
-
-
-def telescop(e: Exposure) -> str:
-    """``config/telescopes.csv``."""
-    return e.telescope.telescop
+    @property
+    def end(self) -> datetime:
+        """The end of the exposure (UTC)."""
+        return times.after(self.facts.date_obs, self.facts.exptime)
 
 
-def instrume(e: Exposure) -> str:
-    """``config/telescopes.csv``."""
-    return e.telescope.instrume
+ValueOf = Callable[[Exposure], Value]
+F = TypeVar("F", bound=ValueOf)
+
+# Other functions join by `keyword`.
+VALUES: dict[str, ValueOf] = {
+    "ORIGIN": lambda e: e.programme.origin,
+    "TELESCOP": lambda e: e.telescope.telescop,
+    "INSTRUME": lambda e: e.telescope.instrume,
+    "PI-COI": lambda e: e.programme.pi_coi,
+    "OBJECT": lambda e: e.facts.object,
+    "EXPTIME": lambda e: e.facts.exptime,
+    "FILTER": lambda e: e.facts.filter,
+    "IMAGETYP": lambda e: e.facts.kind.imagetyp,
+    "DATE": lambda e: times.iso(e.now),
+    "DATE-OBS": lambda e: times.iso(e.facts.date_obs),
+    "DATE-END": lambda e: times.iso(e.end),
+    "MJD-OBS": lambda e: times.mjd(e.facts.date_obs),
+    "MJD-END": lambda e: times.mjd(e.end),
+    "JD-OBS": lambda e: times.jd(e.facts.date_obs),
+    "JD-END": lambda e: times.jd(e.end),
+    "HJD-OBS": lambda e: light_travel(e, "HJD-OBS"),
+    "BJD-OBS": lambda e: light_travel(e, "BJD-OBS"),
+    "UTC": lambda e: times.seconds_of_day(e.facts.date_obs),
+    "LST": lambda e: round(e.lst, 3) % 86400,
+    "SOLVER": lambda e: e.solver,
+    "HIERARCH ESO DPR CATG": lambda e: e.facts.kind.catg,
+    "HIERARCH ESO DPR TYPE": lambda e: e.facts.kind.type,
+    "HIERARCH ESO DPR TECH": lambda e: e.facts.kind.tech,
+    "HIERARCH ESO OBS PROG ID": lambda e: e.programme.id,
+    "HIERARCH ESO INS NAME": lambda e: e.telescope.instrume,
+}
 
 
-def pi_coi(e: Exposure) -> str:
-    """Setting ``pi_coi``."""
-    return e.programme.pi_coi
+def keyword(name: str) -> Callable[[F], F]:
+    """Register a function that returns the value of a keyword."""
+
+    def register(function: F) -> F:
+        VALUES[name] = function
+        return function
+
+    return register
 
 
-def object(e: Exposure) -> str:
-    """The raw frame's target; of calibrations DPR TYPE."""
-    return e.facts.object
-
-
-def exptime(e: Exposure) -> float:
-    """The raw frame's, to the millisecond."""
-    return e.facts.exptime
-
-
-def filter(e: Exposure) -> str:
-    """The raw frame's."""
-    return e.facts.filter
-
-
-def imagetyp(e: Exposure) -> str:
-    """``config/kinds.csv``."""
-    return e.facts.kind.imagetyp
-
-
-def date(e: Exposure) -> str:
-    """The clock when the file is written."""
-    return times.iso(e.now)
-
-
-def date_obs(e: Exposure) -> str:
-    """The raw frame's, cut to the millisecond."""
-    return times.iso(e.facts.date_obs)
-
-
-def date_end(e: Exposure) -> str:
-    """DATE-OBS and EXPTIME."""
-    return times.iso(_end(e))
-
-
-def mjd_obs(e: Exposure) -> float:
-    """DATE-OBS."""
-    return times.mjd(e.facts.date_obs)
-
-
-def mjd_end(e: Exposure) -> float:
-    """DATE-END."""
-    return times.mjd(_end(e))
-
-
-def jd_obs(e: Exposure) -> float:
-    """DATE-OBS."""
-    return times.jd(e.facts.date_obs)
-
-
-def jd_end(e: Exposure) -> float:
-    """DATE-END."""
-    return times.jd(_end(e))
-
-
-def hjd_obs(e: Exposure) -> float | None:
-    """The raw frame's, moved by what was cut from DATE-OBS."""
-    return _shifted(e, "HJD-OBS")
-
-
-def bjd_obs(e: Exposure) -> float | None:
-    """The raw frame's, moved by what was cut from DATE-OBS."""
-    return _shifted(e, "BJD-OBS")
-
-
-def utc(e: Exposure) -> float:
-    """DATE-OBS."""
-    return times.seconds_of_day(e.facts.date_obs)
-
-
-def lst(e: Exposure) -> float:
-    """DATE-OBS and the site's longitude, with UT1 (ERFA, IERS)."""
-    return round(e.lst, 3) % 86400
-
-
+@keyword("RA")
 def ra(e: Exposure) -> float:
-    """The raw frame's; older frames have hours as ``hh mm ss.s``."""
+    """Return the pointing's right ascension, in degrees."""
     return round(degrees(e.raw.value("RA"), "RA", 15.0), 6) % 360
 
 
+@keyword("DEC")
 def dec(e: Exposure) -> float:
-    """The raw frame's; older frames have ``±dd mm ss.s``."""
+    """Return the pointing's declination, in degrees."""
     return degrees(e.raw.value("DEC"), "DEC", 1.0)
 
 
+@keyword("RADESYS")
 def radesys(e: Exposure) -> str:
-    """ICRS with a sky WCS; otherwise the frame of the pointing, as Astra has it."""
+    """Return ICRS with a sky WCS, otherwise the frame of the pointing."""
     pointing = str(e.raw.value("RADESYS") or e.raw.value("RADECSYS") or "ICRS").strip()
     if pointing not in ("ICRS", "FK5"):
         raise BadFrame(Reason.UNKNOWN, f"{pointing!r} is neither ICRS nor FK5", "RADESYS")
     return "ICRS" if "CD1_1" in e.wcs else pointing
 
 
+@keyword("EQUINOX")
 def equinox(e: Exposure) -> float | None:
-    """Only FK5 has an equinox: the ICRS is not tied to one (FITS 8.3)."""
+    """Return the equinox of FK5 (FITS 8.3: the ICRS has none)."""
     return 2000.0 if radesys(e) == "FK5" else None
 
 
-def solver(e: Exposure) -> str:
-    """The plate solution, in a line."""
-    return e.solver
-
-
-def dpr_catg(e: Exposure) -> str:
-    """``config/kinds.csv``."""
-    return e.facts.kind.catg
-
-
-def dpr_type(e: Exposure) -> str:
-    """``config/kinds.csv``."""
-    return e.facts.kind.type
-
-
-def dpr_tech(e: Exposure) -> str:
-    """``config/kinds.csv``."""
-    return e.facts.kind.tech
-
-
-def obs_prog_id(e: Exposure) -> str:
-    """Settings ``programme`` and ``programmes``."""
-    return e.programme.id
-
-
-def ins_name(e: Exposure) -> str:
-    """``config/telescopes.csv``."""
-    return e.telescope.instrume
-
-
-def cubetype(e: Exposure) -> None:
-    """Cubes only, see `scripts.lib.headers.metadata.cube_values`."""
-
-
-def cubekey(e: Exposure) -> None:
-    """Cubes only, see `scripts.lib.headers.metadata.cube_values`."""
+def light_travel(e: Exposure, keyword: str) -> float | None:
+    """Return a light-travel corrected date, moved by what was cut from DATE-OBS."""
+    value = e.raw.value(keyword)
+    if value is None:
+        return None
+    return float(value) - times.cut_away(str(e.raw.value("DATE-OBS")).strip()) / 86400
 
 
 def degrees(value: Value, keyword: str, per_unit: float) -> float:
@@ -222,15 +149,3 @@ def degrees(value: Value, keyword: str, per_unit: float) -> float:
     if not low <= angle <= high:
         raise BadFrame(Reason.OUT_OF_RANGE, f"{angle} is not within {low} to {high}", keyword)
     return angle
-
-
-def _end(e: Exposure) -> datetime:
-    return times.after(e.facts.date_obs, e.facts.exptime)
-
-
-def _shifted(e: Exposure, keyword: str) -> float | None:
-    """Return a light-travel corrected date, moved by what was cut from DATE-OBS."""
-    value = e.raw.value(keyword)
-    if value is None:
-        return None
-    return float(value) - times.cut_away(str(e.raw.value("DATE-OBS")).strip()) / 86400

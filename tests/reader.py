@@ -1,0 +1,52 @@
+"""The survey's reader, as it unpacks cubes: each plane a frame again.
+
+It knows a cube by its extension METADATA. A row gives a plane's file name and all that differs
+between planes, column by column; the rest is in the primary header.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts.lib.fits.bintable import table_columns
+from scripts.lib.fits.cards import Value, padded, read_header
+from scripts.lib.fits.sizes import data_size
+from scripts.lib.headers.metadata import EXTNAME, plane_values
+
+
+class UnpackedFrame(NamedTuple):
+    """A frame from a cube: its name, values of its keywords, its pixels as stored."""
+
+    name: str
+    values: dict[str, Value]
+    pixels: bytes
+
+
+def unpack(path: Path) -> Iterator[UnpackedFrame]:
+    """Yield the frames of a cube; raise ValueError if it is not one."""
+    with open(path, "rb") as stream:
+        header = read_header(stream)
+        pixels_begin = stream.tell()
+        stream.seek(pixels_begin + padded(data_size(header)))
+        table = read_header(stream)
+        if table.value("EXTNAME") != EXTNAME:
+            raise ValueError(f"{path}: no extension {EXTNAME}")
+        data = stream.read(padded(data_size(table)))
+        if stream.tell() != path.stat().st_size:
+            raise ValueError(f"{path}: bytes after {EXTNAME}")
+        columns = table_columns(table, data)
+        planes = header.whole("NAXIS3") if header.value("NAXIS") == 3 else 1
+        size = data_size(header) // planes
+        for row in range(planes):
+            pixels = os.pread(stream.fileno(), size, pixels_begin + row * size)
+            name = frame_name(str(columns["FILENAME"][row]))
+            yield UnpackedFrame(name, plane_values(header, columns, row), pixels)
+
+
+def frame_name(name: str) -> str:
+    """Return the name under which the survey keeps a frame: ``SPECU4.2026-03-06T00:01:23.540``."""
+    found = name.removesuffix(".fits").replace("SPECULOOS", "SPECU").replace("_", ":")
+    if len(found.rsplit(".", 1)[-1]) != 3:
+        raise ValueError(f"{name} does not end in three decimals")
+    return found
