@@ -1,5 +1,6 @@
 """Ask ESO's archive which products of a night it shows. That it does not answer is no failure."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,13 @@ from scripts.lib.delivery.confirmation import (
     write_asked,
     write_confirmed,
 )
-from scripts.lib.delivery.tap import Service, TapError, ask, credentials
+from scripts.lib.delivery.tap import PASSWORD, USER, Service, ask
+from scripts.lib.files.errors import TryLater
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.frames.instruments import read_kinds, read_telescopes
 from scripts.lib.ledger.ledger import Ledger, ledger_path
+from scripts.lib.settings.check import ConfigurationError
+from scripts.lib.settings.logins import credentials
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:
@@ -40,10 +44,12 @@ def confirm(
 
     Raises
     ------
-    TapError
+    TryLater
         If it cannot be asked.
+    ConfigurationError
+        If user or password is missing.
     """
-    login = credentials()
+    login = credentials(os.environ, USER, PASSWORD)
     found = ask(service, query_of(night, expected.number), login)
     who = "with a password" if login else "as anybody: science data are not shown to all"
     logger.info("asked %s; %d rows of %s", who, len(found), night)
@@ -66,7 +72,7 @@ def main() -> None:
         products = products_of(ledger, night)
         try:
             answers = confirm(night, products, expected, service, patience)
-        except TapError as error:
+        except (TryLater, ConfigurationError) as error:
             cause = str(error)
             logger.warning("not asked, the next run tries again: %s", cause)
             answers = unasked(products, read_confirmed(output), expected)

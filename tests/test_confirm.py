@@ -13,13 +13,16 @@ from astropy.io import fits
 
 from scripts.lib.delivery import confirmation, retries, tap
 from scripts.lib.delivery.confirmation import Delivered, Expected, judge_all, query_of
-from scripts.lib.delivery.tap import Service, TapError
+from scripts.lib.delivery.tap import Service
+from scripts.lib.files.errors import TryLater
 from scripts.lib.frames import names
 from scripts.lib.frames.instruments import read_kinds
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.records import Frame, Product, Status
 from scripts.lib.nights.times import iso
 from scripts.lib.running import health
+from scripts.lib.settings.check import ConfigurationError
+from scripts.lib.settings.logins import credentials
 from scripts.lib.settings.passwords import environment
 from scripts.lib.settings.profile import read_file
 from tests.night import NIGHT, REPOSITORY, Night, read_csv
@@ -114,7 +117,7 @@ def test_an_invalid_answer_is_reported_without_secrets(eso, mood):
     if mood == "closed":
         asked = asked._replace(token_address=f"http://127.0.0.1:{free_port()}/token")
     begin = datetime.now(UTC)
-    with pytest.raises(TapError, match=TROUBLES[mood]) as caught:
+    with pytest.raises(TryLater, match=TROUBLES[mood]) as caught:
         tap.ask(asked, query_of(NIGHT, 4), (USER, PASSWORD))
     assert datetime.now(UTC) - begin < timedelta(seconds=4)
     assert caught.value.__cause__ is None and caught.value.__context__ is None
@@ -133,12 +136,13 @@ def assert_no_secret(text: str) -> None:
 
 
 def test_a_wrong_login_is_no_anonymous_one(eso):
-    with pytest.raises(TapError, match="HTTP 401"):
+    with pytest.raises(TryLater, match="HTTP 401"):
         tap.ask(service(eso), query_of(NIGHT, 4), (USER, "wrong"))
     assert not eso.queries
-    with pytest.raises(TapError, match="only one of the two"):
-        tap.credentials({tap.USER: USER})
-    assert tap.credentials({tap.USER: "", tap.PASSWORD: ""}) is None
+    names = tap.USER, tap.PASSWORD
+    with pytest.raises(ConfigurationError, match="only one of the two"):
+        credentials({tap.USER: USER}, *names)
+    assert credentials({tap.USER: "", tap.PASSWORD: ""}, *names) is None
 
 
 # Judging

@@ -18,9 +18,10 @@ import yaml
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.records import Frame, Product, Status
-from scripts.lib.reporting import mail, report
+from scripts.lib.reporting import mail, mail_queue, report
 from scripts.lib.reporting.failures import failures
 from scripts.lib.reporting.mail import alert, mailed_since, send_queued
+from scripts.lib.reporting.message import LONGEST_SUBJECT
 from scripts.lib.settings.check import Unchecked, checked
 from scripts.lib.settings.records import Configuration
 from scripts.lib.solving.table import Solved, solved_bytes
@@ -96,7 +97,7 @@ def program(config: Configuration, subject: str) -> str:
 
 
 def queued(workdir: Path) -> list[Path]:
-    return sorted((workdir / "mail").glob("*.letter"))
+    return sorted((workdir / "mail").glob("*.message"))
 
 
 def bodies(message) -> tuple[str, str]:
@@ -285,7 +286,7 @@ def test_a_refused_recipient_is_reported_and_gets_it_later(workdir, authority, e
         assert server.received[0][0] == ["one@obs.example"]
         lines = capsys.readouterr().err
         assert "two@obs.example did not get 'Callisto: a': the server says 450 try later" in lines
-        assert mail.refusals(workdir / "mail") == {
+        assert mail_queue.refusals(workdir / "mail") == {
             "two@obs.example": ("the server says 450 try later", 1),
             "three@else.example": ("the server says 550 no such user", 1),
         }
@@ -299,7 +300,7 @@ def test_a_refused_recipient_is_reported_and_gets_it_later(workdir, authority, e
         ids = {message["Message-ID"] for _, message in server.received}
         assert len(ids) == 1
     [path] = queued(workdir)
-    assert list(mail.refusals(workdir / "mail")) == ["three@else.example"]
+    assert list(mail_queue.refusals(workdir / "mail")) == ["three@else.example"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -345,15 +346,15 @@ def test_old_and_damaged_mails(workdir, authority, environ, capsys):
         alert(config, "old", "b", environ)
     old, young = queued(workdir)
     past = datetime.now(UTC) - timedelta(days=31)
-    old.rename(old.with_name(f"{past:%Y%m%dT%H%M%S.%f}-1.letter"))
-    (workdir / "mail" / "0.letter").write_bytes(b"not a mail")
-    (workdir / "mail" / "1.letter").touch()
+    old.rename(old.with_name(f"{past:%Y%m%dT%H%M%S.%f}-1.message"))
+    (workdir / "mail" / "0.message").write_bytes(b"not a mail")
+    (workdir / "mail" / "1.message").touch()
     with MailServer(authority.context("localhost")) as server:
         send_queued(configuration(workdir, server.port), environ)
         assert len(server.received) == 1
     lines = capsys.readouterr().err
     assert "given up after 30 days: 'Callisto: old' to one@obs.example, two@obs" in lines
-    assert "0.letter is not a mail" in lines and "it is 1.unreadable now" in lines
+    assert "0.message is not a mail" in lines and "it is 1.unreadable now" in lines
     assert not queued(workdir) and (workdir / "mail/0.unreadable").read_bytes() == b"not a mail"
 
 
@@ -364,7 +365,7 @@ def test_mails_grow_old_when_nobody_is_written_to_any_more(workdir, environ, cap
     send_queued(unchecked(workdir, {}), environ)
     assert queued(workdir) == [path]
     past = datetime.now(UTC) - timedelta(days=31)
-    path.rename(path.with_name(f"{past:%Y%m%dT%H%M%S.%f}-1.letter"))
+    path.rename(path.with_name(f"{past:%Y%m%dT%H%M%S.%f}-1.message"))
     send_queued(unchecked(workdir, {}), environ)
     assert not queued(workdir) and "given up after 30 days" in capsys.readouterr().err
 
@@ -398,7 +399,7 @@ def test_headers_cannot_be_injected(workdir, authority, environ, capsys):
             *("From", "To", "Cc", "Subject", "Date", "Message-ID", "Auto-Submitted"),
             *("Content-Type", "Content-Transfer-Encoding", "MIME-Version"),
         }
-        assert len(message["Subject"]) <= mail.LONGEST_SUBJECT
+        assert len(message["Subject"]) <= LONGEST_SUBJECT
     assert server.received[0][1].get_content() == "bc�\r\n"
     assert capsys.readouterr().err.count("is not a mail address") == 5
 
@@ -738,7 +739,7 @@ def test_a_mail_that_fails_leaves_the_run_as_it_was(tmp_path, environment):
         ledger.report(replace(f, fault=None) for f in ledger.frames(NIGHT))
     night.archive.mkdir()
     assert "Connection refused" in night.run()
-    first, second = map(mail.read_queued, queued(night.workdir))
+    first, second = map(mail_queue.read_queued, queued(night.workdir))
     assert "FAILED" in first.subject
     held = sum(row["status"] == "held" for row in night.frames())
     good = sum(row["status"] == "ok" for row in night.frames())

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from scripts.lib.ledger.ledger import Ledger, LedgerError, ledger_path
-from scripts.lib.reporting.mail import alert, mailed_since, queue_of, queued_messages, send_queued
+from scripts.lib.reporting.mail import alert, mailed_since, send_queued
+from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running.health import LOCK, assess, is_held, lasting, late_nights, summary, unended
 from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from scripts.lib.running.lock import AlreadyRunning, Lock, taken
@@ -180,7 +181,7 @@ def report_failure(
     # A run that was ended from outside does not know why.
     if ended.cause or not mailed_since(config, began):
         report(config, subject, text.strip(), log)
-    elif queued_messages(config):
+    elif queued_messages(queue_of(config)):
         print(f"{config.telescope}: {subject}\n{text.strip()}", file=sys.stderr)
 
 
@@ -190,9 +191,9 @@ def look_back(config: Configuration, status: int, log: BinaryIO) -> None:
     A run that failed was reported before, and one mail a run is enough.
     """
     now = datetime.now(UTC)
-    if queued_messages(config):
+    if queued_messages(queue_of(config)):
         send_quietly(lambda: send_queued(config), log)
-    if queued_messages(config):
+    if queued_messages(queue_of(config)):
         # Nobody may have seen them; cron's own mail takes another way.
         folder = queue_of(config)
         print(f"{config.telescope}: mails wait in {folder}; why: run.log", file=sys.stderr)

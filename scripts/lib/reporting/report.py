@@ -27,18 +27,9 @@ from scripts.lib.ledger.faults import Reason
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame
 from scripts.lib.reporting.failures import Job, failures, last_line
-from scripts.lib.reporting.mail import (
-    LOST,
-    clean,
-    compose,
-    errors_reported,
-    post,
-    queue_of,
-    refusals,
-    say,
-    send_queued,
-    usable_mail,
-)
+from scripts.lib.reporting.mail import LOST, errors_reported, post, send_queued, usable_mail
+from scripts.lib.reporting.mail_queue import queue_of, refusals, say
+from scripts.lib.reporting.message import clean, compose
 from scripts.lib.settings.records import Configuration, Mail
 
 TAIL = 10

@@ -18,7 +18,7 @@ from scripts.lib.delivery.retries import PATIENCE, last_failure
 from scripts.lib.files.space import free_gb
 from scripts.lib.ledger.earlier import open_ledger
 from scripts.lib.nights.dates import OBSERVING_ENDS, parse_night, recent_nights
-from scripts.lib.reporting.mail import queue_of, queued_messages
+from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat
 from scripts.lib.running.planning import Planner, concerned
 from scripts.lib.running.preflight import source_problem
@@ -71,7 +71,7 @@ def assess(settings: Configuration, now: datetime) -> Health:
         new_corrections = [str(one) for one in concerned(ledger, settings)]
     folders = {"workdir": workdir, "archive": settings.archive}
     free = {name: free_gb(folder) for name, folder in folders.items() if os.path.isdir(folder)}
-    queued = len(queued_messages(settings))
+    queued = len(queued_messages(queue_of(settings)))
     confirmed = confirmations(settings, len(nights), now)
     problems = [
         *heartbeat_problems(heartbeat, at_work, now),
