@@ -10,7 +10,7 @@ from scripts.lib.delivery.receipts import FOLDER, PASSED, frames_of, write_recei
 from scripts.lib.files.durable import sync_folder, write_text
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.fits.cards import HeaderError
-from scripts.lib.fits.sums import add_at
+from scripts.lib.fits.checksum import add_at
 from scripts.lib.gate.checks import Check, Finding, errors, fault_of, judged, read_checks
 from scripts.lib.gate.expectations import expected_of
 from scripts.lib.gate.product_file import Expected, ProductFile, dp_id, read_product_file

@@ -4,16 +4,16 @@ Planes are read, summed and written one at a time, so memory does not grow with 
 header is written last, over the place kept for it, with the sum of what was really written.
 """
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.lib.files.durable import remove_parts, whole_file
+from scripts.lib.files.errors import Damaged
 from scripts.lib.files.log import start_log
-from scripts.lib.fits.cards import Header, padded, read_header
-from scripts.lib.fits.hdu import image_structure, sealed, without_structure
-from scripts.lib.fits.pixels import Raw, dated_now
-from scripts.lib.fits.sizes import data_size, padding
-from scripts.lib.fits.sums import add_at
+from scripts.lib.fits.checksum import add_at
+from scripts.lib.fits.hdu import image_structure, iter_hdus, padding, with_checksums
+from scripts.lib.fits.pixels import Raw, finished_cards
 from scripts.lib.headers.finished import read_headers, with_headers
 from scripts.lib.ledger.records import Frame
 from scripts.lib.ledger.snapshot import read_frames
@@ -37,8 +37,9 @@ def write_cube(target: Path, frames: list[Frame], raw: Raw, headers: Path) -> No
 
     Raises
     ------
-    LostPixels
-        If a frame cannot be read as it was ingested. No cube is left then.
+    Damaged
+        If a frame cannot be read as it was ingested, or the headers have no METADATA. No cube is
+        left then.
     ValueError
         If the frames are not of one size.
     """
@@ -48,13 +49,18 @@ def write_cube(target: Path, frames: list[Frame], raw: Raw, headers: Path) -> No
     sizes = {frame.shape for frame in frames}
     if len(sizes) != 1:
         raise ValueError(f"{target.name}: frames of several sizes: {sorted(sizes)}")
-    primary, metadata = read_cube_headers(headers)
+    with open(headers, "rb") as stream:
+        primary, *tables = islice(iter_hdus(stream), 2)
+        if not tables:
+            raise Damaged(f"{headers}: no METADATA after the primary header")
+        stream.seek(tables[0].begin)
+        metadata = stream.read(tables[0].end - tables[0].begin)
     shape = (frames[0].naxis1, frames[0].naxis2, len(frames))
-    cards = image_structure(shape, extended=True) + dated_now(without_structure(primary.images))
+    cards = image_structure(shape, extended=True) + finished_cards(primary.header)
     plane = bytearray(frames[0].pixel_bytes)
     remove_parts(target.parent, f"{target.name}.*")
     with whole_file(target) as cube:
-        cube.write(bytes(len(sealed(cards, 0))))
+        cube.write(bytes(len(with_checksums(cards, 0))))
         total = 0
         for number, frame in enumerate(frames):
             total = add_at(total, raw.read(frame, plane), number * len(plane))
@@ -62,18 +68,7 @@ def write_cube(target: Path, frames: list[Frame], raw: Raw, headers: Path) -> No
         cube.write(padding(len(frames) * len(plane)))
         cube.write(metadata)
         cube.seek(0)
-        cube.write(sealed(cards, total))
-
-
-def read_cube_headers(headers: Path) -> tuple[Header, bytes]:
-    """Return a cube's primary header and the bytes of its METADATA."""
-    with open(headers, "rb") as stream:
-        primary = read_header(stream)
-        begin = stream.tell()
-        table = read_header(stream)
-        size = stream.tell() - begin + padded(data_size(table))
-        stream.seek(begin)
-        return primary, stream.read(size)
+        cube.write(with_checksums(cards, total))
 
 
 def main() -> None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from scripts.lib.files.durable import whole_file, whole_folder
 from scripts.lib.files.log import start_log
 from scripts.lib.fits.cards import Header
-from scripts.lib.fits.hdu import image_structure, sealed, without_structure
-from scripts.lib.fits.pixels import Raw, dated_now
-from scripts.lib.fits.sizes import padding
+from scripts.lib.fits.hdu import image_structure, padding, with_checksums
+from scripts.lib.fits.pixels import Raw, finished_cards
 from scripts.lib.frames.names import stem
 from scripts.lib.headers.finished import read_headers, with_headers
 from scripts.lib.ledger.records import Frame
@@ -23,39 +22,31 @@ if TYPE_CHECKING:
 def write_frames(
     folder: Path, frames: list[Frame], raw: Raw, headers: dict[str, Header], threads: int
 ) -> None:
-    """Write every frame of a sequence into ``folder``.
+    """Write every frame of a sequence into ``folder``, ``threads`` at a time.
 
     Parameters
     ----------
     headers : dict of Header
         Finished, by ESO's name without its ending.
-    threads : int
-        Frames written at a time.
 
     Raises
     ------
-    LostPixels
+    Damaged
         If a frame cannot be read as it was ingested.
     """
+
+    def write(frame: Frame) -> None:
+        pixels = bytearray(frame.pixel_bytes)
+        total = raw.read(frame, pixels)
+        structure = image_structure((frame.naxis1, frame.naxis2), extended=False)
+        cards = structure + finished_cards(headers[stem(frame.eso_name)])
+        with whole_file(part / frame.product, lasting=False) as product:
+            product.write(with_checksums(cards, total))
+            product.write(pixels)
+            product.write(padding(len(pixels)))
+
     with whole_folder(folder) as part, ThreadPoolExecutor(threads) as pool:
-
-        def write(frame: Frame) -> None:
-            write_frame(part / frame.product, frame, raw, headers[stem(frame.eso_name)])
-
-        for _ in pool.map(write, frames):
-            pass
-
-
-def write_frame(target: Path, frame: Frame, raw: Raw, header: Header) -> None:
-    """Write one frame."""
-    pixels = bytearray(frame.pixel_bytes)
-    total = raw.read(frame, pixels)
-    shape = (frame.naxis1, frame.naxis2)
-    cards = image_structure(shape, extended=False) + dated_now(without_structure(header.images))
-    with whole_file(target, lasting=False) as product:
-        product.write(sealed(cards, total))
-        product.write(pixels)
-        product.write(padding(len(pixels)))
+        list(pool.map(write, frames))
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from scripts.lib.files.durable import whole_file, whole_folder
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.fits.cards import Header, HeaderError, Value
-from scripts.lib.fits.hdu import empty_structure, image_structure, sealed
+from scripts.lib.fits.hdu import empty_structure, image_structure, with_checksums
 from scripts.lib.frames import names
 from scripts.lib.gate.checks import Check, errors, fault_of, judged, read_checks
 from scripts.lib.gate.product_file import Expected, ProductFile
@@ -208,7 +208,7 @@ def sequence_headers(sequence: str, composed: list[Composed], table: Keywords, c
 
 def headers_only(header: list[Card], extname: str = "") -> bytes:
     """Return an HDU without data: primary, or a named extension."""
-    return sealed(empty_structure(extname) + [card.image for card in header], 0)
+    return with_checksums(empty_structure(extname) + [card.image for card in header], 0)
 
 
 def write_headers(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from scripts.lib.files.durable import remove_parts, sync_folder, write_text
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.files.space import GIGABYTE, free_gb
-from scripts.lib.fits.cards import LARGEST_HEADER, padded
+from scripts.lib.fits.hdu import LARGEST_HEADER, padded
 from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.outlook import OPEN, latest, listing_digest

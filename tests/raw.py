@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.lib.fits.checksum import data_sum, encode
-from scripts.lib.fits.sums import ALL_ONES, fold
+from scripts.lib.fits.checksum import ALL_ONES, data_sum, encode_checksum, fold
 
 CARD, BLOCK = 80, 2880
 CHECKSUM = re.compile(rb"CHECKSUM= '.{16}'")
@@ -42,7 +41,7 @@ def with_checksum(content: bytes) -> bytes:
         return content
     value = slice(at + 11, at + 27)
     empty = header[: value.start] + b"0" * 16 + header[value.stop :]
-    text = encode(fold(data_sum(empty) + data_sum(data))).encode()
+    text = encode_checksum(fold(data_sum(empty) + data_sum(data))).encode()
     return header[: value.start] + text + header[value.stop :] + data
 
 

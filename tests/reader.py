@@ -6,12 +6,13 @@ between planes, column by column; the rest is in the primary header.
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.fits.bintable import table_columns
-from scripts.lib.fits.cards import Value, padded, read_header
-from scripts.lib.fits.sizes import data_size
+from scripts.lib.fits.cards import Value
+from scripts.lib.fits.hdu import iter_hdus
 from scripts.lib.headers.metadata import EXTNAME, plane_values
 
 
@@ -26,20 +27,17 @@ class UnpackedFrame(NamedTuple):
 def unpack(path: Path) -> Iterator[UnpackedFrame]:
     """Yield the frames of a cube; raise ValueError if it is not one."""
     with open(path, "rb") as stream:
-        header = read_header(stream)
-        pixels_begin = stream.tell()
-        stream.seek(pixels_begin + padded(data_size(header)))
-        table = read_header(stream)
-        if table.value("EXTNAME") != EXTNAME:
+        primary, *tables = islice(iter_hdus(stream), 2)
+        if not tables or tables[0].header.value("EXTNAME") != EXTNAME:
             raise ValueError(f"{path}: no extension {EXTNAME}")
-        data = stream.read(padded(data_size(table)))
-        if stream.tell() != path.stat().st_size:
+        if tables[0].end != path.stat().st_size:
             raise ValueError(f"{path}: bytes after {EXTNAME}")
-        columns = table_columns(table, data)
+        columns = table_columns(tables[0].header, stream.read(tables[0].data_size))
+        header = primary.header
         planes = header.whole("NAXIS3") if header.value("NAXIS") == 3 else 1
-        size = data_size(header) // planes
+        size = primary.data_size // planes
         for row in range(planes):
-            pixels = os.pread(stream.fileno(), size, pixels_begin + row * size)
+            pixels = os.pread(stream.fileno(), size, primary.data_begin + row * size)
             name = frame_name(str(columns["FILENAME"][row]))
             yield UnpackedFrame(name, plane_values(header, columns, row), pixels)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from scripts.lib.fits.cards import Header, card, quoted, read_header
+from scripts.lib.fits.cards import Header, card, quoted
 from scripts.lib.fits.checksum import data_sum
-from scripts.lib.fits.hdu import image_structure, sealed
+from scripts.lib.fits.hdu import image_structure, read_header, with_checksums
 from scripts.lib.gate.expectations import expected_of
 from scripts.lib.gate.product_file import Expected
 from scripts.lib.headers.observatory import Observatory, open_observatory
@@ -54,7 +54,7 @@ def product_file(
 ) -> Path:
     """Write a product of one pixel."""
     cards = [*image_structure((1, 1), extended=False), card("DATE", quoted(date))]
-    path.write_bytes(sealed(cards, data_sum(pixels)) + pixels.ljust(2880, b"\0"))
+    path.write_bytes(with_checksums(cards, data_sum(pixels)) + pixels.ljust(2880, b"\0"))
     return path
 
 

@@ -12,17 +12,19 @@ from scripts.lib.fits.cards import (
     Header,
     HeaderError,
     card,
-    header_size,
     literal,
     parse_comment,
     parse_value,
     quoted,
-    read_header,
 )
-from scripts.lib.fits.checksum import data_sum, encode
-from scripts.lib.fits.hdu import image_structure, sealed
-from scripts.lib.fits.sizes import data_size
-from scripts.lib.fits.sums import add_at
+from scripts.lib.fits.checksum import add_at, data_sum, encode_checksum
+from scripts.lib.fits.hdu import (
+    data_size,
+    header_size,
+    image_structure,
+    read_header,
+    with_checksums,
+)
 from scripts.simulator.night import simulate
 from tests.night import NIGHT
 from tests.raw import with_cards
@@ -107,7 +109,7 @@ def test_checksums_are_accepted_by_astropy(tmp_path):
         data = pixels + bytes(2880 - 60)
         path = tmp_path / f"{seed}.fits"
         cards = [*image_structure((5, 6), extended=False), card("SEED", str(seed))]
-        path.write_bytes(sealed(cards, data_sum(pixels)) + data)
+        path.write_bytes(with_checksums(cards, data_sum(pixels)) + data)
         with fits.open(path, checksum=True) as hdus:
             assert hdus[0].verify_checksum() == 1 and hdus[0].verify_datasum() == 1
             stored = np.frombuffer(pixels, ">i2").reshape(6, 5).astype(int) + 32768
@@ -117,7 +119,7 @@ def test_checksums_are_accepted_by_astropy(tmp_path):
 def test_encoded_sums_are_alphanumeric():
     generator = random.Random(1)
     for _ in range(2000):
-        assert encode(generator.getrandbits(32)).isalnum()
+        assert encode_checksum(generator.getrandbits(32)).isalnum()
 
 
 @pytest.fixture(scope="module", params=["Callisto", "Io"])

@@ -12,10 +12,9 @@ import pytest
 
 from scripts.commands.validate import main, validate
 from scripts.lib.fits.bintable import Column, table_columns, table_hdu
-from scripts.lib.fits.cards import CARD, Header, card, keyword_of, padded, quoted, read_header
+from scripts.lib.fits.cards import CARD, Header, card, keyword_of, quoted
 from scripts.lib.fits.checksum import data_sum
-from scripts.lib.fits.hdu import sealed
-from scripts.lib.fits.sizes import data_size
+from scripts.lib.fits.hdu import data_size, padded, read_header, with_checksums
 from scripts.lib.frames.names import group_of, sequence_of
 from scripts.lib.gate.checks import errors, judged, read_checks
 from scripts.lib.gate.expectations import TABLES, expected_of
@@ -316,7 +315,7 @@ def test_a_fault_in_the_header_is_caught(products, tmp_path, check, product, cha
     broken = tmp_path / path.name
     size = padded(data_size(header))
     total = data_sum(content[begin : begin + size])
-    broken.write_bytes(sealed(images, total) + content[begin:])
+    broken.write_bytes(with_checksums(images, total) + content[begin:])
     assert check in found_by(broken, expected)
 
 
@@ -473,7 +472,7 @@ def test_a_constant_plane_is_caught(products, tmp_path, product):
     data = bytes([1, 2]) * (plane // 2) + data[plane:]
     images = [i for i in header.images if keyword_of(i) not in ("DATASUM", "CHECKSUM")]
     broken = tmp_path / path.name
-    broken.write_bytes(sealed(images, data_sum(data)) + data + content[begin + size :])
+    broken.write_bytes(with_checksums(images, data_sum(data)) + data + content[begin + size :])
     assert found_by(broken, expected) == {"C36a"}
 
 
@@ -523,7 +522,7 @@ def test_errors_are_distinguished_from_warnings(products, tmp_path):
     images = [i for i in header.images if keyword_of(i) not in ("DATASUM", "CHECKSUM")]
     data = content[begin:]
     broken = tmp_path / path.name
-    broken.write_bytes(sealed([*images, card("ARCFILE", text("x"))], data_sum(data)) + data)
+    broken.write_bytes(with_checksums([*images, card("ARCFILE", text("x"))], data_sum(data)) + data)
     findings = judged(read_product_file(broken, expected), CHECKS)
     assert [finding.id for finding in findings] == ["F10b"] and not errors(findings)
 

@@ -755,7 +755,7 @@ def test_failures_name_rule_wildcards_and_log(tmp_path):
         wildcards = ["20260305", "C_bias"]
         log = [tmp_path / "cube.log"]
 
-    Job.log[0].write_text("first\nLostPixels: a.fits ends early\n")
+    Job.log[0].write_text("first\nDamaged: a.fits ends early\n")
     text = failures([Job])
     assert "1 job(s) failed" in text and "cube 20260305 C_bias" in text
-    assert "LostPixels: a.fits ends early" in text and str(Job.log[0]) in text
+    assert "Damaged: a.fits ends early" in text and str(Job.log[0]) in text

@@ -20,7 +20,7 @@ from astropy.wcs import WCS
 
 from scripts import solve
 from scripts.commands.catalogue import make_index
-from scripts.lib.fits.cards import read_header
+from scripts.lib.fits.hdu import read_header
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import Frame, Status
 from scripts.lib.solving.catalogue import open_catalogue

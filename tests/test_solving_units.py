@@ -12,9 +12,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from scripts.commands.catalogue import make_index
-from scripts.lib.fits.bintable import Column, read_rows, table_hdu
+from scripts.lib.fits.bintable import Column, read_table_hdu, table_hdu
 from scripts.lib.fits.cards import LONGEST_STRING
-from scripts.lib.fits.hdu import empty_structure, sealed
+from scripts.lib.fits.hdu import empty_structure, with_checksums
 from scripts.lib.headers.wcs import sky_wcs
 from scripts.lib.ledger.records import Frame
 from scripts.lib.solving.centroids import Stars, measure
@@ -207,8 +207,8 @@ def test_tables_are_read_back_and_by_astropy(tmp_path):
         Column("rms", [0.25, float("nan"), 1e300], "arcsec"),
     ]
     path = tmp_path / "table.fits"
-    path.write_bytes(sealed(empty_structure(), 0) + table_hdu("X", "a table", columns))
-    rows = read_rows(path)
+    path.write_bytes(with_checksums(empty_structure(), 0) + table_hdu("X", "a table", columns))
+    rows = read_table_hdu(path)[1]
     assert [row["file"] for row in rows] == columns[0].values
     assert [row["solved"] for row in rows] == columns[1].values
     assert rows[0] == {"file": "a.fits", "solved": True, "matched": 3, "rms": 0.25}
@@ -217,7 +217,7 @@ def test_tables_are_read_back_and_by_astropy(tmp_path):
         assert hdus[1].columns["rms"].unit == "arcsec"
     path.write_bytes(path.read_bytes()[:-2880])
     with pytest.raises(ValueError, match="cut short"):
-        read_rows(path)
+        read_table_hdu(path)
 
 
 SHAPE = (40, 50)  # rows, columns

@@ -5,13 +5,8 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from scripts.lib.fits.cards import (
-    Header,
-    HeaderError,
-    blocks,
-    card,
-    literal,
-)
+from scripts.lib.fits.cards import Header, HeaderError, card, literal
+from scripts.lib.fits.hdu import header_bytes
 from scripts.lib.headers.values import degrees
 from scripts.lib.headers.wcs import header_wcs, pixel_wcs
 from scripts.lib.solving.tangent import distance
@@ -40,7 +35,7 @@ def raw(**changes) -> Header:
 
 
 def astropy_position(header: Header, x: float, y: float):
-    text = blocks(header.images).decode()
+    text = header_bytes(header.images).decode()
     return WCS(fits.Header.fromstring(text)).all_pix2world([[x, y]], 1)[0]
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from scripts.lib.fits.bintable import read_table_hdu
-from scripts.lib.fits.cards import BLOCK, Header, HeaderError, Value, padded, read_header
-from scripts.lib.fits.checksum import data_sum
-from scripts.lib.fits.sizes import data_size
-from scripts.lib.fits.sums import add_at
+from scripts.lib.fits.cards import Header, HeaderError, Value
+from scripts.lib.fits.checksum import add_at, data_sum
+from scripts.lib.fits.hdu import BLOCK, Hdu, iter_hdus, read_primary_header
 from scripts.lib.headers.metadata import EXTNAME
 from scripts.lib.nights.times import iso, parse_date
 
@@ -104,8 +103,7 @@ def read_primary(path: Path) -> Header:
         If the file does not begin with one.
     """
     try:
-        with open(path, "rb") as stream:
-            return read_header(stream)
+        return read_primary_header(path)
     except (OSError, HeaderError) as error:
         raise Damaged(str(error)) from error
 
@@ -120,20 +118,22 @@ def read_product(path: Path) -> Product:
     """
     try:
         with open(path, "rb") as stream:
-            header = read_header(stream)
-            count = _plane_count(header)
-            begin, size = stream.tell(), data_size(header)
+            primary = next(iter_hdus(stream), None)
+            if primary is None:
+                raise Damaged("the file is empty")
+            header, size = primary.header, primary.data_size
+            count = _plane_count(primary)
             total, pixels = 0, []
             for number in range(count):
                 digest, part, constant = _read_plane(stream, size // count)
                 total = add_at(total, part, number * (size // count))
                 pixels.append((digest, constant))
         length = path.stat().st_size
-        if length < begin + padded(size) or length % BLOCK:
+        if length < primary.end or length % BLOCK:
             raise Damaged("the file ends within its last block")
         table: Header | None = None
         rows: list[dict[str, Value]] = [{}]
-        if count > 1 or length > begin + padded(size):
+        if count > 1 or length > primary.end:
             table, rows = read_table_hdu(path)
             if table.value("EXTNAME") != EXTNAME or len(rows) != count:
                 raise Damaged(f"{count} planes, but {len(rows)} rows of {table.value('EXTNAME')}")
@@ -147,11 +147,11 @@ def read_product(path: Path) -> Product:
     return product
 
 
-def _plane_count(header: Header) -> int:
-    axes = header.value("NAXIS")
-    count = header.whole("NAXIS3") if axes == 3 else 1
-    if axes not in (2, 3) or not count or not data_size(header):
-        raise Damaged(f"no image: NAXIS is {axes}, {data_size(header)} bytes of data")
+def _plane_count(primary: Hdu) -> int:
+    axes = primary.header.value("NAXIS")
+    count = primary.header.whole("NAXIS3") if axes == 3 else 1
+    if axes not in (2, 3) or not count or not primary.data_size:
+        raise Damaged(f"no image: NAXIS is {axes}, {primary.data_size} bytes of data")
     return count
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from scripts.lib.files.durable import sync_folder
 from scripts.lib.files.log import logger
-from scripts.lib.fits.cards import Header, HeaderError, keyword_of, read_header
+from scripts.lib.fits.cards import Header, HeaderError, keyword_of
+from scripts.lib.fits.hdu import read_header, read_primary_header
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import Intent, Product
 
@@ -144,7 +145,7 @@ def publish(archive: Path, intent: Intent, earlier: Product | None) -> Product:
             pass
         try:
             if is_same(hidden, target):
-                checksum = header_of(target).value("CHECKSUM")
+                checksum = read_primary_header(target).value("CHECKSUM")
                 hidden.unlink(missing_ok=True)
                 return replace(intent.product, checksum=str(checksum))
             if earlier and is_file_of(target, earlier):
@@ -244,15 +245,9 @@ def is_file_of(path: Path, product: Product) -> bool:
     try:
         if path.stat().st_size != product.bytes:
             return False
-        return header_of(path).value("DATASUM") == str(product.datasum)
+        return read_primary_header(path).value("DATASUM") == str(product.datasum)
     except (OSError, HeaderError):
         return False
-
-
-def header_of(path: Path) -> Header:
-    """Return the primary header of a file."""
-    with open(path, "rb") as stream:
-        return read_header(stream)
 
 
 def is_same(product: Path, target: Path) -> bool:

@@ -9,17 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scripts.lib.fits.cards import Header, HeaderError, Value, card, padded, quoted, read_header
+from scripts.lib.fits.cards import Header, HeaderError, Value, card, quoted
 from scripts.lib.fits.checksum import data_sum
-from scripts.lib.fits.hdu import sealed
-from scripts.lib.fits.sizes import data_size, padding
+from scripts.lib.fits.hdu import iter_hdus, padding, with_checksums
 
-STORED = {"K": ">i8", "D": ">f8", "L": "S1"}
-# Others write these too.
-READ = STORED | {"J": ">i4", "I": ">i2", "E": ">f4", "B": "u1"}
-LOGICAL = {b"T": True, b"F": False}
-# FITS 7.3.3.1: a zero byte is a logical without a value.
-STORED_LOGICAL: dict[Value, bytes] = {True: b"T", False: b"F", None: b""}
+# Forms of columns of single numbers and logicals; others than us write J, I, E and B.
+FORMS = {"K": ">i8", "D": ">f8", "L": "S1", "J": ">i4", "I": ">i2", "E": ">f4", "B": "u1"}
+LOGICALS = {b"T": True, b"F": False}
+# Section 7.3.3.1: a zero byte is a logical without a value.
+STORED_LOGICALS: dict[Value, bytes] = {True: b"T", False: b"F", None: b""}
 
 
 class Column(NamedTuple):
@@ -43,10 +41,6 @@ def table_hdu(extname: str, meaning: str, columns: list[Column]) -> bytes:
         len(columns[0].values),
         [(c.name, array.dtype) for c, (array, _) in zip(columns, stored, strict=True)],
     )
-    for column, (array, _) in zip(columns, stored, strict=True):
-        rows[column.name] = array
-    data = rows.tobytes()
-    data += padding(len(data))
     cards = [
         card("XTENSION", quoted("BINTABLE"), "table"),
         card("BITPIX", "8", "bytes"),
@@ -58,38 +52,35 @@ def table_hdu(extname: str, meaning: str, columns: list[Column]) -> bytes:
         card("TFIELDS", str(len(columns)), "columns"),
         card("EXTNAME", quoted(extname), meaning),
     ]
-    for number, (column, (_, form)) in enumerate(zip(columns, stored, strict=True), 1):
+    for number, (column, (array, form)) in enumerate(zip(columns, stored, strict=True), 1):
+        rows[column.name] = array
         cards.append(card(f"TTYPE{number}", quoted(column.name), ""))
         cards.append(card(f"TFORM{number}", quoted(form), ""))
         if column.unit:
             cards.append(card(f"TUNIT{number}", quoted(column.unit), ""))
-    return sealed(cards, data_sum(data)) + data
+    data = rows.tobytes()
+    data += padding(len(data))
+    return with_checksums(cards, data_sum(data)) + data
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of the first table of a file, by column name, as Python values.
+def read_table_hdu(path: Path) -> tuple[Header, list[dict[str, Any]]]:
+    """Return the header and the rows, by column name, of the first table of a file.
 
     Raises
     ------
     ValueError
-        If the file is cut short.
+        If there is none, or if it is cut short.
     """
-    return read_table_hdu(path)[1]
-
-
-def read_table_hdu(path: Path) -> tuple[Header, list[dict[str, Value]]]:
-    """Return the header and the rows of the first table of a file: see `read_rows`."""
     with open(path, "rb") as stream:
-        primary = read_header(stream)
-        stream.seek(padded(data_size(primary)), 1)
-        header = read_header(stream)
-        try:
-            columns = table_columns(header, stream.read(data_size(header)))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-    return header, [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+        for hdu in iter_hdus(stream):
+            if hdu.header.value("XTENSION") == "BINTABLE":
+                try:
+                    columns = table_columns(hdu.header, stream.read(hdu.data_size))
+                except ValueError as error:
+                    raise ValueError(f"{path}: {error}") from error
+                rows = zip(*columns.values(), strict=True)
+                return hdu.header, [dict(zip(columns, row, strict=True)) for row in rows]
+    raise ValueError(f"{path}: no table in it")
 
 
 def table_columns(header: Header, data: bytes) -> dict[str, list[Value]]:
@@ -106,8 +97,10 @@ def table_columns(header: Header, data: bytes) -> dict[str, list[Value]]:
         If the data are cut short, or rows are of another length than the columns together.
     """
     numbers = range(1, header.whole("TFIELDS") + 1)
-    forms = {_text(header, f"TTYPE{n}"): plain_form(_text(header, f"TFORM{n}")) for n in numbers}
-    row = np.dtype([(name, READ.get(form) or f"S{form[:-1]}") for name, form in forms.items()])
+    forms = {_text(header, f"TTYPE{n}"): _text(header, f"TFORM{n}") for n in numbers}
+    # A repeat count of one says nothing, but for text.
+    forms = {n: f.removeprefix("1") if f[1:] in FORMS else f for n, f in forms.items()}
+    row = np.dtype([(name, FORMS.get(form) or f"S{form[:-1]}") for name, form in forms.items()])
     count = header.whole("NAXIS2")
     if row.itemsize != header.value("NAXIS1"):
         raise ValueError(f"rows of {header.value('NAXIS1')} bytes for columns of {row.itemsize}")
@@ -124,16 +117,11 @@ def _text(header: Header, keyword: str) -> str:
     return value
 
 
-def plain_form(form: str) -> str:
-    """Return a TFORM without the repeat count of one, but for text."""
-    return form[1:] if len(form) == 2 and form[0] == "1" and form[1] != "A" else form
-
-
 def _values(column: np.ndarray, form: str) -> list[Value]:
     stored = column.tolist()
     if form == "L":
-        return [LOGICAL.get(value) for value in stored]
-    return stored if form in READ else [value.decode("ascii").rstrip() for value in stored]
+        return [LOGICALS.get(value) for value in stored]
+    return stored if form in FORMS else [value.decode("ascii").rstrip() for value in stored]
 
 
 def _stored(values: Sequence[Value]) -> tuple[np.ndarray, str]:
@@ -143,10 +131,9 @@ def _stored(values: Sequence[Value]) -> tuple[np.ndarray, str]:
     """
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
-    complete = len(present) == len(values)
     if kinds == {bool}:
-        return np.array([STORED_LOGICAL[value] for value in values], "S1"), "L"
-    if kinds == {int} and complete:
+        return np.array([STORED_LOGICALS[value] for value in values], "S1"), "L"
+    if kinds == {int} and len(present) == len(values):
         return np.array(values, ">i8"), "K"
     exact = all(float(value) == value for value in present if isinstance(value, int))
     if kinds and kinds <= {int, float} and exact:

@@ -8,9 +8,7 @@ FITS Standard 4.0, sections 4.1 and 4.2.
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
 
-BLOCK = 2880
 CARD = 80
 LONGEST_STRING = 68
 COMMENTARY = ("COMMENT", "HISTORY", "")
@@ -25,10 +23,6 @@ _STRING = re.compile(rb"'((?:[^']|'')*)'")
 _NUMBER = re.compile(rb"[+-]?(?=\.?\d)\d*(\.\d*(?:[EeDd][+-]?\d+)?|[EeDd][+-]?\d+)?")
 _WORDS: dict[bytes, bool | None] = {b"T": True, b"F": False, b"": None}
 END = b"END".ljust(CARD)
-
-
-MOST_BLOCKS = 1000
-LARGEST_HEADER = MOST_BLOCKS * BLOCK
 
 
 class HeaderError(ValueError):
@@ -177,42 +171,6 @@ def parse_comment(image: bytes) -> str:
     return behind.partition(b"/")[2].decode("ascii", "replace").strip()
 
 
-def read_header(stream: BinaryIO) -> Header:
-    """Return the header that begins at the stream's position; leave the stream behind it.
-
-    Raises
-    ------
-    HeaderError
-        If the stream ends before END, or if what is read cannot be a header.
-    """
-    images: list[bytes] = []
-    while True:
-        block = stream.read(BLOCK)
-        if len(block) < BLOCK:
-            raise HeaderError("the file ends within its header")
-        cards = [block[i : i + CARD] for i in range(0, BLOCK, CARD)]
-        if not images and not cards[0].startswith((b"SIMPLE  =", b"XTENSION=")):
-            raise HeaderError("not a FITS file: it does not begin with SIMPLE")
-        for place, image in enumerate(cards):
-            if image == END:
-                return Header(images + cards[:place])
-        images += cards
-        if len(images) > 36 * MOST_BLOCKS:
-            raise HeaderError(f"no END in the first {MOST_BLOCKS} blocks of the header")
-
-
-def header_size(data: bytes | bytearray | memoryview) -> int | None:
-    """Return how many bytes the header at the beginning of ``data`` takes; None without one."""
-    view = memoryview(data)
-    if bytes(view[:9]) != b"SIMPLE  =":
-        return None
-    for start in range(0, len(view) - BLOCK + 1, BLOCK):
-        block = bytes(view[start : start + BLOCK])
-        if any(block.startswith(END, place) for place in range(0, BLOCK, CARD)):
-            return start + BLOCK
-    return None
-
-
 def quoted(text: str) -> str:
     """Return ``text`` as a FITS string of at most 68 characters, at least 8 wide."""
     escaped = text.replace("'", "''")
@@ -259,14 +217,3 @@ def card(keyword: str, text: str, comment: str = "") -> bytes:
     if comment and len(image) + 3 < CARD:
         image = f"{image} / {comment}"[:CARD].rstrip()
     return image.encode("ascii").ljust(CARD)
-
-
-def blocks(images: list[bytes]) -> bytes:
-    """Return a whole header: cards, END, blanks up to a multiple of 2880 bytes."""
-    content = b"".join(images) + END
-    return content.ljust(padded(len(content)), b" ")
-
-
-def padded(size: int) -> int:
-    """Return ``size`` (bytes) rounded up to whole FITS blocks."""
-    return -(-size // BLOCK) * BLOCK

@@ -1,16 +1,141 @@
-"""Header-data units as bytes: structure, header, sums."""
+"""Header-data units of FITS files as bytes: walked, and written (FITS Standard 4.0)."""
 
-from scripts.lib.fits.cards import blocks, card, keyword_of, quoted
-from scripts.lib.fits.checksum import data_sum, encode
-from scripts.lib.fits.sums import fold
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from scripts.lib.fits.cards import CARD, END, Header, HeaderError, card, quoted
+from scripts.lib.fits.checksum import data_sum, encode_checksum, fold
+
+BLOCK = 2880
+MOST_BLOCKS = 1000
+LARGEST_HEADER = MOST_BLOCKS * BLOCK
+MOST_AXES = 999
+BITPIX = (8, 16, 32, 64, -32, -64)
 
 # Cards that say how an HDU is stored. Whoever writes the HDU writes them; nobody else's are kept.
 STRUCTURE = frozenset(
     "SIMPLE XTENSION BITPIX NAXIS NAXIS1 NAXIS2 NAXIS3 PCOUNT GCOUNT EXTEND BZERO BSCALE EXTNAME "
     "CHECKSUM DATASUM END".split()
 )
-
 AXES = {1: "columns", 2: "rows", 3: "frames, in time order"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hdu:
+    """One HDU of a file: its header, and where it and its data begin. All in bytes."""
+
+    header: Header
+    begin: int
+    data_begin: int
+    data_size: int  # without the fill of the last block
+
+    @property
+    def end(self) -> int:
+        """Where the next HDU begins."""
+        return self.data_begin + padded(self.data_size)
+
+
+def iter_hdus(stream: BinaryIO) -> Iterator[Hdu]:
+    """Yield the HDUs of a file from its beginning, each header once it is asked for.
+
+    The stream then stands at the data, and may be moved. The data of the last HDU may be cut
+    short: only the caller knows whether they matter.
+
+    Raises
+    ------
+    HeaderError
+        If a header is not one of FITS, or does not say how many data follow.
+    """
+    size, end = stream.seek(0, os.SEEK_END), 0
+    while end < size:
+        stream.seek(end)
+        header = read_header(stream)
+        hdu = Hdu(header, end, stream.tell(), data_size(header))
+        yield hdu
+        end = hdu.end
+
+
+def read_primary_header(path: Path) -> Header:
+    """Return the primary header of a file; see `read_header`."""
+    with open(path, "rb") as stream:
+        return read_header(stream)
+
+
+def read_header(stream: BinaryIO) -> Header:
+    """Return the header that begins at the stream's position; leave the stream behind it.
+
+    Raises
+    ------
+    HeaderError
+        If the stream ends before END, or if what is read cannot be a header.
+    """
+    images: list[bytes] = []
+    while True:
+        block = stream.read(BLOCK)
+        if len(block) < BLOCK:
+            raise HeaderError("the file ends within its header")
+        cards = [block[i : i + CARD] for i in range(0, BLOCK, CARD)]
+        if not images and not cards[0].startswith((b"SIMPLE  =", b"XTENSION=")):
+            raise HeaderError("not a FITS file: it does not begin with SIMPLE")
+        if END in cards:
+            return Header(images + cards[: cards.index(END)])
+        images += cards
+        if len(images) > MOST_BLOCKS * len(cards):
+            raise HeaderError(f"no END in the first {MOST_BLOCKS} blocks of the header")
+
+
+def header_size(data: bytes | bytearray | memoryview) -> int | None:
+    """Return how many bytes the header at the beginning of ``data`` takes; None without one."""
+    view = memoryview(data)
+    if bytes(view[:9]) != b"SIMPLE  =":
+        return None
+    for start in range(0, len(view) - BLOCK + 1, BLOCK):
+        block = bytes(view[start : start + BLOCK])
+        if any(block.startswith(END, place) for place in range(0, BLOCK, CARD)):
+            return start + BLOCK
+    return None
+
+
+def data_size(header: Header) -> int:
+    """Return the bytes of data, without padding, that follow a header (section 4.4.1).
+
+    Raises
+    ------
+    HeaderError
+        If it does not say how many.
+    """
+    count = _axis(header, "NAXIS")
+    if count > MOST_AXES:
+        raise HeaderError(f"NAXIS is {count}, more than {MOST_AXES}")
+    lengths = [_axis(header, f"NAXIS{i}") for i in range(1, count + 1)]
+    if not lengths:
+        return 0
+    bits = header.whole("BITPIX")
+    if bits not in BITPIX:
+        raise HeaderError(f"BITPIX is {bits}, not a number of bits that FITS knows")
+    heap = 0 if header.value("PCOUNT") is None else header.whole("PCOUNT")
+    return abs(bits) // 8 * (math.prod(lengths) + heap)
+
+
+def _axis(header: Header, keyword: str) -> int:
+    value = header.whole(keyword)
+    if value < 0:
+        raise HeaderError(f"{keyword} is {value}, not a number of pixels")
+    return value
+
+
+def padded(size: int) -> int:
+    """Return ``size`` (bytes) rounded up to whole FITS blocks."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def padding(size: int) -> bytes:
+    """Return the zeros that fill ``size`` bytes of data up to whole blocks."""
+    return bytes(padded(size) - size)
 
 
 def image_structure(shape: tuple[int, ...], extended: bool) -> list[bytes]:
@@ -23,15 +148,12 @@ def image_structure(shape: tuple[int, ...], extended: bool) -> list[bytes]:
     extended : bool
         Whether extensions may follow.
     """
-    cards = [
+    return [
         card("SIMPLE", "T", "conforms to FITS standard"),
         card("BITPIX", "16", "stored as signed, see BZERO"),
         card("NAXIS", str(len(shape)), "number of axes"),
         *(card(f"NAXIS{i}", str(n), AXES[i]) for i, n in enumerate(shape, 1)),
-    ]
-    if extended:
-        cards.append(card("EXTEND", "T", "extensions follow"))
-    return cards + [
+        *([card("EXTEND", "T", "extensions follow")] if extended else []),
         card("BZERO", "32768", "pixels are unsigned"),
         card("BSCALE", "1", "pixels are not scaled"),
     ]
@@ -56,26 +178,24 @@ def empty_structure(extname: str = "") -> list[bytes]:
     ]
 
 
-def without_structure(images: list[bytes]) -> list[bytes]:
-    """Return the cards that say what an HDU means, without those that say how it is stored."""
-    return [image for image in images if keyword_of(image) not in STRUCTURE]
+def header_bytes(images: list[bytes]) -> bytes:
+    """Return a whole header: cards, END, blanks up to a multiple of 2880 bytes."""
+    content = b"".join(images) + END
+    return content.ljust(padded(len(content)), b" ")
 
 
-def sealed(images: list[bytes], data: int) -> bytes:
+def with_checksums(images: list[bytes], total: int) -> bytes:
     """Return a whole header with DATASUM and CHECKSUM.
 
     Parameters
     ----------
     images : list of bytes
         All other cards.
-    data : int
-        Sum of the data, see `scripts.lib.fits.checksum.data_sum`.
+    total : int
+        Sum of the data: see `data_sum`.
     """
-    seal = [
-        card("DATASUM", quoted(str(data)), "ones-complement sum of the data"),
-        card("CHECKSUM", quoted("0" * 16), "ones-complement sum of this HDU"),
-    ]
-    header = blocks(images + seal)
-    total = fold(data_sum(header) + data)
-    unsealed = seal[1]
-    return header.replace(unsealed, unsealed.replace(b"0" * 16, encode(total).encode()))
+    datasum = card("DATASUM", quoted(str(total)), "ones-complement sum of the data")
+    empty = card("CHECKSUM", quoted("0" * 16), "ones-complement sum of this HDU")
+    header = header_bytes([*images, datasum, empty])
+    checksum = encode_checksum(fold(data_sum(header) + total)).encode()
+    return header.replace(empty, empty.replace(b"0" * 16, checksum))

@@ -1,20 +1,21 @@
 """One raw frame: its header, what it says of itself, and every reason not to deliver it."""
 
 import math
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.fits.cards import Header, HeaderError, Value, padded, read_header, readable
-from scripts.lib.fits.checksum import data_sum
-from scripts.lib.fits.sums import ALL_ONES, add_at, fold, less
+from scripts.lib.fits.cards import Header, HeaderError, Value, readable
+from scripts.lib.fits.checksum import ALL_ONES, data_sum, fold, subtract_at
+from scripts.lib.fits.hdu import padded, read_header
 from scripts.lib.frames.instruments import Kind, Telescope
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import Frame
 from scripts.lib.nights.times import parse_date
 from scripts.lib.settings.records import Camera
 
-# Astra writes a frame at once and completes its header after the night. What only Astra knows:
+# Astra writes a frame at the telescope and completes its header after the night. What it adds then:
 COMPLETED = ("JD-OBS", "HJD-OBS", "MJD-OBS", "RA", "DEC", "AIRMASS")
 # Exposures that set up the telescope; they are Light Frames, but nobody's science.
 ENGINEERING = ("pointing", "autofocus", "calibrate_guiding")
@@ -49,7 +50,7 @@ class Facts(NamedTuple):
 
 
 def open_header(path: Path) -> tuple[Header, int]:
-    """Return the header of a raw frame, and where its data begin.
+    """Return the header of a raw frame, and where its data begin (bytes).
 
     Raises
     ------
@@ -58,9 +59,8 @@ def open_header(path: Path) -> tuple[Header, int]:
     """
     try:
         with open(path, "rb") as stream:
-            if not stream.read(1):
+            if not stream.peek(1):
                 raise BadFrame(Reason.EMPTY)
-            stream.seek(0)
             return read_header(stream), stream.tell()
     except FileNotFoundError as error:
         raise BadFrame(Reason.GONE) from error
@@ -82,8 +82,7 @@ def check_bytes(header: Header, data_start: int, frame: Frame) -> None:
         if number(header, keyword) != right:
             detail = f"{keyword} is {header.value(keyword)}, not {right}"
             raise BadFrame(Reason.NOT_AN_IMAGE, detail)
-    size = frame.source.bytes
-    expected = data_start + padded(2 * whole(header, "NAXIS1") * whole(header, "NAXIS2"))
+    size, expected = frame.source.bytes, data_start + padded(pixel_bytes(header))
     if size < expected:
         raise BadFrame(Reason.TRUNCATED, f"{size} bytes of {expected}")
     if size > expected:
@@ -112,6 +111,11 @@ def stated_text(header: Header, keyword: str) -> str:
     return str(_value(header, keyword) or "").strip()
 
 
+def pixel_bytes(header: Header) -> int:
+    """Return the bytes of a frame's pixels, without those that fill the last block."""
+    return 2 * whole(header, "NAXIS1") * whole(header, "NAXIS2")
+
+
 def pixel_sum(path: Path, header: Header, data_start: int, datasum: int | None) -> int:
     """Return the sum of a frame's pixels, without the bytes that fill the last block.
 
@@ -119,13 +123,11 @@ def pixel_sum(path: Path, header: Header, data_start: int, datasum: int | None) 
     """
     if datasum is None:
         raise BadFrame(Reason.NO_HEADER, "no data behind it")
-    size = 2 * whole(header, "NAXIS1") * whole(header, "NAXIS2")
+    size = pixel_bytes(header)
     with open(path, "rb", buffering=0) as stream:
         stream.seek(data_start + size)
         fill = stream.read(padded(size) - size)
-    if not any(fill):
-        return datasum
-    return less(datasum, add_at(0, data_sum(fill), size))
+    return subtract_at(datasum, data_sum(fill), size) if any(fill) else datasum
 
 
 def check_contrast(path: Path, header: Header, data_start: int, datasum: int | None) -> None:
@@ -133,7 +135,7 @@ def check_contrast(path: Path, header: Header, data_start: int, datasum: int | N
 
     The sum tells whether that can be, so the pixels of a good frame are not read for it.
     """
-    count = whole(header, "NAXIS1") * whole(header, "NAXIS2")
+    count = pixel_bytes(header) // 2
     with open(path, "rb") as stream:
         stream.seek(data_start)
         pixel = stream.read(2)
@@ -157,16 +159,22 @@ def describe(
     Parameters
     ----------
     bounds : tuple of datetime
-        First moment of the night, and the first after it.
+        Begin of the night, and its end, which is no longer in it (UTC).
 
     Raises
     ------
     BadFrame
         If it is not a complete exposure of this telescope, camera and night.
     """
-    check_telescope(header, telescope)
+    found = text(header, "TELESCOP")
+    # A word of it is the name, as in `Io` or `Astra->IO`.
+    if telescope.name.upper() not in re.split(r"[\W_]+", found.upper()):
+        detail = f"TELESCOP is {found!r}, not {telescope.name!r}"
+        raise BadFrame(Reason.WRONG_TELESCOPE, detail)
     kind = kind_of(header, kinds)
-    check_purpose(header)
+    purpose = str(header.value("ASTRATYP") or "").lower()
+    if purpose in ENGINEERING:
+        raise BadFrame(Reason.ENGINEERING, f"ASTRATYP is {purpose}")
     date_obs = date_obs_of(header, bounds)
     exptime = exptime_of(header, kind)
     filter_name = text(header, "FILTER")
@@ -176,15 +184,6 @@ def describe(
     setting = setting_of(header, camera)
     target = text(header, "OBJECT") if kind.name == "science" else kind.type
     return Facts(kind, target, filter_name, exptime, date_obs, setting, data_start)
-
-
-def check_telescope(header: Header, telescope: Telescope) -> None:
-    """Raise `BadFrame` unless TELESCOP names this telescope, as in `Io` or `Astra->IO`."""
-    found = text(header, "TELESCOP")
-    words = "".join(c if c.isalnum() else " " for c in found).upper().split()
-    if telescope.name.upper() not in words:
-        detail = f"TELESCOP is {found!r}, not {telescope.name!r}"
-        raise BadFrame(Reason.WRONG_TELESCOPE, detail)
 
 
 def kind_of(header: Header, kinds: dict[str, Kind]) -> Kind:
@@ -197,25 +196,18 @@ def kind_of(header: Header, kinds: dict[str, Kind]) -> Kind:
     raise BadFrame(Reason.UNKNOWN, f"{found!r}; known are {right}", "IMAGETYP")
 
 
-def check_purpose(header: Header) -> None:
-    """Raise `BadFrame` for an exposure that only set up the telescope."""
-    purpose = str(header.value("ASTRATYP") or "").lower()
-    if purpose in ENGINEERING:
-        raise BadFrame(Reason.ENGINEERING, f"ASTRATYP is {purpose}")
-
-
 def date_obs_of(header: Header, bounds: tuple[datetime, datetime]) -> datetime:
     """Return DATE-OBS; raise `BadFrame` if it cannot be read or is outside the night."""
     found = text(header, "DATE-OBS")
     try:
-        moment = parse_date(found)
+        date_obs = parse_date(found)
     except ValueError as error:
         raise BadFrame(Reason.UNREADABLE, str(error), "DATE-OBS") from error
     begin, end = bounds
-    if not begin <= moment < end:
+    if not begin <= date_obs < end:
         detail = f"{found} is not in {begin:%F %H:%M} to {end:%F %H:%M}"
         raise BadFrame(Reason.OUTSIDE_NIGHT, detail)
-    return moment
+    return date_obs
 
 
 def exptime_of(header: Header, kind: Kind) -> float:

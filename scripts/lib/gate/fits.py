@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 
-from scripts.lib.fits.cards import BLOCK, COMMENTARY, END, readable
-from scripts.lib.fits.checksum import data_sum
-from scripts.lib.fits.sums import ALL_ONES, fold
-from scripts.lib.gate.product_file import Hdu, ProductFile
+from scripts.lib.fits.cards import COMMENTARY, END, readable
+from scripts.lib.fits.checksum import ALL_ONES, data_sum, fold
+from scripts.lib.fits.hdu import BLOCK
+from scripts.lib.gate.product_file import ProductFile, SummedHdu
 
 # FITS 4.2: a string, a logical, a number, a pair of numbers, or nothing; then a comment.
 _NUMBER = rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?"
@@ -72,7 +72,7 @@ def structure(s: ProductFile) -> str:
     return ""
 
 
-def wanted_structure(hdu: Hdu, number: int) -> list[str]:
+def wanted_structure(hdu: SummedHdu, number: int) -> list[str]:
     """Return the keywords that an HDU must begin with."""
     axes = [f"NAXIS{i}" for i in range(1, hdu.header.whole("NAXIS") + 1)]
     first = ["SIMPLE" if number == 0 else "XTENSION", "BITPIX", "NAXIS", *axes]

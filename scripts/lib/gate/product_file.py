@@ -1,8 +1,8 @@
 """What is judged: a product's file, or a finished header that still waits for its pixels."""
 
-import io
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from scripts.lib.fits.bintable import table_columns
-from scripts.lib.fits.cards import Header, HeaderError, Value, number, padded, read_header
-from scripts.lib.fits.checksum import data_sum
-from scripts.lib.fits.sizes import data_size
-from scripts.lib.fits.sums import add_at, fold
+from scripts.lib.fits.cards import Header, HeaderError, Value, number
+from scripts.lib.fits.checksum import add_at, data_sum, fold
+from scripts.lib.fits.hdu import Hdu, iter_hdus
 from scripts.lib.frames.instruments import Kind, Telescope
 from scripts.lib.nights.times import iso, moment_of_mjd
 from scripts.lib.settings.records import Camera
@@ -58,19 +57,12 @@ class Expected(NamedTuple):
     headers: dict[str, Header] = {}
 
 
-class Hdu(NamedTuple):
-    """One HDU: its header, as cards and as bytes, where its data are, and their sum."""
+@dataclass(frozen=True, slots=True)
+class SummedHdu(Hdu):
+    """An HDU with its header as bytes, and the sum of its data."""
 
-    header: Header
     head: bytes
-    data_begin: int
-    data_size: int
     sum: int
-
-    @property
-    def end(self) -> int:
-        """Where the next HDU begins, in bytes."""
-        return self.data_begin + padded(self.data_size)
 
 
 class ProductFile:
@@ -82,7 +74,7 @@ class ProductFile:
         File name.
     header : Header
         The primary header.
-    hdus : sequence of Hdu
+    hdus : sequence of SummedHdu
         All of the file; empty for a header alone.
     size : int
         Of the file, in bytes; 0 for a header alone.
@@ -99,7 +91,7 @@ class ProductFile:
         name: str,
         header: Header,
         expected: Expected,
-        hdus: Sequence[Hdu] = (),
+        hdus: Sequence[SummedHdu] = (),
         size: int = 0,
         constant: Sequence[int] = (),
         table: bytes = b"",
@@ -159,7 +151,7 @@ class ProductFile:
         return self.name.startswith(CUBES) or self._or_none("NAXIS") == 3
 
     @cached_property
-    def metadata(self) -> Hdu | None:
+    def metadata(self) -> SummedHdu | None:
         """The extension METADATA."""
         found = [hdu for hdu in self.hdus[1:] if hdu.header.value("EXTNAME") == METADATA]
         return found[0] if found else None
@@ -237,57 +229,40 @@ def read_product_file(path: Path, expected: Expected, pixel_sum: int | None = No
     """
     size, table = path.stat().st_size, b""
     constant: list[int] = []
-    hdus: list[Hdu] = []
-    with open(path, "rb", buffering=0) as stream:
-        begin = 0
-        while begin < size:
-            header, head = header_at(stream, begin)
-            data_begin, length = begin + len(head), data_size(header)
-            if length < 0 or data_begin + padded(length) > size:
+    hdus: list[SummedHdu] = []
+    with open(path, "rb") as stream:
+        for hdu in iter_hdus(stream):
+            if hdu.end > size:
                 raise HeaderError(f"{size} bytes, too few for its headers")
             data, total = b"", pixel_sum
             if hdus:
-                data = os.pread(stream.fileno(), padded(length), data_begin)
+                data = os.pread(stream.fileno(), hdu.end - hdu.data_begin, hdu.data_begin)
                 total = data_sum(data)
             elif total is None:
-                total, constant = sum_planes(stream, header, data_begin)
-            if hdus and header.value("EXTNAME") == METADATA:
+                total, constant = sum_planes(stream, hdu)
+            if hdus and hdu.header.value("EXTNAME") == METADATA:
                 table = data
-            hdus.append(Hdu(header, head, data_begin, length, total))
-            begin = hdus[-1].end
+            head = os.pread(stream.fileno(), hdu.data_begin - hdu.begin, hdu.begin)
+            where = hdu.begin, hdu.data_begin, hdu.data_size
+            hdus.append(SummedHdu(hdu.header, *where, head, total))
     if not hdus:
         raise HeaderError("empty file")
     return ProductFile(path.name, hdus[0].header, expected, hdus, size, constant, table)
 
 
-def header_at(stream: BinaryIO, begin: int) -> tuple[Header, bytes]:
-    """Return the header that begins at a place of a file, as cards and as bytes."""
-    stream.seek(begin)
-    head = stream.read(PIECE // 64)
-    try:
-        view = io.BytesIO(head)
-        header = read_header(view)
-    except HeaderError:
-        # Longer than what was read, or none at all: then this says so.
-        stream.seek(begin)
-        view = io.BytesIO(stream.read(PIECE))
-        header = read_header(view)
-    return header, view.getvalue()[: view.tell()]
-
-
-def sum_planes(stream: BinaryIO, header: Header, begin: int) -> tuple[int, list[int]]:
+def sum_planes(stream: BinaryIO, hdu: Hdu) -> tuple[int, list[int]]:
     """Return the sum of the pixels of an image or cube, and the planes without any contrast."""
-    axes = [header.whole(f"NAXIS{i}") for i in range(1, header.whole("NAXIS") + 1)]
-    length = data_size(header)
-    planes = axes[2] if len(axes) == 3 and axes[2] > 0 else 1
-    plane = length // planes
+    begin, header = hdu.data_begin, hdu.header
+    planes = (header.whole("NAXIS3") or 1) if header.whole("NAXIS") == 3 else 1
+    plane = hdu.data_size // planes
     total = 0
     constant: list[int] = []
     for place in range(planes if plane else 0):
         part, same = sum_plane(stream, begin + place * plane, plane)
         total = add_at(total, part, place * plane)
         constant += [place] if same else []
-    rest = os.pread(stream.fileno(), padded(length) - planes * plane, begin + planes * plane)
+    done = begin + planes * plane
+    rest = os.pread(stream.fileno(), hdu.end - done, done)
     return fold(total + data_sum(rest)), constant
 
 

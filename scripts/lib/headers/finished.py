@@ -11,8 +11,8 @@ from pathlib import Path
 
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.tables import read_table, write_table
-from scripts.lib.fits.cards import Header, padded, read_header
-from scripts.lib.fits.sizes import data_size
+from scripts.lib.fits.cards import Header
+from scripts.lib.fits.hdu import iter_hdus
 from scripts.lib.frames.names import stem
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.records import Frame
@@ -28,16 +28,12 @@ def read_headers(path: Path) -> dict[str, Header]:
     """
     if not path.exists():
         return {}
-    size = path.stat().st_size
-    headers = {}
     with open(path, "rb") as stream:
-        read_header(stream)
-        while stream.tell() < size:
-            header = read_header(stream)
-            stream.seek(padded(data_size(header)), 1)
-            if header.value("XTENSION") == "IMAGE":  # not METADATA
-                headers[str(header.value("EXTNAME"))] = header
-    return headers
+        return {
+            str(hdu.header.value("EXTNAME")): hdu.header
+            for hdu in iter_hdus(stream)
+            if hdu.header.value("XTENSION") == "IMAGE"  # neither the primary one nor METADATA
+        }
 
 
 def with_headers(frames: Iterable[Frame], sequence: str, headers: dict[str, Header]) -> list[Frame]:

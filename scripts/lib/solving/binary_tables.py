@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scripts.lib.fits.cards import Header, padded, read_header
-from scripts.lib.fits.sizes import data_size
+from scripts.lib.fits.cards import Header
+from scripts.lib.fits.hdu import iter_hdus
 from scripts.lib.solving.errors import Unreadable, check_file
 
 NUMBERS = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -124,14 +124,12 @@ def read_tables(path: Path) -> Iterator[Table]:
     """
     size = check_file(path)
     with open(path, "rb") as stream:
-        while stream.tell() < size:
-            header = read_header(stream)
-            begin, length = stream.tell(), data_size(header)
-            if begin + length > size:
-                raise Unreadable(f"it is truncated: {size} bytes of {begin + length} or more")
-            if header.value("XTENSION") == "BINTABLE":
-                yield Table(path, header, begin)
-            stream.seek(begin + padded(length))
+        for hdu in iter_hdus(stream):
+            right = hdu.data_begin + hdu.data_size
+            if right > size:
+                raise Unreadable(f"it is truncated: {size} bytes of {right} or more")
+            if hdu.header.value("XTENSION") == "BINTABLE":
+                yield Table(path, hdu.header, hdu.data_begin)
 
 
 def _form(header: Header, number: int) -> tuple[str, int]:

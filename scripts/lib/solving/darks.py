@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.lib.files.log import logger
-from scripts.lib.fits.cards import read_header
+from scripts.lib.fits.hdu import read_header
 from scripts.lib.ledger.records import Frame
 from scripts.lib.solving.errors import DarkError, check_file, explained, found_in
 from scripts.lib.solving.image import Dark, make_dark, map_pixels, read_image

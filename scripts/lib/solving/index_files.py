@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scripts.lib.fits.cards import read_header
+from scripts.lib.fits.hdu import read_primary_header
 from scripts.lib.solving.binary_tables import Table, read_tables
 from scripts.lib.solving.errors import Unreadable, check_file, within
 from scripts.lib.solving.rows import GAIA_DR2, NO_STARS, Circle, Rows, join, rows_of
@@ -145,8 +145,7 @@ def distinct(rows: Rows) -> np.ndarray:
 
 def _open(path: Path) -> IndexFile:
     size = check_file(path)
-    with open(path, "rb") as stream:
-        quads = read_header(stream).value("SCALE_U") or 1.0
+    quads = read_primary_header(path).value("SCALE_U") or 1.0
     if not isinstance(quads, int | float):
         raise Unreadable(f"SCALE_U is {quads!r}, not a number")
     tables = {_key(table): table for table in read_tables(path)}

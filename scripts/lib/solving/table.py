@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scripts.lib.fits.bintable import Column, read_rows, table_hdu
+from scripts.lib.fits.bintable import Column, read_table_hdu, table_hdu
 from scripts.lib.fits.cards import LONGEST_STRING
-from scripts.lib.fits.hdu import empty_structure, sealed
+from scripts.lib.fits.hdu import empty_structure, with_checksums
 from scripts.lib.solving.tangent import TangentWCS
 
 if TYPE_CHECKING:  # readers of the table need no solver
@@ -151,9 +151,9 @@ def solved_bytes(rows: list[Solved]) -> bytes:
         for name in Solved._fields
     ]
     table = table_hdu(EXTNAME, "a row for each frame", columns)
-    return sealed(empty_structure(), 0) + table
+    return with_checksums(empty_structure(), 0) + table
 
 
 def read_solved(path: Path) -> dict[str, Solved]:
     """Return the rows of a table by file name."""
-    return {row["file"]: Solved(**row) for row in read_rows(path)}
+    return {row["file"]: Solved(**row) for row in read_table_hdu(path)[1]}

@@ -8,9 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 from scripts.lib.files.durable import whole_file
 from scripts.lib.files.log import logger
-from scripts.lib.fits.cards import header_size, padded
-from scripts.lib.fits.checksum import data_sum
-from scripts.lib.fits.sums import add_at
+from scripts.lib.fits.checksum import add_at, data_sum
+from scripts.lib.fits.hdu import header_size, padded
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import FileState
 from scripts.lib.sources.source import Handle, Source, SourceError
