@@ -18,7 +18,7 @@ from scripts.lib.delivery.publish import remove_forgotten
 from scripts.lib.delivery.retries import PATIENCE, count_failure
 from scripts.lib.delivery.transfer_log import copy_or_count, write_transfer_logs
 from scripts.lib.frames.corrections import correction_file
-from scripts.lib.ledger.earlier import open_ledger
+from scripts.migration.earlier_tables import open_ledger
 from scripts.lib.ledger.ledger import LedgerError
 from scripts.lib.nights.dates import parse_nights
 from scripts.lib.nights.times import iso

@@ -1,21 +1,22 @@
 """Deliver a product: check it, stage it, record the intent, publish it, book it."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.delivery.publish import publish_all, settle, stage, take_back
 from scripts.lib.delivery.receipts import FOLDER, PASSED, frames_of, write_receipts
 from scripts.lib.files.durable import sync_folder, write_text
+from scripts.lib.files.errors import Damaged, JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.fits.cards import HeaderError
 from scripts.lib.fits.checksum import add_at
-from scripts.lib.gate.checks import Check, Finding, errors, fault_of, judged, read_checks
+from scripts.lib.gate.checks import Check, errors, fault_of, judged, read_checks
 from scripts.lib.gate.expectations import expected_of
 from scripts.lib.gate.product_file import Expected, ProductFile, dp_id, read_product_file
 from scripts.lib.headers.finished import read_headers, read_held
-from scripts.lib.ledger.faults import Fault, Reason
+from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, Overtaken, ledger_path
 from scripts.lib.ledger.outlook import is_due
 from scripts.lib.ledger.records import Frame, Intent, Night, Product, Status
@@ -23,28 +24,6 @@ from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:
     from scripts.lib.files.job import snakemake
-
-
-class NotWhole(RuntimeError):
-    """A product does not hold what its frames' rows say; the message names both."""
-
-
-class Refused(RuntimeError):
-    """A product that ESO or the survey's reader would refuse.
-
-    Attributes
-    ----------
-    fault : Fault
-        Why; the message says it too.
-    """
-
-    def __init__(self, fault: Fault):
-        super().__init__(str(fault))
-        self.fault = fault
-
-
-class Undelivered(RuntimeError):
-    """Products that could not be delivered; the message counts them and says why."""
 
 
 class Made(NamedTuple):
@@ -55,84 +34,96 @@ class Made(NamedTuple):
     frames: list[Frame]
 
 
-class Gate(NamedTuple):
-    """What products must pass.
+@dataclass
+class Delivery:
+    """The delivery of a cube, or of a sequence's frames, by one job.
 
     Attributes
     ----------
-    checks : list of Check
-        See `scripts.lib.gate`.
-    expected : Expected
-        What they are held against.
-    ledger : Ledger
-    night : Night
-    target : str
-        Of the job.
+    failed : list of str
+        Why products could not be delivered.
     """
 
-    checks: list[Check]
-    expected: Expected
     ledger: Ledger
+    archive: Path
     night: Night
-    target: str
+    target: str  # what the job is called after
+    checks: list[Check]
+    expected: Expected  # what products are held against
+    failed: list[str]
 
+    def pass_gate(self, path: Path, frames: list[Frame]) -> Made:
+        """Return a product that may be delivered.
 
-def pass_gate(path: Path, frames: list[Frame], gate: Gate) -> Made:
-    """Return a product that may be delivered.
+        Parameters
+        ----------
+        frames : list of Frame
+            In it, in time order.
 
-    Parameters
-    ----------
-    frames : list of Frame
-        In it, in time order.
-
-    Raises
-    ------
-    NotWhole
-        If not every pixel of every frame is in it.
-    Refused
-        If it does not pass the gate, or ESO has another of its name.
-    """
-    subject = check_whole(path, frames, gate.expected)
-    findings = judged(subject, gate.checks)
-    if wrong := errors(findings):
-        raise Refused(fault_of(wrong))
-    product = Product(
-        name=subject.name,
-        night=gate.night.night,
-        target=gate.target,
-        programme=str(subject.value("HIERARCH ESO OBS PROG ID")),
-        dp_id=dp_id(subject),
-        bytes=subject.size,
-        datasum=int(str(subject.value("DATASUM"))),
-        checksum=str(subject.value("CHECKSUM")),
-        verdict=verdict(findings),
-        delivery=gate.night.redeliver,
-    )
-    check_free(product, gate)
-    return Made(path, product, frames)
-
-
-def check_free(product: Product, gate: Gate) -> None:
-    """Raise `Refused` if ESO has another product of the name that it would give this one."""
-    for earlier in gate.ledger.named(product.dp_id):
-        again = earlier.delivery < gate.night.redeliver and earlier.night == gate.night.night
-        if earlier.same_file(product) or again:
-            continue
-        detail = (
-            f"ESO would name {product.name} {product.dp_id}, as {earlier.name}, which was "
-            f"delivered on {earlier.delivered:%F %H:%M}. Find out which is right; redeliver=true "
-            "delivers it"
+        Raises
+        ------
+        Damaged
+            If not every pixel of every frame is in it.
+        BadFrame
+            If ESO or the survey's reader would refuse it, or ESO has another of its name.
+        """
+        file = check_whole(path, frames, self.expected)
+        findings = judged(file, self.checks)
+        if wrong := errors(findings):
+            fault = fault_of(wrong)
+            raise BadFrame(fault.reason, fault.detail, fault.subject)
+        product = Product(
+            name=file.name,
+            night=self.night.night,
+            target=self.target,
+            programme=str(file.value("HIERARCH ESO OBS PROG ID")),
+            dp_id=dp_id(file),
+            bytes=file.size,
+            datasum=int(str(file.value("DATASUM"))),
+            checksum=str(file.value("CHECKSUM")),
+            verdict="; ".join([PASSED, *map(str, findings)]),
+            delivery=self.night.redeliver,
         )
-        raise Refused(Fault(Reason.REFUSED, detail, "T24"))
+        check_free(product, self.ledger, self.night)
+        return Made(path, product, frames)
+
+    def pass_gate_each(self, folder: Path, frames: list[Frame]) -> list[Made]:
+        """Return the frames of a folder that may be delivered.
+
+        One that is refused is held back, one that is damaged is left out, each alone.
+        """
+        passed = []
+        for frame in frames:
+            try:
+                passed.append(self.pass_gate(folder / frame.product, [frame]))
+            except BadFrame as error:
+                hold_back(self.ledger, [frame], {frame.file: error.fault})
+            except (Damaged, FileNotFoundError) as error:
+                logger.error("%s: not delivered: %s", frame.file, error)
+                self.failed.append(str(error))
+        return passed
+
+    def deliver(self, made: list[Made], mode: int) -> None:
+        """Stage products, record the intent, publish and book them."""
+        new = [one for one in made if not is_known(one.product, self.ledger)]
+        adopt(self.ledger, [one for one in made if one not in new])
+        if not new:
+            return
+        intents = [Intent(one.product, stage(one.path, self.archive, mode)) for one in new]
+        sync_folder(self.archive)
+        try:
+            self.ledger.stage(intents, [frame for one in new for frame in one.frames])
+        except Overtaken:
+            # After any other error the intent may stand: then a hidden file that is gone counts as
+            # published.
+            for intent in intents:
+                (self.archive / intent.hidden).unlink(missing_ok=True)
+            raise
+        self.failed += publish_all(self.ledger, self.archive, intents).values()
 
 
-def verdict(findings: list[Finding]) -> str:
-    """Return what the gate says of a product that passed it."""
-    return "; ".join([PASSED, *map(str, findings)])
-
-
-def check_whole(product: Path, frames: list[Frame], expected: Expected) -> ProductFile:
-    """Return a product as what is judged; raise `NotWhole` unless its pixels are its frames'.
+def check_whole(path: Path, frames: list[Frame], expected: Expected) -> ProductFile:
+    """Return a product's file; raise `Damaged` unless its pixels are its frames'.
 
     The sum in the header was made of the bytes as they were written. It is the sum of the raw
     frames' sums if, and only if, no bit of them changed on the way.
@@ -142,36 +133,28 @@ def check_whole(product: Path, frames: list[Frame], expected: Expected) -> Produ
     for number, frame in enumerate(frames):
         total = add_at(total, frame.pixels, number * pixels)
     try:
-        subject = read_product_file(product, expected, total)
+        file = read_product_file(path, expected, total)
     except (HeaderError, TypeError) as error:
-        raise NotWhole(f"{product}: {error}") from error
-    found = subject.value("NAXIS3") or 1
-    if found != planes or subject.hdus[0].data_size != planes * pixels:
-        raise NotWhole(f"{product}: {found} planes for {planes} frames")
-    if str(total) != subject.value("DATASUM"):
-        raise NotWhole(
-            f"{product}: DATASUM is {subject.value('DATASUM')}, that of its raw frames {total}"
-        )
-    return subject
+        raise Damaged(f"{path}: {error}") from error
+    found = file.value("NAXIS3") or 1
+    if found != planes or file.hdus[0].data_size != planes * pixels:
+        raise Damaged(f"{path}: {found} planes for {planes} frames")
+    if str(total) != file.value("DATASUM"):
+        raise Damaged(f"{path}: DATASUM is {file.value('DATASUM')}, that of its raw frames {total}")
+    return file
 
 
-def made_products(made: Path, frames: list[Frame], gate: Gate) -> tuple[list[Made], list[str]]:
-    """Return what may be delivered, a cube or frames, and why some frames could not be.
-
-    A frame that is refused is held back alone; a cube that is refused fails.
-    """
-    if not made.is_dir():
-        return [pass_gate(made, frames, gate)], []
-    passed, failed = [], []
-    for frame in frames:
-        try:
-            passed.append(pass_gate(made / frame.product, [frame], gate))
-        except Refused as error:
-            hold_back(gate.ledger, [frame], {frame.file: error.fault})
-        except (NotWhole, FileNotFoundError) as error:
-            logger.error("%s: not delivered: %s", frame.file, error)
-            failed.append(str(error))
-    return passed, failed
+def check_free(product: Product, ledger: Ledger, night: Night) -> None:
+    """Raise `BadFrame` if ESO has another product of the name that it would give this one."""
+    for earlier in ledger.named(product.dp_id):
+        again = earlier.delivery < night.redeliver and earlier.night == night.night
+        if not (earlier.same_file(product) or again):
+            detail = (
+                f"ESO would name {product.name} {product.dp_id}, as {earlier.name}, which was "
+                f"delivered on {earlier.delivered:%F %H:%M}. Find out which is right; "
+                "redeliver=true delivers it"
+            )
+            raise BadFrame(Reason.REFUSED, detail, "T24")
 
 
 def hold_back(ledger: Ledger, frames: Iterable[Frame], faults: dict[str, Fault]) -> None:
@@ -188,31 +171,10 @@ def hold_back(ledger: Ledger, frames: Iterable[Frame], faults: dict[str, Fault])
             ledger.record(held)
 
 
-def deliver(made: list[Made], archive: Path, mode: int, ledger: Ledger) -> dict[str, str]:
-    """Publish products and return by name why some could not be."""
-    new = [one for one in made if not is_known(one, ledger)]
-    adopt(ledger, [one for one in made if one not in new])
-    if not new:
-        return {}
-    intents = [Intent(one.product, stage(one.path, archive, mode)) for one in new]
-    sync_folder(archive)
-    try:
-        ledger.stage(intents, [frame for one in new for frame in one.frames])
-    except Overtaken:
-        # After any other error the intent may stand: then a hidden file that is gone counts as
-        # published.
-        for intent in intents:
-            (archive / intent.hidden).unlink(missing_ok=True)
-        raise
-    return publish_all(ledger, archive, intents)
-
-
-def is_known(made: Made, ledger: Ledger) -> bool:
+def is_known(product: Product, ledger: Ledger) -> bool:
     """Tell whether this very product was delivered, by a ledger that did not know frames."""
-    earlier = ledger.product(made.product.name)
-    return bool(
-        earlier and earlier.same_file(made.product) and earlier.delivery >= made.product.delivery
-    )
+    earlier = ledger.product(product.name)
+    return bool(earlier and earlier.same_file(product) and earlier.delivery >= product.delivery)
 
 
 def adopt(ledger: Ledger, made: list[Made]) -> None:
@@ -241,7 +203,6 @@ def main() -> None:
     settings = Configuration.of(snakemake.config)
     night_name, target = snakemake.wildcards.night, snakemake.wildcards.product
     archive, cubes = settings.archive, settings.products == "cubes"
-    stamp = Path(snakemake.output.stamp)
     if not archive.is_dir():
         raise FileNotFoundError(f"archive: the directory {archive} does not exist; is it mounted?")
     with Ledger(ledger_path(Path())) as ledger:
@@ -254,7 +215,7 @@ def main() -> None:
         ]
         frames.sort(key=lambda frame: (frame.begin, frame.file))
         if frames and snakemake.input.product:
-            headers = Path(snakemake.input.headers)
+            made, headers = Path(snakemake.input.product), Path(snakemake.input.headers)
             faults = read_held(headers)
             hold_back(ledger, frames, faults)
             frames = [frame for frame in frames if frame.file not in faults]
@@ -262,23 +223,22 @@ def main() -> None:
             take_back_replaced(ledger, archive, night)
             planes = read_headers(headers / f"{frames[0].sequence}.fits") if cubes else {}
             programmes = {frame.programme for frame in frames}
-            gate = Gate(
-                read_checks(Path(snakemake.input.checks)),
-                expected_of(
-                    settings.telescope, settings.camera, night_name, planes, tuple(programmes)
-                ),
-                ledger,
-                night,
-                target,
+            expected = expected_of(
+                settings.telescope, settings.camera, night_name, planes, tuple(programmes)
             )
-            made, refused = made_products(Path(snakemake.input.product), frames, gate)
-            failed += refused
-            failed += deliver(made, archive, int(settings.mode, 8), ledger).values()
+            checks = read_checks(Path(snakemake.input.checks))
+            delivery = Delivery(ledger, archive, night, target, checks, expected, failed)
+            passed = (
+                [delivery.pass_gate(made, frames)]
+                if cubes
+                else delivery.pass_gate_each(made, frames)
+            )
+            delivery.deliver(passed, int(settings.mode, 8))
         ledger.note_night(night_name, reported=0)
         write_receipts(ledger, night_name, Path(night_name) / FOLDER, cubes, target)
     if failed:
-        raise Undelivered(undelivered_text(failed, len(frames)))
-    write_text(stamp, f"{target}: see the ledger\n")
+        raise JobFailed(undelivered_text(failed, len(frames)))
+    write_text(Path(snakemake.output.stamp), f"{target}: see the ledger\n")
 
 
 def undelivered_text(failed: list[str], count: int) -> str:

@@ -17,9 +17,7 @@ import pytest
 
 from scripts.lib.delivery import publish
 from scripts.lib.delivery.publish import (
-    DamagedCopy,
     NameTaken,
-    hidden_name,
     publish_all,
     remove_forgotten,
     rename_without_replacing,
@@ -27,6 +25,8 @@ from scripts.lib.delivery.publish import (
     stage,
     take_back,
 )
+from scripts.lib.files.durable import part_name
+from scripts.lib.files.errors import Damaged
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import FORM, Ledger, LedgerError, Overtaken, ledger_path
 from scripts.lib.ledger.records import (
@@ -598,13 +598,13 @@ def test_hidden_files_of_dead_jobs_only_are_removed(archive, job):
     left |= {"another program": f".p.fits.{os.getppid()}.part"}
     kept = {"living": f".p.fits.{job.pid}.part", "other": f".q.fits.{dead.pid}.part"}
     kept |= {"product": "p.fits", "longer": f".p.fits2.{dead.pid}.part"}
-    for name in (*left.values(), *kept.values(), hidden_name("p.fits")):
+    for name in (*left.values(), *kept.values(), part_name(Path("p.fits")).name):
         (archive / name).write_text("old")
     made = product_file(archive.parent / "p.fits")
-    assert stage(made, archive, 0o640) == hidden_name("p.fits")
-    assert names_in(archive) == sorted([*kept.values(), hidden_name("p.fits")])
-    assert (archive / hidden_name("p.fits")).read_bytes() == made.read_bytes()
-    assert (archive / hidden_name("p.fits")).stat().st_mode & 0o777 == 0o640
+    assert stage(made, archive, 0o640) == part_name(Path("p.fits")).name
+    assert names_in(archive) == sorted([*kept.values(), part_name(Path("p.fits")).name])
+    assert (archive / part_name(Path("p.fits")).name).read_bytes() == made.read_bytes()
+    assert (archive / part_name(Path("p.fits")).name).stat().st_mode & 0o777 == 0o640
     ended.wait()
 
 
@@ -657,7 +657,7 @@ def test_a_copy_that_is_not_the_product_is_not_left(archive, other_file_system, 
         return hashlib.new(name, stream.read() + b"?")
 
     monkeypatch.setattr(hashlib, "file_digest", other)
-    with pytest.raises(DamagedCopy, match="p.fits did not arrive whole"):
+    with pytest.raises(Damaged, match="p.fits did not arrive whole"):
         stage(made, archive, 0o644)
     assert names_in(archive) == []
 

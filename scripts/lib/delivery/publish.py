@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.lib.files.durable import sync_folder
+from scripts.lib.files.durable import part_name, sync_folder
+from scripts.lib.files.errors import Damaged, JobFailed
 from scripts.lib.files.log import logger
 from scripts.lib.fits.cards import Header, HeaderError, keyword_of
 from scripts.lib.fits.hdu import read_header, read_primary_header
@@ -29,12 +30,8 @@ UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 AT_FDCWD, NOREPLACE = -100, 1  # of fcntl.h and of renameat2(2)
 
 
-class NameTaken(RuntimeError):
+class NameTaken(JobFailed):
     """The archive directory holds another file under the product's name."""
-
-
-class DamagedCopy(RuntimeError):
-    """The copy in the archive directory is not the product."""
 
 
 def stage(product: Path, archive: Path, mode: int) -> str:
@@ -50,11 +47,11 @@ def stage(product: Path, archive: Path, mode: int) -> str:
 
     Raises
     ------
-    DamagedCopy
+    Damaged
         If the copy is not what was copied.
     """
     remove_stale(archive, product.name)
-    hidden = hidden_name(product.name)
+    hidden = part_name(archive / product.name).name
     try:
         os.link(product, archive / hidden)
     except OSError as error:
@@ -63,11 +60,6 @@ def stage(product: Path, archive: Path, mode: int) -> str:
         copy_across(product, archive / hidden)
     os.chmod(archive / hidden, mode)
     return hidden
-
-
-def hidden_name(product: str) -> str:
-    """Return this process's hidden name of a product."""
-    return f".{product}.{os.getpid()}.part"
 
 
 def remove_stale(archive: Path, product: str) -> None:
@@ -112,7 +104,7 @@ def copy_across(product: Path, hidden: Path) -> None:
             os.fsync(copy.fileno())
         with open(hidden, "rb") as copy:
             if hashlib.file_digest(copy, "sha256").digest() != digest.digest():
-                raise DamagedCopy(f"{product.name} did not arrive whole in {hidden.parent}")
+                raise Damaged(f"{product.name} did not arrive whole in {hidden.parent}")
     except BaseException:
         hidden.unlink(missing_ok=True)
         raise
@@ -252,11 +244,8 @@ def is_file_of(path: Path, product: Product) -> bool:
 
 def is_same(product: Path, target: Path) -> bool:
     """Tell whether two files are the same product, but for when they were written."""
-    return product.stat().st_size == target.stat().st_size and _same_content(product, target)
-
-
-def _same_content(product: Path, target: Path) -> bool:
-    """Tell whether two files of one size differ in nothing but what is of the writing."""
+    if product.stat().st_size != target.stat().st_size:
+        return False
     with open(product, "rb") as one, open(target, "rb") as other:
         try:
             if _lasting(read_header(one)) != _lasting(read_header(other)):

@@ -74,20 +74,11 @@ NEVER_COPIED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why one frame is held back.
-
-    Attributes
-    ----------
-    reason : Reason
-    detail : str
-        What was found and what is right.
-    subject : str
-        The keyword, or the check, that the reason names.
-    """
+    """Why one frame is held back."""
 
     reason: Reason
-    detail: str = ""
-    subject: str = ""
+    detail: str = ""  # what was found and what is right
+    subject: str = ""  # the keyword, or the check, that the reason names
 
     @property
     def heading(self) -> str:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import astuple, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 
 from scripts.lib.files.durable import part_name, sync_folder
 from scripts.lib.ledger.faults import Fault, Reason
@@ -34,8 +33,8 @@ FILE = "ledger.sqlite"
 FORM = 1  # of the database; a later form is not understood
 WAIT = 120  # s: for another process that writes
 
-SCHEMA = """
-CREATE TABLE frames (
+# The columns of a frame's record in the order of its fields; `Fault` and `FileState` take several.
+FRAME = """
   night TEXT NOT NULL, file TEXT NOT NULL, version INTEGER NOT NULL,
   bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
   datasum INTEGER, header_sum INTEGER, pixel_sum INTEGER,
@@ -44,27 +43,21 @@ CREATE TABLE frames (
   date_obs TEXT NOT NULL, data_start INTEGER NOT NULL,
   naxis1 INTEGER NOT NULL, naxis2 INTEGER NOT NULL,
   eso_name TEXT NOT NULL, sequence TEXT NOT NULL, product TEXT NOT NULL, programme TEXT NOT NULL,
-  delivery INTEGER NOT NULL,
-  seen TEXT NOT NULL DEFAULT '', copied TEXT NOT NULL DEFAULT '', held TEXT NOT NULL DEFAULT '',
-  assigned TEXT NOT NULL DEFAULT '', staged TEXT NOT NULL DEFAULT '',
-  delivered TEXT NOT NULL DEFAULT '', confirmed TEXT NOT NULL DEFAULT '',
-  reported TEXT NOT NULL DEFAULT '',
-  PRIMARY KEY (night, file, version)
-) WITHOUT ROWID;
-CREATE TABLE products (
+  delivery INTEGER NOT NULL"""
+PRODUCT = """
   name TEXT PRIMARY KEY, night TEXT NOT NULL, target TEXT NOT NULL, programme TEXT NOT NULL,
   dp_id TEXT NOT NULL, bytes INTEGER NOT NULL, datasum INTEGER NOT NULL, checksum TEXT NOT NULL,
   verdict TEXT NOT NULL, delivery INTEGER NOT NULL, delivered TEXT NOT NULL,
-  confirmed TEXT NOT NULL
-) WITHOUT ROWID;
+  confirmed TEXT NOT NULL"""
+# When a frame came to a status first; the database's methods set these.
+TIMES = "".join(f", {status} TEXT NOT NULL DEFAULT ''" for status in Status)
+SCHEMA = f"""
+CREATE TABLE frames ({FRAME}{TIMES}, reported TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY (night, file, version)) WITHOUT ROWID;
+CREATE TABLE products ({PRODUCT}) WITHOUT ROWID;
 CREATE INDEX products_of_night ON products (night);
 CREATE INDEX products_by_dp_id ON products (dp_id);
-CREATE TABLE intents (
-  name TEXT PRIMARY KEY, night TEXT NOT NULL, target TEXT NOT NULL, programme TEXT NOT NULL,
-  dp_id TEXT NOT NULL, bytes INTEGER NOT NULL, datasum INTEGER NOT NULL, checksum TEXT NOT NULL,
-  verdict TEXT NOT NULL, delivery INTEGER NOT NULL, delivered TEXT NOT NULL,
-  confirmed TEXT NOT NULL, hidden TEXT NOT NULL
-) WITHOUT ROWID;
+CREATE TABLE intents ({PRODUCT}, hidden TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE nights (
   night TEXT PRIMARY KEY, judged TEXT NOT NULL DEFAULT '', refused TEXT NOT NULL DEFAULT '',
   programme TEXT NOT NULL DEFAULT '', named INTEGER NOT NULL DEFAULT 0,
@@ -78,19 +71,23 @@ CREATE TABLE views (
 ) WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 """
-# Columns of a frame's record as it is written; its times are set by the database's methods.
-FRAME_COLUMNS = (
-    "night, file, version, bytes, mtime_ns, datasum, header_sum, pixel_sum, status, reason, "
-    "subject, detail, kind, object, filter, exptime, date_obs, data_start, naxis1, naxis2, "
-    "eso_name, sequence, product, programme, delivery"
-)
-MAY_CHANGE = (
-    "frames.status NOT IN ('staged', 'delivered', 'confirmed') "
-    "OR excluded.status IN ('staged', 'delivered', 'confirmed') OR frames.delivery < "
-    "coalesce((SELECT redeliver FROM nights WHERE nights.night = frames.night), 0)"
-)
+FRAME_COLUMNS = [column.split()[0] for column in FRAME.split(",")]
+SELECT_FRAMES = f"SELECT {', '.join(FRAME_COLUMNS)} FROM frames"
 PRODUCT_COLUMNS = ", ".join(field.name for field in fields(Product))
-NIGHT_COLUMNS = ", ".join(field.name for field in fields(Night))
+SELECT_PRODUCTS = f"SELECT {PRODUCT_COLUMNS} FROM products"
+SELECT_NIGHTS = f"SELECT {', '.join(field.name for field in fields(Night))} FROM nights"
+
+DELIVERED = "status IN ('delivered', 'confirmed')"
+# Of frames joined with their nights: somebody asked for their delivery again.
+ASKED_AGAIN = f"{DELIVERED} AND delivery < coalesce(redeliver, 0)"
+MAY_CHANGE = """
+  frames.status NOT IN ('staged', 'delivered', 'confirmed')
+  OR excluded.status IN ('staged', 'delivered', 'confirmed') OR frames.delivery <
+  coalesce((SELECT redeliver FROM nights WHERE nights.night = frames.night), 0)"""
+INSERT_FRAME = f"""
+  INSERT INTO frames ({", ".join(FRAME_COLUMNS)}) VALUES ({", ".join("?" * len(FRAME_COLUMNS))})
+  ON CONFLICT DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in FRAME_COLUMNS[3:])}
+  WHERE {MAY_CHANGE}"""
 
 
 class LedgerError(RuntimeError):
@@ -129,7 +126,7 @@ class Ledger:
             connection.execute("PRAGMA synchronous=EXTRA")
             (form,) = connection.execute("PRAGMA user_version").fetchone()
             if form == 0:
-                # Several processes may find no tables at once.
+                # Several processes may find no tables at the same time.
                 connection.execute("BEGIN IMMEDIATE")
                 if connection.execute("PRAGMA user_version").fetchone() == (0,):
                     for statement in SCHEMA.split(";\n"):
@@ -161,12 +158,7 @@ class Ledger:
     def __enter__(self) -> "Ledger":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._connection.close()
 
     @contextmanager
@@ -196,8 +188,8 @@ class Ledger:
         with self._explained():
             return self._connection.execute(query, values).fetchall()
 
-    def _one(self, query: str, *values: object) -> tuple:
-        return self._rows(query, *values)[0]
+    def _column(self, query: str, *values: object) -> list[str]:
+        return [value for (value,) in self._rows(query, *values)]
 
     # Frames
 
@@ -209,9 +201,9 @@ class Ledger:
         product, sequence : str
             Only those of one; empty for all.
         """
-        query = f"SELECT {FRAME_COLUMNS} FROM frames WHERE night = ? "
-        query += "AND ? IN ('', product) AND ? IN ('', sequence) ORDER BY file, version"
-        return [_frame(row) for row in self._rows(query, night, product, sequence)]
+        query = f"{SELECT_FRAMES} WHERE night = ? AND ? IN ('', product) AND ? IN ('', sequence)"
+        rows = self._rows(f"{query} ORDER BY file, version", night, product, sequence)
+        return [_frame(row) for row in rows]
 
     def record(self, frames: Iterable[Frame]) -> None:
         """Write frames, in the place of what was known of them; call it in a transaction.
@@ -219,48 +211,65 @@ class Ledger:
         What was delivered meanwhile, by a job that outlived its run, stays delivered.
         """
         now = _text(datetime.now(UTC))
-        places = ", ".join("?" * len(FRAME_COLUMNS.split(",")))
-        updates = ", ".join(
-            f"{name.strip()} = excluded.{name.strip()}" for name in FRAME_COLUMNS.split(",")[3:]
-        )
         by_status: dict[Status, list[tuple]] = {}
         for frame in frames:
             by_status.setdefault(frame.status, []).append(_frame_row(frame))
         for status, rows in by_status.items():
+            self._connection.executemany(INSERT_FRAME, rows)
             # The first time that a frame has a status is kept.
-            self._connection.executemany(
-                f"INSERT INTO frames ({FRAME_COLUMNS}) VALUES ({places}) "
-                f"ON CONFLICT DO UPDATE SET {updates} WHERE {MAY_CHANGE}",
-                rows,
-            )
             self._connection.executemany(
                 f"UPDATE frames SET {status} = ? "
                 f"WHERE night = ? AND file = ? AND version = ? AND status = ? AND {status} = ''",
-                [(now, *row[:3], str(status)) for row in rows],
+                [(now, *row[:3], status) for row in rows],
+            )
+
+    def unreported(self, night: str) -> list[Frame]:
+        """Return the held-back frames of a night of which no mail has said why."""
+        query = f"{SELECT_FRAMES.replace(' FROM', ', reported FROM')} WHERE night = ?"
+        rows = self._rows(f"{query} AND status = 'held'", night)
+        held = [(_frame(row[:-1]), row[-1]) for row in rows]
+        return [frame for frame, reported in held if reported != str(frame.fault)]
+
+    def report(self, frames: Iterable[Frame]) -> None:
+        """Write down that a mail has said why frames are held back."""
+        with self.transaction():
+            self._connection.executemany(
+                "UPDATE frames SET reported = ? WHERE night = ? AND file = ? AND version = ?",
+                [(str(f.fault), f.night, f.file, f.version) for f in frames],
             )
 
     # Products
 
     def products(self, night: str) -> list[Product]:
         """Return the products of a night that were delivered, by name."""
-        query = f"SELECT {PRODUCT_COLUMNS} FROM products WHERE night = ? ORDER BY name"
-        return [_product(row) for row in self._rows(query, night)]
+        rows = self._rows(f"{SELECT_PRODUCTS} WHERE night = ? ORDER BY name", night)
+        return [_product(row) for row in rows]
 
     def product(self, name: str) -> Product | None:
         """Return a delivered product; None if it never was."""
-        rows = self._rows(f"SELECT {PRODUCT_COLUMNS} FROM products WHERE name = ?", name)
+        rows = self._rows(f"{SELECT_PRODUCTS} WHERE name = ?", name)
         return _product(rows[0]) if rows else None
 
     def named(self, dp_id: str) -> list[Product]:
         """Return the delivered products that ESO has under a name."""
-        rows = self._rows(f"SELECT {PRODUCT_COLUMNS} FROM products WHERE dp_id = ?", dp_id)
-        return [_product(row) for row in rows]
+        return [_product(row) for row in self._rows(f"{SELECT_PRODUCTS} WHERE dp_id = ?", dp_id)]
+
+    def enter(self, products: Iterable[Product]) -> None:
+        """Write delivered products; call it in a transaction."""
+        self._connection.executemany(
+            f"INSERT OR REPLACE INTO products VALUES ({', '.join('?' * 12)})",
+            map(_product_row, products),
+        )
+
+    def forget(self, product: Product) -> None:
+        """Write down that a product was taken back before ESO collected it."""
+        with self.transaction():
+            self._connection.execute("DELETE FROM products WHERE name = ?", (product.name,))
 
     def intents(self, night: str, target: str | None = None) -> list[Intent]:
         """Return the products of a night, or of a job, that are about to be published."""
-        query = f"SELECT {PRODUCT_COLUMNS}, hidden FROM intents WHERE night = ?"
-        rows = self._rows(f"{query} ORDER BY name", night)
-        intents = [Intent(_product(row[:-1]), row[-1]) for row in rows]
+        query = f"SELECT {PRODUCT_COLUMNS}, hidden FROM intents WHERE night = ? ORDER BY name"
+        intents = [Intent(_product(row[:-1]), row[-1]) for row in self._rows(query, night)]
         return [one for one in intents if target in (None, one.product.target)]
 
     def stage(self, intents: Iterable[Intent], frames: Iterable[Frame]) -> None:
@@ -280,12 +289,12 @@ class Ledger:
         with self.transaction():
             for frame in frames:
                 rows = self._rows(
-                    "SELECT count(*) FROM frames LEFT JOIN nights USING (night) WHERE night = ? "
-                    "AND file = ? AND version = ? AND product = ? AND (status = 'assigned' OR "
-                    "status IN ('delivered', 'confirmed') AND delivery < nights.redeliver)",
+                    "SELECT 1 FROM frames LEFT JOIN nights USING (night) WHERE night = ? AND "
+                    "file = ? AND version = ? AND product = ? AND "
+                    f"(status = 'assigned' OR {ASKED_AGAIN})",
                     *(frame.night, frame.file, frame.version, frame.product),
                 )
-                if rows != [(1,)]:
+                if not rows:
                     raise Overtaken(
                         f"{frame.file} is no longer to be delivered in {frame.product}: another "
                         "process has been faster"
@@ -302,66 +311,46 @@ class Ledger:
         with self.transaction():
             for intent in intents:
                 product = replace(intent.product, delivered=now)
-                self._connection.execute(
-                    f"INSERT OR REPLACE INTO products VALUES ({', '.join('?' * 12)})",
-                    _product_row(product),
-                )
-                self._connection.execute("DELETE FROM intents WHERE name = ?", (product.name,))
-                self._connection.execute(
-                    "UPDATE frames SET status = ?, delivered = ?, delivery = ? "
-                    "WHERE night = ? AND product = ? AND status = ?",
-                    (
-                        *(Status.DELIVERED, _text(now), product.delivery),
-                        *(product.night, product.name, Status.STAGED),
-                    ),
-                )
+                self.enter([product])
+                changes = "status = 'delivered', delivered = ?, delivery = ?"
+                self._end(product, changes, _text(now), product.delivery)
 
     def withdraw(self, intents: Iterable[Intent]) -> None:
         """Write down that products have not been published and will not be as they are."""
         with self.transaction():
             for intent in intents:
-                product = intent.product
-                self._connection.execute("DELETE FROM intents WHERE name = ?", (product.name,))
-                self._connection.execute(
-                    "UPDATE frames SET status = ? WHERE night = ? AND product = ? AND status = ?",
-                    (Status.ASSIGNED, product.night, product.name, Status.STAGED),
-                )
+                self._end(intent.product, "status = 'assigned'")
 
-    def confirm(self, names: Iterable[str], when: datetime) -> None:
-        """Write down that ESO's archive shows products."""
-        with self.transaction():
-            for name in names:
-                self._connection.execute(
-                    "UPDATE products SET confirmed = ? WHERE name = ? AND confirmed = ''",
-                    (_text(when), name),
-                )
-                self._connection.execute(
-                    "UPDATE frames SET status = ?, confirmed = ? WHERE product = ? AND status = ?",
-                    (Status.CONFIRMED, _text(when), name, Status.DELIVERED),
-                )
-
-    def forget(self, product: Product) -> None:
-        """Write down that a product was taken back before ESO collected it."""
-        with self.transaction():
-            self._connection.execute("DELETE FROM products WHERE name = ?", (product.name,))
-
-    def enter(self, products: Iterable[Product]) -> None:
-        """Write delivered products; call it in a transaction."""
-        self._connection.executemany(
-            f"INSERT OR REPLACE INTO products VALUES ({', '.join('?' * 12)})",
-            [_product_row(product) for product in products],
+    def _end(self, product: Product, changes: str, *values: object) -> None:
+        """Remove an intent, and change the frames of its product."""
+        self._connection.execute("DELETE FROM intents WHERE name = ?", (product.name,))
+        self._connection.execute(
+            f"UPDATE frames SET {changes} WHERE night = ? AND product = ? AND status = 'staged'",
+            (*values, product.night, product.name),
         )
+
+    def confirm(self, names: Iterable[str], time: datetime) -> None:
+        """Write down that ESO's archive shows products."""
+        rows = [(_text(time), name) for name in names]
+        with self.transaction():
+            self._connection.executemany(
+                "UPDATE products SET confirmed = ? WHERE name = ? AND confirmed = ''", rows
+            )
+            self._connection.executemany(
+                "UPDATE frames SET status = 'confirmed', confirmed = ? "
+                "WHERE product = ? AND status = 'delivered'",
+                rows,
+            )
 
     # Nights
 
     def nights(self) -> dict[str, Night]:
         """Return all nights of which anything is known."""
-        rows = self._rows(f"SELECT {NIGHT_COLUMNS} FROM nights ORDER BY night")
-        return {row[0]: _night(row) for row in rows}
+        return {row[0]: _night(row) for row in self._rows(f"{SELECT_NIGHTS} ORDER BY night")}
 
     def night(self, night: str) -> Night:
         """Return what is known of a night."""
-        rows = self._rows(f"SELECT {NIGHT_COLUMNS} FROM nights WHERE night = ?", night)
+        rows = self._rows(f"{SELECT_NIGHTS} WHERE night = ?", night)
         return _night(rows[0]) if rows else Night(night)
 
     def note_night(self, night: str, **changes: str | int) -> None:
@@ -379,50 +368,46 @@ class Ledger:
 
     def open_nights(self) -> list[str]:
         """Return the nights with a frame that has no outcome yet."""
-        rows = self._rows(
+        return self._column(
             "SELECT DISTINCT night FROM frames WHERE status IN ('seen', 'copied', 'assigned', "
             "'staged') UNION SELECT night FROM intents "
-            "UNION SELECT night FROM frames JOIN nights USING (night) "
-            "WHERE status IN ('delivered', 'confirmed') AND delivery < redeliver ORDER BY 1"
+            f"UNION SELECT night FROM frames JOIN nights USING (night) WHERE {ASKED_AGAIN} "
+            "ORDER BY 1"
         )
-        return [night for (night,) in rows]
+
+    def held_nights(self) -> list[str]:
+        """Return the nights with a frame that is held back for what it says of itself."""
+        return self._column("SELECT DISTINCT night FROM frames WHERE status = 'held' ORDER BY 1")
+
+    def delivered_since(self, time: datetime) -> list[str]:
+        """Return the nights of which something was delivered since a time."""
+        query = "SELECT DISTINCT night FROM products WHERE delivered >= ? ORDER BY 1"
+        return self._column(query, _text(time))
 
     def due(self, night: str) -> list[tuple[str, str, Status]]:
         """Return product, sequence and status of frames in products that are to be published."""
         rows = self._rows(
             "SELECT DISTINCT product, sequence, status FROM frames LEFT JOIN nights USING (night) "
-            "WHERE night = ? AND (status IN ('assigned', 'staged') OR "
-            "status IN ('delivered', 'confirmed') AND delivery < nights.redeliver)",
+            f"WHERE night = ? AND (status IN ('assigned', 'staged') OR {ASKED_AGAIN})",
             night,
         )
         return [(product, sequence, Status(status)) for product, sequence, status in rows]
 
     def outcomes(self, night: str) -> Outcomes:
         """Return what a night's frames have come to, without reading each."""
-        (row,) = self._rows(
-            "SELECT coalesce(sum(status IN ('seen', 'copied', 'assigned', 'staged') OR status IN "
-            "('delivered', 'confirmed') AND delivery < coalesce(redeliver, 0)), 0), "
-            "coalesce(sum(status = 'held'), 0), "
-            "coalesce(sum(reason IN ('NOT_COPIED', 'GONE')), 0), "
-            "coalesce(sum(status IN ('staged', 'delivered', 'confirmed')), 0) "
-            "FROM frames LEFT JOIN nights USING (night) WHERE night = ?",
-            night,
+        is_open = f"status IN ('seen', 'copied', 'assigned', 'staged') OR {ASKED_AGAIN}"
+        counted = (
+            *(is_open, "status = 'held'", "reason IN ('NOT_COPIED', 'GONE')"),
+            f"status = 'staged' OR {DELIVERED}",
         )
-        return Outcomes(*row)
+        sums = ", ".join(f"coalesce(sum({condition}), 0)" for condition in counted)
+        query = f"SELECT {sums} FROM frames LEFT JOIN nights USING (night) WHERE night = ?"
+        return Outcomes(*self._rows(query, night)[0])
 
     def state(self) -> tuple[int, int]:
         """Return what changes whenever the ledger is written."""
-        return self._one("PRAGMA data_version")[0], self._connection.total_changes
-
-    def held_nights(self) -> list[str]:
-        """Return the nights with a frame that is held back for what it says of itself."""
-        rows = self._rows("SELECT DISTINCT night FROM frames WHERE status = 'held' ORDER BY 1")
-        return [night for (night,) in rows]
-
-    def delivered_since(self, time: datetime) -> list[str]:
-        """Return the nights of which something was delivered since a moment."""
-        query = "SELECT DISTINCT night FROM products WHERE delivered >= ? ORDER BY 1"
-        return [night for (night,) in self._rows(query, _text(time))]
+        ((version,),) = self._rows("PRAGMA data_version")
+        return version, self._connection.total_changes
 
     def transfers(self) -> list[Transfer]:
         """Return the products of each night that was reported, counted by programme."""
@@ -432,7 +417,7 @@ class Ledger:
         )
         return [Transfer(*row) for row in rows]
 
-    # What was written from the ledger, and what was reported of it
+    # What was written from the ledger, and notes
 
     def views(self, night: str) -> dict[str, str]:
         """Return the digests of a night's files that were written from the ledger, by path."""
@@ -446,24 +431,9 @@ class Ledger:
                 [(night, path, digest) for path, digest in digests.items()],
             )
 
-    def unreported(self, night: str) -> list[Frame]:
-        """Return the held-back frames of a night of which no mail has said why."""
-        query = f"SELECT {FRAME_COLUMNS}, reported FROM frames WHERE night = ? AND status = 'held'"
-        found = [(_frame(row[:-1]), row[-1]) for row in self._rows(query, night)]
-        return [frame for frame, reported in found if reported != str(frame.fault)]
-
-    def report(self, frames: Iterable[Frame]) -> None:
-        """Write down that a mail has said why frames are held back."""
-        with self.transaction():
-            self._connection.executemany(
-                "UPDATE frames SET reported = ? WHERE night = ? AND file = ? AND version = ?",
-                [(str(f.fault), f.night, f.file, f.version) for f in frames],
-            )
-
     def text(self, name: str) -> str:
         """Return a note; empty if there is none."""
-        rows = self._rows("SELECT text FROM notes WHERE name = ?", name)
-        return rows[0][0] if rows else ""
+        return "".join(self._column("SELECT text FROM notes WHERE name = ?", name))
 
     def note(self, name: str, text: str) -> None:
         """Keep a note."""
@@ -476,7 +446,7 @@ def ledger_path(workdir: Path) -> Path:
     return workdir / FILE
 
 
-# A record as the database has it
+# Records as rows of the database
 
 
 def _printable(text: str) -> str:
@@ -497,7 +467,7 @@ def _frame_row(frame: Frame) -> tuple:
     fault = frame.fault
     return (
         *(frame.night, frame.file, frame.version, *frame.source),
-        *(frame.datasum, frame.header_sum, frame.pixel_sum, str(frame.status)),
+        *(frame.datasum, frame.header_sum, frame.pixel_sum, frame.status),
         *((fault.reason.name, fault.subject, _printable(fault.detail)) if fault else ("", "", "")),
         *(frame.kind, frame.object, frame.filter, frame.exptime, _text(frame.date_obs)),
         *(frame.data_start, frame.naxis1, frame.naxis2),
@@ -507,31 +477,11 @@ def _frame_row(frame: Frame) -> tuple:
 
 def _frame(row: tuple) -> Frame:
     night, file, version, size, mtime_ns, datasum, header_sum, pixel_sum, status = row[:9]
-    reason, subject, detail, kind, target, filter_name, exptime, date_obs = row[9:17]
-    data_start, naxis1, naxis2, eso_name, sequence, product, programme, delivery = row[17:]
+    reason, subject, detail, *described, date_obs = row[9:17]
     return Frame(
-        night=night,
-        file=file,
-        version=version,
-        source=FileState(size, mtime_ns),
-        datasum=datasum,
-        header_sum=header_sum,
-        pixel_sum=pixel_sum,
-        status=Status(status),
-        fault=Fault(Reason[reason], detail, subject) if reason else None,
-        kind=kind,
-        object=target,
-        filter=filter_name,
-        exptime=exptime,
-        date_obs=_time(date_obs),
-        data_start=data_start,
-        naxis1=naxis1,
-        naxis2=naxis2,
-        eso_name=eso_name,
-        sequence=sequence,
-        product=product,
-        programme=programme,
-        delivery=delivery,
+        *(night, file, version, FileState(size, mtime_ns), datasum, header_sum, pixel_sum),
+        *(Status(status), Fault(Reason[reason], detail, subject) if reason else None),
+        *(*described, _time(date_obs), *row[17:]),
     )
 
 
@@ -541,11 +491,9 @@ def _product_row(product: Product) -> tuple:
 
 
 def _product(row: tuple) -> Product:
-    values = dict(zip((field.name for field in fields(Product)), row, strict=True))
-    times = {name: _time(values[name]) for name in ("delivered", "confirmed")}
-    return Product(**values | times)
+    return Product(*row[:10], *map(_time, row[10:]))
 
 
 def _night(row: tuple) -> Night:
-    values = dict(zip((field.name for field in fields(Night)), row, strict=True))
-    return Night(**values | {name: bool(values[name]) for name in ("named", "reported")})
+    night = Night(*row)
+    return replace(night, named=bool(night.named), reported=bool(night.reported))

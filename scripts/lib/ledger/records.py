@@ -21,20 +21,11 @@ NOT_COPIED = FileState(-1, -1)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that lies in a night's folder at the source.
+    """Something that lies in a night's folder at the source."""
 
-    Attributes
-    ----------
-    name : str
-        Path below the night's folder, of plain names with ``/`` between.
-    state : FileState
-    fault : Fault or None
-        Why it cannot be a frame, whatever is in it.
-    """
-
-    name: str
+    name: str  # path below the night's folder, of plain names with "/" between
     state: FileState
-    fault: Fault | None = None
+    fault: Fault | None = None  # why it cannot be a frame, whatever is in it
 
 
 class Status(StrEnum):
@@ -57,57 +48,30 @@ GOOD = DELIVERY | {Status.ASSIGNED}
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One raw frame. A value that is not known yet is empty, 0 or None.
-
-    Attributes
-    ----------
-    night, file : str
-        Where it lies at the source.
-    version : int
-        0; one more each time that a delivered frame was changed at the source.
-    source : FileState
-        In which it was copied.
-    datasum, header_sum : int or None
-        Ones'-complement sums of data and header of the file.
-    pixel_sum : int or None
-        The same of the pixels with the fill that products have, zeros.
-    status : Status
-    fault : Fault or None
-        Why it is held back.
-    kind, object, filter : str
-    exptime : float
-        Seconds.
-    date_obs : datetime or None
-        Begin of the exposure, UTC, cut to the millisecond.
-    data_start, naxis1, naxis2 : int
-        Bytes before the pixels, columns, rows.
-    eso_name, sequence, product, programme : str
-    delivery : int
-        Requests to deliver the night again that its delivery has honoured.
-    """
+    """One raw frame. A value that is not known yet is empty, 0 or None."""
 
     night: str
-    file: str
-    version: int = 0
-    source: FileState = NOT_COPIED
-    datasum: int | None = None
+    file: str  # path below the night's folder at the source
+    version: int = 0  # one more each time that a delivered frame was changed at the source
+    source: FileState = NOT_COPIED  # in which it was copied
+    datasum: int | None = None  # ones'-complement sums of data and header of the file
     header_sum: int | None = None
-    pixel_sum: int | None = None
+    pixel_sum: int | None = None  # the same of the pixels with the fill that products have, zeros
     status: Status = Status.SEEN
-    fault: Fault | None = None
+    fault: Fault | None = None  # why it is held back
     kind: str = ""
     object: str = ""
     filter: str = ""
-    exptime: float = 0.0
-    date_obs: datetime | None = None
-    data_start: int = 0
+    exptime: float = 0.0  # s
+    date_obs: datetime | None = None  # begin of the exposure, UTC, cut to the millisecond
+    data_start: int = 0  # bytes before the pixels
     naxis1: int = 0
     naxis2: int = 0
     eso_name: str = ""
     sequence: str = ""
     product: str = ""
     programme: str = ""
-    delivery: int = 0
+    delivery: int = 0  # requests to deliver the night again that its delivery has honoured
 
     @property
     def key(self) -> tuple[str, int]:
@@ -141,37 +105,20 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A file for ESO that was delivered, or is about to be.
-
-    Attributes
-    ----------
-    name, night, target, programme : str
-        ``target`` is what its job is called after: the cube, or the frame's sequence.
-    dp_id : str
-        ESO's name.
-    bytes, datasum : int
-    checksum, verdict : str
-        What the header states, what the gate said.
-    delivery : int
-        See `Frame`.
-    delivered : datetime or None
-        None for one that is about to be.
-    confirmed : datetime or None
-        When ESO's archive first showed it.
-    """
+    """A file for ESO that was delivered, or is about to be."""
 
     name: str
     night: str
-    target: str
+    target: str  # what its job is called after: the cube, or the frame's sequence
     programme: str
-    dp_id: str
+    dp_id: str  # ESO's name
     bytes: int
     datasum: int
-    checksum: str
-    verdict: str
-    delivery: int = 0
+    checksum: str  # as the header states it
+    verdict: str  # of the gate
+    delivery: int = 0  # see `Frame`
     delivered: datetime | None = None
-    confirmed: datetime | None = None
+    confirmed: datetime | None = None  # when ESO's archive first showed it
 
     def same_file(self, other: "Product") -> bool:
         """Tell whether two products are one and the same file but for when it was written."""
@@ -188,40 +135,18 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """What is known of a night as a whole.
-
-    Attributes
-    ----------
-    judged : str
-        Digest of what its frames were judged by: corrections, programme, configuration.
-    refused : str
-        The same, of when too many of its frames were held back; empty if they were not.
-    programme : str
-        The id of its frames that no entry of ``programmes`` assigns; empty before its inventory.
-    named : bool
-        Whether that id was named by hand: then it is that of all frames.
-    redeliver : int
-        How often somebody asked to deliver it again.
-    snapshot : str
-        Digest of its frames.csv.
-    listing : str
-        Digest of what lay at the source when it was copied last.
-    retried : str
-        Date on which frames that could not be copied were tried last.
-    reported : bool
-        Whether its page was written since the last change.
-    """
+    """What is known of a night as a whole."""
 
     night: str
-    judged: str = ""
-    refused: str = ""
-    programme: str = ""
-    named: bool = False
-    redeliver: int = 0
-    snapshot: str = ""
-    listing: str = ""
-    retried: str = ""
-    reported: bool = False
+    judged: str = ""  # digest of what its frames were judged by: corrections, configuration, ...
+    refused: str = ""  # the same, of when too many of its frames were held back
+    programme: str = ""  # id of its frames that no entry of `programmes` assigns
+    named: bool = False  # by hand: then it is the id of all frames
+    redeliver: int = 0  # how often somebody asked to deliver it again
+    snapshot: str = ""  # digest of its frames.csv
+    listing: str = ""  # digest of what lay at the source when it was copied last
+    retried: str = ""  # date on which frames that could not be copied were tried last
+    reported: bool = False  # whether its page was written since the last change
 
 
 class Transfer(NamedTuple):

@@ -9,6 +9,8 @@ from scripts.lib.files.space import free_gb
 
 # A message of the job's log (see `scripts.lib.files.log`); an error's last line is none.
 MESSAGE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ (DEBUG|INFO|WARNING) ")
+# An exception of ours: its message says all that is to be said.
+OURS = re.compile(r"scripts(\.\w+)+: ")
 # In the working directory, where a run reports.
 SNAKEMAKE = Path(".snakemake")
 KILLED = "killed, or failed before it could say why"
@@ -48,7 +50,7 @@ def last_line(path: Path) -> str:
     """
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     if lines and not MESSAGE.match(lines[-1]):
-        return lines[-1]
+        return OURS.sub("", lines[-1], count=1)
     return KILLED + space_left(path.parent) + (f"; before: {lines[-1]}" if lines else "")
 
 

@@ -16,13 +16,13 @@ from scripts.lib.delivery.confirmation import (
 )
 from scripts.lib.delivery.retries import PATIENCE, last_failure
 from scripts.lib.files.space import free_gb
-from scripts.lib.ledger.earlier import open_ledger
 from scripts.lib.nights.dates import OBSERVING_ENDS, parse_night, recent_nights
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat
 from scripts.lib.running.planning import Planner, concerned
 from scripts.lib.running.preflight import source_problem
 from scripts.lib.settings.records import Configuration
+from scripts.migration.earlier_tables import open_ledger
 
 LOCK = "wrapper.lock"
 # One missed daily run is noticed before the second one is due.

@@ -44,30 +44,14 @@ STAMPS = "stamps"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done for a night.
+    """What is to be done for a night."""
 
-    Attributes
-    ----------
-    ingest : str
-        Why frames are to be copied; empty if none are.
-    inventory : str
-        Why frames are to be judged, or their table to be written; empty if not.
-    judging : bool
-        Whether raw copies are needed for that.
-    targets : frozenset of str
-        Names of the jobs that deliver, as far as they are known.
-    page : bool
-        Whether the page is to be written.
-    judged : str
-        Digest of what frames are judged by.
-    """
-
-    ingest: str
-    inventory: str
-    judging: bool
-    targets: frozenset[str]
-    page: bool
-    judged: str
+    ingest: str  # why frames are to be copied; empty if none are
+    inventory: str  # why frames are to be judged, or their table to be written; empty if not
+    judging: bool  # whether raw copies are needed for that
+    targets: frozenset[str]  # names of the jobs that deliver, as far as they are known
+    page: bool  # whether the page is to be written
+    judged: str  # digest of what frames are judged by
 
     @property
     def complete(self) -> bool:
