@@ -22,7 +22,7 @@ differences are expected; 1 if not; 2 if there was nothing to compare
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.compare",
         description=__doc__,
@@ -38,7 +38,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(words)
     for folder in (options.ours, options.legacy):
         if not folder.is_dir():
-            parser.error(f"{folder} is no directory")
+            parser.error(f"{folder} is not a directory")
     try:
         if options.night:
             parse_night(options.night)

@@ -133,7 +133,7 @@ def pair_planes(ours: list[Plane], legacy: list[Plane]) -> list[tuple[Plane, Pla
 
 
 def _time_and_pixels(plane: Plane) -> Mark:
-    return plane.instrume, plane.moment, plane.digest
+    return plane.instrume, plane.start, plane.digest
 
 
 def _pixels(plane: Plane) -> Mark | None:
@@ -142,7 +142,7 @@ def _pixels(plane: Plane) -> Mark | None:
 
 
 def _time(plane: Plane) -> Mark | None:
-    return (plane.instrume, plane.moment) if plane.moment else None
+    return (plane.instrume, plane.start) if plane.start else None
 
 
 def _paired(
@@ -201,7 +201,7 @@ class Comparison:
         self._compare_partners()
 
     def unexpected(self) -> bool:
-        """Tell whether anything differs that should not."""
+        """Return whether anything differs that should not."""
         return any(not finding.expected for finding in self.findings) or any(
             group.reason is None for group in self.groups
         )
@@ -240,7 +240,7 @@ class Comparison:
         ]
 
     def _doubles(self, side: int) -> set[bytes]:
-        """Return the pixels that are paired: a further plane of them is told as a duplicate."""
+        """Return the pixels that are paired: a further plane of them is reported as a duplicate."""
         return {pair[side].digest for pair in self.pairs if not pair[side].constant}
 
     def _find(self, kind: str, expected: bool, product: str, text: str) -> None:
@@ -269,23 +269,23 @@ class Comparison:
         """Look at raw frames, wherever they are: pixels, and those without a partner."""
         for one, other in self.pairs:
             if one.digest != other.digest:
-                self._tell_pixels(one, other)
+                self._report_pixels(one, other)
             elif self.partners.get(one.product) != other.product:
                 later = LATER_PART in one.product
                 text = f"{one} is in the legacy's {other}"
                 self._find("grouped otherwise", later, one.product, text)
         for kind, sides in (("more on ours", 0), ("lost on ours", 1)):
-            self._tell_single(kind, sides)
+            self._report_single(kind, sides)
 
-    def _tell_pixels(self, one: Plane, other: Plane) -> None:
+    def _report_pixels(self, one: Plane, other: Plane) -> None:
         planes = ((one, OURS), (other, LEGACY))
         constant = [f"{whose} constant" for plane, whose in planes if plane.constant]
         note = f" ({', '.join(constant)})" if constant else ""
-        text = f"{one} and the legacy's {other}, {one.moment}{note}"
+        text = f"{one} and the legacy's {other}, {one.start}{note}"
         self._find("constant" if constant else "pixels", False, one.product, text)
 
-    def _tell_single(self, kind: str, side: int) -> None:
-        """Tell of planes, or whole products, of one side (0 ours, 1 legacy) without a partner."""
+    def _report_single(self, kind: str, side: int) -> None:
+        """Report planes, or whole products, of one side (0 ours, 1 legacy) without a partner."""
         whose, planes = ((OURS, self.ours), (LEGACY, self.legacy))[side]
         paired = {id(pair[side]) for pair in self.pairs}
         doubles, alone = self._doubles(side), self.alone[side]
@@ -297,9 +297,9 @@ class Comparison:
             if id(plane) in paired or plane.product in alone or plane.digest in doubles:
                 continue
             name = plane.product if whose == OURS else self._name_here(plane.product)
-            told = "constant" if plane.constant else kind
+            found = "constant" if plane.constant else kind
             expected = whose == OURS and not plane.constant
-            self._find(told, expected, name, f"{whose}: {plane}, {plane.moment or 'no DATE-OBS'}")
+            self._find(found, expected, name, f"{whose}: {plane}, {plane.start or 'no DATE-OBS'}")
 
     def _compare_partners(self) -> None:
         """Look at each pair of products: order of the planes, keywords."""
@@ -354,7 +354,7 @@ def differences(
     """
     place = "frame" if ours.table is None else "cube"
     if ours.name != legacy.name:
-        starts = tuple(re.sub("[-:]", "", plane.moment)[:15] for plane in ours.planes)
+        starts = tuple(re.sub("[-:]", "", plane.start)[:15] for plane in ours.planes)
         yield Difference(place, "(name)", ours.name, legacy.name, starts)
     for keyword in _keywords(ours.header, legacy.header):
         values = value_of(ours.header, keyword), value_of(legacy.header, keyword)
@@ -373,7 +373,7 @@ def differences(
 def _rows_that_differ(
     ours: Product, legacy: Product, common: list[tuple[Plane, Plane]]
 ) -> Iterable[Difference]:
-    """Yield what differs in METADATA. What is no column of one side stands in its header."""
+    """Yield what differs in METADATA. A value that is not a column of one side is in its header."""
     keywords = dict.fromkeys(key for pair in common[:1] for plane in pair for key in plane.row)
     for one, other in common:
         for keyword in keywords:

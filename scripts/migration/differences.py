@@ -1,7 +1,7 @@
 """Which differences from the products of the legacy pipeline are expected: config/compare.csv.
 
 Each row names a keyword, or a pattern, where it stands, and one of the functions of ``KINDS`` that
-tells whether a difference is of the expected kind. The first row that does is its reason.
+says whether a difference is of the expected kind. The first row that does is its reason.
 """
 
 import re
@@ -70,7 +70,7 @@ def _near(difference: Difference, within: float) -> bool:
 
 
 def _minutes(difference: Difference, within: float) -> bool:
-    """Tell whether ours are seconds of a day, the legacy's the same in minutes."""
+    """Return whether ours are seconds of a day, the legacy's the same in minutes."""
     ours, legacy = difference.ours, difference.legacy
     if not isinstance(ours, int | float) or not isinstance(legacy, int | float):
         return False
@@ -79,7 +79,7 @@ def _minutes(difference: Difference, within: float) -> bool:
 
 
 def _instant(difference: Difference, within: float) -> bool:
-    """Tell whether both are dates, the same once cut to the millisecond."""
+    """Return whether both are dates, the same once cut to the millisecond."""
     try:
         ours, legacy = parse_date(str(difference.ours)), parse_date(str(difference.legacy))
     except ValueError:
@@ -92,19 +92,19 @@ def _case(difference: Difference, within: float) -> bool:
 
 
 def _zero(difference: Difference, within: float) -> bool:
-    """Tell whether the legacy pipeline wrote 0 for a value that there is not."""
+    """Return whether the legacy pipeline wrote 0 for a value that there is not."""
     return difference.ours is None and difference.legacy == 0
 
 
 def _name(difference: Difference, within: float) -> bool:
-    """Tell whether ours is the legacy's in plain characters, with what sets a sequence apart."""
+    """Return whether ours is the legacy's in plain characters, with what sets a sequence apart."""
     plain = safe(stem(str(difference.legacy)))
     ours = stem(str(difference.ours))
     return ours == plain or ours.startswith(f"{plain}_")
 
 
 def _start(difference: Difference, within: float) -> bool:
-    """Tell whether the names differ in the time only, and the legacy's is that of a plane."""
+    """Return whether the names differ in the time only, and the legacy's is that of a plane."""
     ours, legacy = str(difference.ours), str(difference.legacy)
     first, other = TIME.search(ours), TIME.search(legacy)
     if not (first and other and other[0] in difference.planes):
@@ -165,7 +165,7 @@ class Expectations:
         return any(self._is_of(value, difference) for value in dict.fromkeys(difference.planes))
 
     def _is_of(self, value: Value, difference: Difference) -> bool:
-        """Tell whether the legacy's value is that of a plane whose value is ``value`` here."""
+        """Return whether the legacy's value is that of a plane whose value is ``value`` here."""
         of_plane = Difference("plane", difference.keyword, value, difference.legacy)
         return value == difference.legacy or self.reason(of_plane) is not None
 

@@ -21,20 +21,20 @@ PIECE = 1 << 22  # bytes read at a time
 
 
 class Damaged(ValueError):
-    """A file is no whole product; the message says why."""
+    """A file is not a whole product; the message says why."""
 
 
 class Plane(NamedTuple):
     """A raw frame in a product.
 
-    ``moment`` is DATE-OBS to the millisecond, empty where it cannot be read. ``row`` is the plane's
+    ``start`` is DATE-OBS to the millisecond, empty where it cannot be read. ``row`` is the plane's
     row of METADATA, empty for a frame.
     """
 
     product: str
     number: int
     instrume: str
-    moment: str
+    start: str
     digest: bytes
     constant: bool
     row: dict[str, Value]
@@ -143,7 +143,7 @@ def read_product(path: Path) -> Product:
     for number, ((digest, constant), row) in enumerate(zip(pixels, rows, strict=True), 1):
         plane = Plane(path.name, number, str(header.value("INSTRUME")), "", digest, constant, row)
         start = _parsed(plane_value(product, plane, "DATE-OBS"))
-        product.planes.append(plane._replace(moment=iso(start) if start else ""))
+        product.planes.append(plane._replace(start=iso(start) if start else ""))
     return product
 
 
@@ -156,10 +156,10 @@ def _plane_count(primary: Hdu) -> int:
 
 
 def _wrong_sum(header: Header, total: int) -> str:
-    told = value_of(header, "DATASUM")
-    if told is None or str(told).strip() == str(total):
+    stated = value_of(header, "DATASUM")
+    if stated is None or str(stated).strip() == str(total):
         return ""
-    return f"DATASUM is {told}, that of the pixels {total}"
+    return f"DATASUM is {stated}, that of the pixels {total}"
 
 
 def _read_plane(stream: BinaryIO, size: int) -> tuple[bytes, int, bool]:

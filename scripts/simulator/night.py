@@ -63,7 +63,7 @@ SCALE_ERROR = 5e-4  # at most, of the camera's scale
 REFRACTION = 5e-4  # at most, relative stretch of the frame along some direction
 SEEING, SEEING_SWING, SEEING_PERIOD = 1.4, 0.3, 1.1  # arcsec, arcsec, hours
 FEWEST_TO_FLIP = 6  # frames of the main target
-FEWEST_FOR_EVENTS = 8  # frames of a target: fewer would meet all events at once
+FEWEST_FOR_EVENTS = 8  # frames of a target: fewer would have all events in one frame
 STALE_AFTER_FLIP = 2  # frames that still carry the WCS from before a meridian flip
 LONGEST_SCIENCE = 9.9 * 3600  # s: from midnight to the morning
 OVERHEAD = 1.5  # s between two science exposures
@@ -129,8 +129,8 @@ def split(count: int, targets: list[dict[str, str]]) -> list[int]:
 
 def fitting(exptimes: list[float], numbers: list[int]) -> list[float]:
     """Return the exposure times (s), all shortened alike if the night is too short for them."""
-    exposed = sum(time * number for time, number in zip(exptimes, numbers, strict=True))
-    share = min(1.0, (LONGEST_SCIENCE - OVERHEAD * sum(numbers)) / exposed)
+    total = sum(time * number for time, number in zip(exptimes, numbers, strict=True))
+    share = min(1.0, (LONGEST_SCIENCE - OVERHEAD * sum(numbers)) / total)
     shortened = [math.floor(time * share * 10 + 1e-6) / 10 for time in exptimes]
     if min(shortened) <= 0:
         raise ValueError(f"{sum(numbers)} science frames do not fit into one night")
@@ -185,9 +185,9 @@ def observe(
         clock += timedelta(seconds=exptime + OVERHEAD)
 
 
-def seeing(moment: datetime) -> float:
+def seeing(start: datetime) -> float:
     """Return the width of the stars (arcsec), which varies slowly over the night."""
-    phase = 2 * math.pi * moment.timestamp() / 3600 / SEEING_PERIOD
+    phase = 2 * math.pi * start.timestamp() / 3600 / SEEING_PERIOD
     return SEEING + SEEING_SWING * math.sin(phase)
 
 
@@ -346,8 +346,8 @@ def name_of(camera: Camera, shot: Shot) -> str:
 def file_name(camera: Camera, shot: Shot, suffix: str) -> str:
     """Return the name under which Astra would write a frame."""
     what = (shot.object or shot.kind).replace("/", "-")
-    moment = shot.start.strftime("%Y%m%d_%H%M%S.%f")[:-3]
-    return f"{camera.telescope}_{what}_{shot.filter}_{shot.exptime:.3f}s_{moment}{suffix}"
+    start = shot.start.strftime("%Y%m%d_%H%M%S.%f")[:-3]
+    return f"{camera.telescope}_{what}_{shot.filter}_{shot.exptime:.3f}s_{start}{suffix}"
 
 
 def truth_row(camera: Camera, name: str, shot: Shot, data: bytes) -> Truth:
@@ -431,13 +431,13 @@ def faulty_shots(shots: list[Shot], camera: Camera) -> Iterator[tuple[Shot, str]
                 of=name_of(camera, model),
             )
         if fault == "name_clash":
-            twin = shots[-1]
-            whole, part = divmod(twin.start.microsecond, 1000)
+            last = shots[-1]
+            whole, part = divmod(last.start.microsecond, 1000)
             shot = replace(
                 shot,
-                start=twin.start.replace(microsecond=whole * 1000 + (part + 500) % 1000),
+                start=last.start.replace(microsecond=whole * 1000 + (part + 500) % 1000),
                 fault=fault,
-                of=name_of(camera, twin),
+                of=name_of(camera, last),
             )
         yield shot, file_name(camera, shot, f"_{fault}.fits")
 

@@ -77,7 +77,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Shot:
-    """One exposure to be simulated. Angles in degrees, times in s, moments in UTC.
+    """One exposure to be simulated. Angles in degrees, durations in s, times in UTC.
 
     Attributes
     ----------
@@ -212,9 +212,9 @@ class Stars(NamedTuple):
     pmdec: np.ndarray
     j: np.ndarray
 
-    def at(self, moment: datetime) -> tuple[np.ndarray, np.ndarray]:
+    def at(self, time: datetime) -> tuple[np.ndarray, np.ndarray]:
         """Return right ascensions and declinations (degrees) at a date, right to a day."""
-        moved = (moment - J2016).days / 365.25 / 3_600_000
+        moved = (time - J2016).days / 365.25 / 3_600_000
         return (
             self.ra + self.pmra * moved / np.cos(np.radians(self.dec)),
             self.dec + self.pmdec * moved,

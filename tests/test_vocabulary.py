@@ -1,0 +1,55 @@
+"""One word for each thing: words that were replaced do not come back, in code or documents."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.night import REPOSITORY
+
+# What was written once, as a regular expression, and what is written instead.
+REPLACED = {
+    "telling": "reporting",
+    "headered": "headers",
+    "twins?": "duplicate",
+    "placing": "publish",
+    r"promis\w+": "intent",
+    "seal|sealed|sealing": "with checksums",
+    "makeshift|spool": "queue",
+    r"stumbl\w+": "fail",
+    "for ever": "permanently",
+    "anew": "again",
+    "[0-9] (?-i:adu)": "ADU",
+}
+# Names of earlier versions, which the converter and the changelog must name.
+ALLOWED = ("headered/", "archived/promised/", '"promised"')
+# Moments of a star's light, not of time.
+STATISTICS = "scripts/lib/solving/centroids.py"
+FOLDERS = "benchmarks config docs envs profiles rules scripts templates tests units".split()
+SUFFIXES = {".py", ".smk", ".md", ".csv", ".yaml", ".txt", ".html", ".example", ".service"}
+
+
+@cache
+def texts() -> dict[str, str]:
+    """Return the text of each file, by its path in the repository."""
+    paths = [path for name in FOLDERS for path in (REPOSITORY / name).rglob("*")]
+    paths = [path for path in paths if path.suffix in SUFFIXES and path != Path(__file__)]
+    paths += [REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "Makefile", "Snakefile")]
+    found = {str(path.relative_to(REPOSITORY)): path.read_text() for path in paths}
+    del found[STATISTICS]
+    for text in ALLOWED:
+        found = {name: content.replace(text, "") for name, content in found.items()}
+    return found
+
+
+@pytest.mark.parametrize("word", REPLACED)
+def test_replaced_words_are_gone(word):
+    pattern = re.compile(rf"(?<![A-Za-z])({word})(?![A-Za-z])", re.I)
+    left = [
+        f"{name}:{number}: {line.strip()}"
+        for name, content in texts().items()
+        for number, line in enumerate(content.splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert not left, f"write {REPLACED[word]!r}"
