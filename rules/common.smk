@@ -17,12 +17,12 @@ from scripts.lib.delivery.confirmation import FAILED, causes, nights_to_confirm
 from scripts.lib.delivery.publish import remove_forgotten
 from scripts.lib.delivery.retries import PATIENCE, count_failure
 from scripts.lib.delivery.transfer_log import copy_or_count, write_transfer_logs
+from scripts.lib.files.lock import FileLock
 from scripts.lib.frames.corrections import correction_file
 from scripts.migration.earlier_tables import open_ledger
 from scripts.lib.ledger.ledger import LedgerError
 from scripts.lib.nights.dates import parse_nights
 from scripts.lib.nights.times import iso
-from scripts.lib.running.lock import AlreadyRunning, Lock
 from scripts.lib.running.planning import STAMPS, Planner, concerned, table_sequences
 from scripts.lib.running.processes import MARKER
 from scripts.lib.settings.passwords import read_environment
@@ -41,7 +41,7 @@ try:
 except ConfigurationError as error:
     raise WorkflowError(str(error))
 
-RUN = Lock(Path("run.lock"))
+RUN = FileLock(Path("run.lock"))
 NOW = datetime.now(UTC)
 try:
     LEDGER = open_ledger(Path(), SETTINGS.archive)
@@ -83,7 +83,8 @@ def plan_of(night):
 def begin():
     """Take the run's lock; from here on the ledger is on the disk."""
     if not RUN.held:
-        RUN.take()
+        if not RUN.take(seconds=1):
+            raise WorkflowError(f"another run is at work in {RUN.path.parent}: wait until it has ended")
         LEDGER.save()
 
 

@@ -11,22 +11,21 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from scripts.lib.files.lock import FileLock, is_held, taken
+from scripts.lib.files.log import tail
 from scripts.lib.ledger.ledger import Ledger, LedgerError, ledger_path
 from scripts.lib.reporting.mail import alert, mailed_since, send_queued
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
-from scripts.lib.running.health import LOCK, assess, is_held, lasting, late_nights, summary, unended
-from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
-from scripts.lib.running.lock import AlreadyRunning, Lock, taken
+from scripts.lib.running import health, run_log
 from scripts.lib.running.preflight import problems_before
 from scripts.lib.running.processes import Ended, end_marked, run_marked
-from scripts.lib.running.run_log import note, open_log, remove_snakemake_logs, run_log_path, tail
+from scripts.lib.running.run_log import Heartbeat, note, run_log_path
 from scripts.lib.settings.check import ConfigurationError, Unchecked
 from scripts.lib.settings.passwords import read_environment
 from scripts.lib.settings.profile import find_profile, read_unchecked
@@ -36,10 +35,10 @@ from scripts.lib.sources.opening import open_source
 # Also `-np`, and abbreviations of `--dry-run`.
 DRY = re.compile(r"--dry.*|-[afklptvDFS]*n.*")
 USAGE = "usage: python -m scripts.run TELESCOPE [options of snakemake]"
-# Seconds between attempts to take the lock: `scripts.status` has it for a moment when it looks.
-PAUSES = (0.2, 0.5, 0)
 # A run a day may begin some hours earlier than that of the day before.
 DAILY = timedelta(hours=20)
+# Lines of a failed run's log in its mail.
+TAIL = 36
 # Notes in the ledger of what was reported.
 INCOMPLETE, CORRECTIONS = "incomplete nights reported", "corrections reported"
 
@@ -73,52 +72,39 @@ def main(words: list[str] | None = None) -> int:
 def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
     """Run the workflow unless another run is at work; return the exit status."""
     workdir = config.workdir
-    lock = Lock(workdir / LOCK)
+    lock = FileLock(workdir / health.LOCK)
     try:
-        take(lock)
-        log = open_log(run_log_path(workdir), datetime.now(UTC))
-    except AlreadyRunning:
-        return overlap(config, lock.path)
+        # `scripts.status` has the lock for an instant when it looks.
+        if not lock.take(seconds=1):
+            return overlap(config, lock.path)
+        log = run_log.open_log(run_log_path(workdir), datetime.now(UTC))
     except OSError as error:
         report(config, "not run", "\n".join(problems_before(config)) or str(error))
         return 1
     with log:
-        stays = end_marked(str(workdir))
-        if not stays and is_held(workdir / "run.lock"):
+        left = end_marked(str(workdir))
+        if not left and is_held(workdir / "run.lock"):
             note(log, "not run: a run that was started by hand is at work")
             status = overlap(config, workdir / "run.lock", log)
             look_back(config, status, log)
             return status
-        report_killed_run(config, log)
-        beat(workdir, log, lambda last: last.began(datetime.now(UTC)))
-        if stays:
-            status = refuse(config, log, [f"processes {stays} of an earlier run cannot be ended"])
-        elif problems := problems_before(config):
-            status = refuse(config, log, problems)
+        # A run that was killed, or whose machine was switched off, could not report it itself.
+        if problem := health.unended(run_log.read_heartbeat(workdir)):
+            text = f"{problem} What it left undone is completed by the next run that can begin."
+            note(log, text)
+            report(config, "the last run was killed", text, log)
+        update_heartbeat(workdir, log, lambda last: last.began(datetime.now(UTC)))
+        stuck = [f"processes {left} of an earlier run cannot be ended"] if left else []
+        if problems := stuck or problems_before(config):
+            status = 1
+            for problem in problems:
+                note(log, f"not run: {problem}")
+            report(config, "not run", "\n".join(problems), log)
         else:
             status = run(config, profile, options, log)
-        beat(workdir, log, lambda last: last.ended(datetime.now(UTC), status))
+        update_heartbeat(workdir, log, lambda last: last.ended(datetime.now(UTC), status))
         look_back(config, status, log)
     return status
-
-
-def report_killed_run(config: Configuration, log: BinaryIO) -> None:
-    """Report that the run before was killed, or its machine switched off: it could not itself."""
-    if problem := unended(read_heartbeat(config.workdir)):
-        text = f"{problem} What it left undone is completed by the next run that can begin."
-        note(log, text)
-        report(config, "the last run was killed", text, log)
-
-
-def take(lock: Lock) -> None:
-    """Take the lock, in several attempts."""
-    for pause in PAUSES:
-        try:
-            return lock.take()
-        except AlreadyRunning:
-            if not pause:
-                raise
-        time.sleep(pause)
 
 
 def overlap(config: Configuration, path: Path, log: BinaryIO | None = None) -> int:
@@ -126,25 +112,19 @@ def overlap(config: Configuration, path: Path, log: BinaryIO | None = None) -> i
     age = datetime.now(UTC) - taken(path)
     if age <= timedelta(hours=config.max_age):
         return 0
-    text = f"A run has been at work for {lasting(age)}: look at it. It holds {path}."
+    text = f"A run has been at work for {health.lasting(age)}: look at it. It holds {path}."
     report(config, "run does not end", text, log)
     return 1
 
 
-def beat(workdir: Path, log: BinaryIO, change: Callable[[Heartbeat], Heartbeat]) -> None:
+def update_heartbeat(
+    workdir: Path, log: BinaryIO, change: Callable[[Heartbeat], Heartbeat]
+) -> None:
     """Write down that a run began or ended."""
     try:
-        write_heartbeat(workdir, change(read_heartbeat(workdir)))
+        run_log.write_heartbeat(workdir, change(run_log.read_heartbeat(workdir)))
     except OSError as error:
         note(log, f"heartbeat: {error}")
-
-
-def refuse(config: Configuration, log: BinaryIO, problems: list[str]) -> int:
-    """Report why a run was not started and return the exit status."""
-    for problem in problems:
-        note(log, f"not run: {problem}")
-    report(config, "not run", "\n".join(problems), log)
-    return 1
 
 
 def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO) -> int:
@@ -152,7 +132,7 @@ def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO)
     workdir, began = config.workdir, datetime.now(UTC)
     # We hold our own lock, nothing of an earlier run is left: this one can only be stale.
     shutil.rmtree(workdir / ".snakemake/locks", ignore_errors=True)
-    remove_snakemake_logs(workdir, began)
+    run_log.remove_snakemake_logs(workdir, began)
     # Connections to the source would be idle for as long as the run lasts.
     open_source.cache_clear()
     binaries = Path(sys.executable).parent
@@ -161,12 +141,15 @@ def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO)
     note(log, f"start: {' '.join(command)}")
     begin = log.tell()
     environ = os.environ | {"PATH": f"{binaries}:{os.environ.get('PATH', os.defpath)}"}
-    limit = 3600 * config.time_limit
     # Snakemake keeps its logs below the working directory; the checkout may be somebody else's.
-    ended = run_marked(command, str(workdir), environ, workdir, log, limit)
-    last_lines = tail(run_log_path(workdir), begin)
+    ended = run_marked(command, str(workdir), environ, workdir, log, 3600 * config.time_limit)
+    try:
+        last_lines = "\n".join(tail(run_log_path(workdir), TAIL, begin))
+    except OSError as error:
+        last_lines = f"{run_log_path(workdir)}: {error.strerror}"
     cause = f", {ended.cause}" if ended.cause else ""
-    note(log, f"end: exit status {ended.status}{cause}, {lasting(datetime.now(UTC) - began)}")
+    length = health.lasting(datetime.now(UTC) - began)
+    note(log, f"end: exit status {ended.status}{cause}, {length}")
     if ended.status:
         report_failure(config, ended, began, last_lines, log)
     return ended.status
@@ -198,14 +181,19 @@ def look_back(config: Configuration, status: int, log: BinaryIO) -> None:
         folder = queue_of(config)
         print(f"{config.telescope}: mails wait in {folder}; why: run.log", file=sys.stderr)
     try:
-        health = assess(config, now)
-        note(log, summary(health, now))
+        found = health.assess(config, now)
+        text = health.summary(found, now)
+        note(log, text)
         if status or not ledger_path(config.workdir).exists():
             return
         with Ledger(ledger_path(config.workdir)) as ledger:
-            if late_nights(health, now) and not reported_lately(ledger, now):
-                report(config, "nights that stay incomplete", summary(health, now), log)
-            corrections = "\n".join(health.new_corrections)
+            last = datetime.fromisoformat(ledger.text(INCOMPLETE) or "1970-01-01T00:00:00+00:00")
+            # A time of the future was noted while the clock was wrong.
+            lately = timedelta() <= now - last < DAILY
+            if health.late_nights(found, now) and not lately:
+                ledger.note(INCOMPLETE, now.isoformat())
+                report(config, "nights that stay incomplete", text, log)
+            corrections = "\n".join(found.new_corrections)
             if corrections not in ("", ledger.text(CORRECTIONS)):
                 report(config, "corrections of delivered nights", corrections, log)
             ledger.note(CORRECTIONS, corrections)
@@ -213,16 +201,6 @@ def look_back(config: Configuration, status: int, log: BinaryIO) -> None:
         known = isinstance(error, (OSError, LedgerError))
         text = str(error) if known else f"{type(error).__name__}: {error}"
         report(config, "nights cannot be looked at", text, log)
-
-
-def reported_lately(ledger: Ledger, now: datetime) -> bool:
-    """Tell whether incomplete nights were reported today, and note that they are now."""
-    if last := ledger.text(INCOMPLETE):
-        # A time of the future was noted while the clock was wrong.
-        if timedelta() <= now - datetime.fromisoformat(last) < DAILY:
-            return True
-    ledger.note(INCOMPLETE, now.isoformat())
-    return False
 
 
 def report(

@@ -10,7 +10,7 @@ from typing import Any
 from scripts.lib.files.tables import DamagedTable
 from scripts.lib.ledger.ledger import LedgerError
 from scripts.lib.reporting.mail import alert, mailed_since
-from scripts.lib.running.health import as_json, assess, summary
+from scripts.lib.running.health import assess, summary
 from scripts.lib.settings.check import ConfigurationError, Unchecked
 from scripts.lib.settings.passwords import environment, read_environment
 from scripts.lib.settings.profile import find_profile, installed_telescopes, read_unchecked
@@ -28,21 +28,16 @@ def status_of(telescope: str, now: datetime, mail: bool) -> tuple[dict[str, Any]
             # Each telescope's passwords are its own.
             stack.enter_context(environment(read_environment(unchecked)))
             health = assess(unchecked.checked(), now)
-            content, text, begin = as_json(health), summary(health, now), health.heartbeat.start
+            content, text, begin = health.as_json(), summary(health, now), health.heartbeat.start
         except Exception as error:  # The trouble of one telescope must not hide the others.
             known = isinstance(error, (ConfigurationError, OSError, DamagedTable, LedgerError))
             problem = str(error) if known else f"{type(error).__name__}: {error}"
-            (content, text), begin = trouble(telescope, problem), now - LATELY
+            content = {"telescope": telescope, "ok": False, "problems": [problem]}
+            text, begin = f"{telescope}: trouble\n  TROUBLE        {problem}", now - LATELY
         # What is wrong with the configuration need not be what it says of mail.
         if mail and not content["ok"] and not (begin and mailed_since(unchecked, begin)):
             alert(unchecked, "trouble", text)
     return content, text
-
-
-def trouble(telescope: str, problem: str) -> tuple[dict[str, Any], str]:
-    """Return that a telescope cannot be looked at."""
-    content = {"telescope": telescope, "ok": False, "problems": [problem]}
-    return content, f"{telescope}: trouble\n  TROUBLE        {problem}"
 
 
 def main(words: list[str] | None = None) -> int:

@@ -23,6 +23,11 @@ class FileLock:
         self.path = path.absolute()
         self.descriptor: int | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this process holds it."""
+        return self.descriptor is not None
+
     def take(self, seconds: float = 0) -> bool:
         """Take the lock until `release` or the process's end; tell whether it was free in time."""
         until = time.monotonic() + seconds

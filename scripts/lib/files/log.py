@@ -1,9 +1,11 @@
-"""A job's log: messages, warnings and uncaught errors in one file."""
+"""A job's log: messages, warnings and uncaught errors in one file; the end of any log."""
 
 import logging
 import sys
 from pathlib import Path
 from types import TracebackType
+
+LONGEST_TAIL = 100_000  # bytes
 
 logger = logging.getLogger("speculoos")
 
@@ -30,3 +32,10 @@ def start_log(path: str) -> None:
         print(f"{kind.__name__}: {error}", file=sys.stderr)
 
     sys.excepthook = on_crash
+
+
+def tail(path: Path, lines: int, begin: int = 0) -> list[str]:
+    """Return the last lines that were written to a log after its first ``begin`` bytes."""
+    with open(path, "rb") as stream:
+        stream.seek(max(begin, path.stat().st_size - LONGEST_TAIL))
+        return stream.read().decode(errors="replace").splitlines()[-lines:]

@@ -4,20 +4,18 @@ So a kill loses none; what could not be sent goes first the next time. A file is
 the envelope, and the message as it goes over the wire.
 """
 
-import fcntl
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
 
 from scripts.lib.files.durable import whole_file
 from scripts.lib.files.errors import Damaged
+from scripts.lib.files.lock import FileLock
 from scripts.lib.reporting.message import flat
 from scripts.lib.settings.check import Unchecked
 from scripts.lib.settings.records import Configuration
@@ -142,17 +140,8 @@ def locked(folder: Path, seconds: float) -> Iterator[bool]:
     if not folder.is_dir():
         yield True
         return
-    with open(folder / ".lock", "w") as stream:
-        until = time.monotonic() + seconds
-        while not (mine := take_lock(stream)) and time.monotonic() < until:
-            time.sleep(0.1)
-        yield mine
-
-
-def take_lock(stream: IO[str]) -> bool:
-    """Take a lock if it is free, and tell whether it was."""
+    lock = FileLock(folder / ".lock")
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield lock.take(seconds)
+    finally:
+        lock.release()

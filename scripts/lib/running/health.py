@@ -1,26 +1,19 @@
 """Whether a telescope's nights reach the archive: what a monitor, or who is on duty, asks."""
 
-import fcntl
 import os
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.delivery.confirmation import (
-    FAILED,
-    Answer,
-    bad_answers,
-    counts_of,
-    recent_answers,
-)
+from scripts.lib.delivery import confirmation
 from scripts.lib.delivery.retries import PATIENCE, last_failure
+from scripts.lib.files.lock import is_held
 from scripts.lib.files.space import free_gb
 from scripts.lib.nights.dates import OBSERVING_ENDS, parse_night, recent_nights
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
-from scripts.lib.running.heartbeat import Heartbeat, read_heartbeat
 from scripts.lib.running.planning import Planner, concerned
-from scripts.lib.running.preflight import source_problem
+from scripts.lib.running.preflight import source_problems, space_problems
+from scripts.lib.running.run_log import Heartbeat, read_heartbeat
 from scripts.lib.settings.records import Configuration
 from scripts.migration.earlier_tables import open_ledger
 
@@ -38,8 +31,8 @@ class Health(NamedTuple):
     """How a telescope stands.
 
     ``new_corrections`` name what was delivered and what new corrections concern. Incomplete nights
-    are None if the source cannot be asked; ``at_eso``, how many products
-    delivered of late have which status at ESO, is None if ESO is not asked.
+    are None if the source cannot be asked; ``at_eso``, how many products that were delivered
+    lately have which status at ESO, is None if ESO is not asked.
     """
 
     telescope: str
@@ -53,62 +46,49 @@ class Health(NamedTuple):
     new_corrections: list[str]
     at_eso: dict[str, int] | None = None
 
+    def as_json(self) -> dict[str, object]:
+        """Return it for other programs."""
+        return self._asdict() | {"ok": not self.problems, "heartbeat": self.heartbeat.as_json()}
 
-def assess(settings: Configuration, now: datetime) -> Health:
-    """Return how a telescope stands at a moment.
 
-    Parameters
-    ----------
-    settings : Configuration
-        ``corrections`` spelt out.
-    """
-    workdir = settings.workdir
+def assess(config: Configuration, now: datetime) -> Health:
+    """Return how a telescope stands."""
+    workdir = config.workdir
     heartbeat, at_work = read_heartbeat(workdir), is_held(workdir / LOCK)
-    nights = recent_nights(now, max(settings.lookback, FEWEST_NIGHTS))
-    unreachable = source_problem(settings)
-    with open_ledger(workdir, settings.archive) as ledger:
-        incomplete = Planner(ledger, settings, now.date()).incomplete(nights)
-        new_corrections = [str(one) for one in concerned(ledger, settings)]
-    folders = {"workdir": workdir, "archive": settings.archive}
-    free = {name: free_gb(folder) for name, folder in folders.items() if os.path.isdir(folder)}
-    queued = len(queued_messages(queue_of(settings)))
-    confirmed = confirmations(settings, len(nights), now)
+    nights = recent_nights(now, max(config.lookback, FEWEST_NIGHTS))
+    unreachable = source_problems(config)
+    with open_ledger(workdir, config.archive) as ledger:
+        incomplete = Planner(ledger, config, now.date()).incomplete(nights)
+        new_corrections = [str(one) for one in concerned(ledger, config)]
+    # The last night's run may still be to come.
+    missed = " ".join(night for night in incomplete if night != nights[-1])
+    queued = len(queued_messages(queue_of(config)))
+    folders = {"workdir": workdir, "archive": config.archive}
+    answers = None
+    if config.confirm:
+        answers = confirmation.recent_answers(workdir, now - timedelta(days=len(nights)))
     problems = [
         *heartbeat_problems(heartbeat, at_work, now),
-        *([unreachable] if unreachable else []),
-        *night_problems(incomplete, nights[-1]),
+        *unreachable,
+        *([f"nights at the source that are not complete: {missed}"] if missed else []),
         *new_corrections,
-        *([f"{queued} mail(s) wait in {queue_of(settings)}"] if queued else []),
-        *space_problems(settings, free),
-        *confirmation_problems(workdir, confirmed or {}),
+        *([f"{queued} mail(s) wait in {queue_of(config)}"] if queued else []),
+        *space_problems(config, "workdir"),
+        *space_problems(config, "archive"),
+        *eso_problems(workdir, answers or {}),
     ]
     return Health(
-        telescope=settings.telescope,
+        telescope=config.telescope,
         heartbeat=heartbeat,
         at_work=at_work,
         nights=nights,
         incomplete=None if unreachable and not incomplete else incomplete,
         queued=queued,
-        free=free,
+        free={name: free_gb(path) for name, path in folders.items() if os.path.isdir(path)},
         problems=problems,
         new_corrections=new_corrections,
-        at_eso=None if confirmed is None else counts_of(confirmed.values()),
+        at_eso=None if answers is None else confirmation.counts_of(answers.values()),
     )
-
-
-def is_held(path: Path) -> bool:
-    """Tell whether a process holds a lock.
-
-    It is asked for, shared, for a moment: who wants to take it must try more than once.
-    """
-    try:
-        with open(path) as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def heartbeat_problems(heartbeat: Heartbeat, at_work: bool, now: datetime) -> list[str]:
@@ -132,58 +112,25 @@ def unended(heartbeat: Heartbeat) -> str:
     return ""
 
 
-def night_problems(incomplete: list[str], last: str) -> list[str]:
-    """Return what is wrong with nights; the last one's run may still be to come."""
-    missed = [night for night in incomplete if night != last]
-    return [f"nights at the source that are not complete: {' '.join(missed)}"] if missed else []
-
-
-def space_problems(settings: Configuration, free: Mapping[str, float]) -> list[str]:
-    """Return which folders are missing or have too little space."""
+def eso_problems(workdir: Path, answers: dict[str, list[confirmation.Answer]]) -> list[str]:
+    """Return which products are not right at ESO, by night, and whether it does not answer."""
     problems = []
-    for name, folder, wanted in (
-        ("workdir", settings.workdir, settings.free_gb.workdir),
-        ("archive", settings.archive, settings.free_gb.archive),
-    ):
-        if name not in free:
-            problems.append(f"{name}: {folder} does not exist")
-        elif free[name] < wanted:
-            problems.append(f"{name}: {folder} has {free[name]:.1f} GB of free space")
-    return problems
-
-
-def confirmations(
-    settings: Configuration, days: int, now: datetime
-) -> dict[str, list[Answer]] | None:
-    """Return by night what ESO's archive says of late deliveries; None if it is not asked."""
-    if not settings.confirm:
-        return None
-    return recent_answers(settings.workdir, now - timedelta(days=days))
-
-
-def confirmation_problems(workdir: Path, confirmed: dict[str, list[Answer]]) -> list[str]:
-    """Return which products are not right at ESO, and whether it does not answer."""
-    problems = []
-    for night, rows in confirmed.items():
-        if bad := bad_answers(rows):
+    for night, rows in answers.items():
+        if bad := confirmation.bad_answers(rows):
             names = " ".join(f"{row.product} ({row.status})" for row in bad[:MOST_NAMES])
             more = " …" if len(bad) > MOST_NAMES else ""
             problems.append(f"{night}: {len(bad)} product(s) not right at ESO: {names}{more}")
-    count, cause = last_failure(workdir / FAILED)
+    count, cause = last_failure(workdir / confirmation.FAILED)
     if count >= PATIENCE:
         problems.append(f"ESO's archive could not be asked, {count} runs in a row: {cause}")
     return problems
 
 
 def late_nights(health: Health, now: datetime) -> list[str]:
-    """Return the incomplete nights that the next run will hardly mend."""
-    return [night for night in health.incomplete or [] if now - noon_after(night) > LATE]
-
-
-def noon_after(night: str) -> datetime:
-    """Return when a night's observing has ended."""
-    midnight = datetime.combine(parse_night(night), datetime.min.time(), UTC)
-    return midnight + timedelta(days=1) + OBSERVING_ENDS
+    """Return the incomplete nights that the next run will hardly complete."""
+    latest = now - LATE - timedelta(days=1) - OBSERVING_ENDS
+    nights = health.incomplete or []
+    return [night for night in nights if datetime.combine(parse_night(night), time(), UTC) < latest]
 
 
 def summary(health: Health, now: datetime) -> str:
@@ -196,7 +143,6 @@ def summary(health: Health, now: datetime) -> str:
         run += f"; the last one ended {minute(beat.end)} with exit status {beat.status}"
     elif health.at_work and beat.start:
         run = f"at work since {minute(beat.start)}"
-    of_all = f"of the last {len(health.nights)} nights"
     nights = "unknown" if health.incomplete is None else " ".join(health.incomplete) or "none"
     free = ", ".join(f"{name} {gigabytes:.1f} GB" for name, gigabytes in health.free.items())
     at_eso = ", ".join(f"{count} {status}" for status, count in (health.at_eso or {}).items())
@@ -204,7 +150,7 @@ def summary(health: Health, now: datetime) -> str:
         f"{health.telescope}: {'trouble' if health.problems else 'all is well'}",
         f"  last success   {success}",
         f"  run            {run}",
-        f"  not complete   {nights} ({of_all})",
+        f"  not complete   {nights} (of the last {len(health.nights)} nights)",
         f"  mails waiting  {health.queued}",
         f"  free           {free}",
         *([f"  at ESO         {at_eso}"] if at_eso else []),
@@ -213,19 +159,9 @@ def summary(health: Health, now: datetime) -> str:
     return "\n".join(lines)
 
 
-def as_json(health: Health) -> dict[str, object]:
-    """Return how a telescope stands, for other programs."""
-    content = health._asdict() | {"ok": not health.problems}
-    times = {
-        key: value.isoformat() if isinstance(value, datetime) else value
-        for key, value in health.heartbeat._asdict().items()
-    }
-    return content | {"heartbeat": times}
-
-
-def minute(time: datetime) -> str:
+def minute(when: datetime) -> str:
     """Return a time to the minute."""
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def lasting(span: timedelta) -> str:

@@ -81,7 +81,9 @@ def run_marked(
         while process.poll() is None:
             now = time.monotonic()
             if not cause and (signals or now > ends_at):
-                cause = why_ended(signals, limit)
+                cause = f"ended after {limit / 3600:g} h, its time limit"
+                if signals:
+                    cause = f"ended by signal {signal.Signals(signals[0]).name}"
                 kill_at = now + grace
                 os.killpg(process.pid, signal.SIGTERM)
             elif now > kill_at:
@@ -89,19 +91,9 @@ def run_marked(
             time.sleep(PAUSE)
         end_marked(mark)
     status = process.returncode
-    return Ended(status if status >= 0 else 128 - status, cause or killed_by(status))
-
-
-def why_ended(signals: list[int], limit: float) -> str:
-    """Return why a command is ended before its time."""
-    if signals:
-        return f"ended by signal {signal.Signals(signals[0]).name}"
-    return f"ended after {limit / 3600:g} h, its time limit"
-
-
-def killed_by(status: int) -> str:
-    """Return what killed a command, nothing if it ended by itself."""
-    return f"killed by signal {signal.Signals(-status).name}" if status < 0 else ""
+    if status >= 0:
+        return Ended(status, cause)
+    return Ended(128 - status, cause or f"killed by signal {signal.Signals(-status).name}")
 
 
 def marked(mark: str) -> list[int]:

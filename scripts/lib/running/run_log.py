@@ -1,16 +1,58 @@
-"""The log of all runs of a telescope: one line when a run begins, one when it ends."""
+"""When a telescope's runs began and ended: the heartbeat for monitors, and the log of all runs."""
 
+import json
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+
+from scripts.lib.files.durable import write_text
 
 LARGEST = 10_000_000
 LONGEST = timedelta(days=30)
 KEPT = timedelta(days=90)
 STAMP = "%Y%m%dT%H%M%S"
-TAIL = 36
+
+
+class Heartbeat(NamedTuple):
+    """Last start and end of a run, its exit status, and the end of the last successful run."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    status: int | None = None
+    success: datetime | None = None
+
+    def began(self, now: datetime) -> "Heartbeat":
+        """Return this heartbeat once a run has begun."""
+        return self._replace(start=now, end=None, status=None)
+
+    def ended(self, now: datetime, status: int) -> "Heartbeat":
+        """Return this heartbeat once that run has ended."""
+        return self._replace(end=now, status=status, success=self.success if status else now)
+
+    def as_json(self) -> dict[str, object]:
+        """Return it with times as ISO text."""
+        return {
+            key: value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
+            for key, value in self._asdict().items()
+        }
+
+
+def read_heartbeat(workdir: Path) -> Heartbeat:
+    """Return the last heartbeat; an empty one if there is none, or it cannot be understood."""
+    try:
+        content = json.loads((workdir / "heartbeat").read_text())
+        for key in ("start", "end", "success"):
+            content[key] = content[key] and datetime.fromisoformat(content[key])
+        return Heartbeat(**content)
+    except (OSError, ValueError, KeyError, TypeError):
+        return Heartbeat()
+
+
+def write_heartbeat(workdir: Path, heartbeat: Heartbeat) -> None:
+    """Write a heartbeat, whole or not at all."""
+    write_text(workdir / "heartbeat", json.dumps(heartbeat.as_json()) + "\n")
 
 
 def run_log_path(workdir: Path) -> Path:
@@ -27,28 +69,19 @@ def open_log(path: Path, now: datetime) -> BinaryIO:
     if is_full(path, now):
         path.rename(path.with_name(f"run-{now.strftime(STAMP)}.log"))
     for old in path.parent.glob("run-*.log"):
-        if is_old(old.name, now):
-            old.unlink(missing_ok=True)
+        if match := re.fullmatch(r"run-(\d{8}T\d{6})\.log", old.name):
+            if now - datetime.strptime(match[1], STAMP).replace(tzinfo=UTC) > KEPT:
+                old.unlink(missing_ok=True)
     return open(path, "ab", buffering=0)
 
 
 def is_full(path: Path, now: datetime) -> bool:
     """Tell whether a log is to be put aside: too long, or begun too long ago."""
-    try:
+    with suppress(OSError, ValueError, TypeError), open(path, errors="replace") as stream:
         if path.stat().st_size > LARGEST:
             return True
-        with open(path, errors="replace") as stream:
-            return now - datetime.fromisoformat(stream.readline().split(" ")[0]) > LONGEST
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def is_old(name: str, now: datetime) -> bool:
-    """Tell from the name of a log that was put aside whether it has been kept long enough."""
-    match = re.fullmatch(r"run-(\d{8}T\d{6})\.log", name)
-    if match is None:
-        return False
-    return now - datetime.strptime(match[1], STAMP).replace(tzinfo=UTC) > KEPT
+        return now - datetime.fromisoformat(stream.readline().split(" ")[0]) > LONGEST
+    return False
 
 
 def remove_snakemake_logs(workdir: Path, now: datetime) -> None:
@@ -64,14 +97,3 @@ def note(log: BinaryIO, text: str) -> None:
     with suppress(OSError):
         line = f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n"
         log.write(line.encode(errors="surrogateescape"))
-
-
-def tail(path: Path, begin: int, lines: int = TAIL) -> str:
-    """Return the last lines that were written to a log after its first ``begin`` bytes."""
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(max(begin, path.stat().st_size - 100_000))
-            text = stream.read().decode(errors="replace")
-    except OSError as error:
-        return f"{path}: {error.strerror}"
-    return "\n".join(text.splitlines()[-lines:])

@@ -4,14 +4,11 @@ Cron and systemd start a run with next to no environment, and no password belong
 unit or the configuration. Values are handed on in the environment and shown nowhere.
 """
 
-import base64
-import html
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, quote_plus
 
 from scripts.lib.settings.check import CHECKOUT, ConfigurationError, Unchecked
 from scripts.lib.settings.records import Configuration
@@ -87,37 +84,3 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def credentials(
-    user_key: str, password_key: str, environ: Mapping[str, str] = os.environ
-) -> tuple[str, str] | None:
-    """Return user and password from two variables; None if neither is set.
-
-    Raises
-    ------
-    ConfigurationError
-        If one is set without the other.
-    """
-    user, password = environ.get(user_key, ""), environ.get(password_key, "")
-    if bool(user) != bool(password):
-        raise ConfigurationError(f"{user_key} and {password_key}: only one of the two is set")
-    return (user, password) if user else None
-
-
-def redacted(text: str, secrets: Iterable[str]) -> str:
-    """Return text without secrets, also as they look in addresses, in HTML and in base64."""
-    forms = {
-        form
-        for secret in filter(None, secrets)
-        for form in (
-            secret,
-            repr(secret)[1:-1],
-            html.escape(secret),
-            *(quote(secret), quote(secret, safe=""), quote_plus(secret)),
-            base64.b64encode(secret.encode()).decode().rstrip("="),
-        )
-    }
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, "***")
-    return text
