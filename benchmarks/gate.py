@@ -12,8 +12,7 @@ from statistics import median
 
 from scripts.lib.frames.names import group_of, sequence_of
 from scripts.lib.gate.checks import Check, errors, judged, read_checks
-from scripts.lib.gate.expectations import TABLES
-from scripts.lib.gate.product_file import Expected, read_product_file
+from scripts.lib.gate.product_file import TABLES, Context, read_product_file
 from scripts.lib.headers.finished import read_headers
 from scripts.lib.settings.profile import read_file
 from tests.night import NIGHT, Night
@@ -59,7 +58,7 @@ def costs(
     return found
 
 
-def cost_of(path: Path, expected: Expected, known: int, checks: list[Check]) -> float:
+def cost_of(path: Path, expected: Context, known: int, checks: list[Check]) -> float:
     """Return the CPU milliseconds for one product, the sum of its pixels known from writing."""
     begin = time.process_time()
     findings = judged(read_product_file(path, expected, known), checks)

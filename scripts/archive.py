@@ -13,8 +13,13 @@ from scripts.lib.files.log import logger, start_log
 from scripts.lib.fits.cards import HeaderError
 from scripts.lib.fits.checksum import add_at
 from scripts.lib.gate.checks import Check, errors, fault_of, judged, read_checks
-from scripts.lib.gate.expectations import expected_of
-from scripts.lib.gate.product_file import Expected, ProductFile, dp_id, read_product_file
+from scripts.lib.gate.product_file import (
+    Context,
+    ProductFile,
+    context_of,
+    dp_id,
+    read_product_file,
+)
 from scripts.lib.headers.finished import read_headers, read_held
 from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, Overtaken, ledger_path
@@ -49,7 +54,7 @@ class Delivery:
     night: Night
     target: str  # what the job is called after
     checks: list[Check]
-    expected: Expected  # what products are held against
+    context: Context  # what products are judged against
     failed: list[str]
 
     def pass_gate(self, path: Path, frames: list[Frame]) -> Made:
@@ -67,7 +72,7 @@ class Delivery:
         BadFrame
             If ESO or the survey's reader would refuse it, or ESO has another of its name.
         """
-        file = check_whole(path, frames, self.expected)
+        file = check_whole(path, frames, self.context)
         findings = judged(file, self.checks)
         if wrong := errors(findings):
             fault = fault_of(wrong)
@@ -122,7 +127,7 @@ class Delivery:
         self.failed += publish_all(self.ledger, self.archive, intents).values()
 
 
-def check_whole(path: Path, frames: list[Frame], expected: Expected) -> ProductFile:
+def check_whole(path: Path, frames: list[Frame], context: Context) -> ProductFile:
     """Return a product's file; raise `Damaged` unless its pixels are its frames'.
 
     The sum in the header was made of the bytes as they were written. It is the sum of the raw
@@ -133,7 +138,7 @@ def check_whole(path: Path, frames: list[Frame], expected: Expected) -> ProductF
     for number, frame in enumerate(frames):
         total = add_at(total, frame.pixels, number * pixels)
     try:
-        file = read_product_file(path, expected, total)
+        file = read_product_file(path, context, total)
     except (HeaderError, TypeError) as error:
         raise Damaged(f"{path}: {error}") from error
     found = file.value("NAXIS3") or 1
@@ -223,11 +228,11 @@ def main() -> None:
             take_back_replaced(ledger, archive, night)
             planes = read_headers(headers / f"{frames[0].sequence}.fits") if cubes else {}
             programmes = {frame.programme for frame in frames}
-            expected = expected_of(
+            context = context_of(
                 settings.telescope, settings.camera, night_name, planes, tuple(programmes)
             )
             checks = read_checks(Path(snakemake.input.checks))
-            delivery = Delivery(ledger, archive, night, target, checks, expected, failed)
+            delivery = Delivery(ledger, archive, night, target, checks, context, failed)
             passed = (
                 [delivery.pass_gate(made, frames)]
                 if cubes

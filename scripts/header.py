@@ -19,7 +19,7 @@ from scripts.lib.fits.cards import Header, HeaderError, Value
 from scripts.lib.fits.hdu import empty_structure, image_structure, with_checksums
 from scripts.lib.frames import names
 from scripts.lib.gate.checks import Check, errors, fault_of, judged, read_checks
-from scripts.lib.gate.product_file import Expected, ProductFile
+from scripts.lib.gate.product_file import Context, ProductFile
 from scripts.lib.headers import values, wcs
 from scripts.lib.headers.finished import write_held
 from scripts.lib.headers.keywords import Card, Keywords, compose
@@ -164,7 +164,7 @@ def compose_sequence(
 def refusal(name: str, structure: list[bytes], header: list[Card], night: Night) -> Fault | None:
     """Return why the gate would refuse a product of this name and header; None if it would not."""
     observatory = night.observatory
-    expected = Expected(
+    context = Context(
         {observatory.telescope.name: observatory.telescope},
         observatory.kinds,
         observatory.telescope,
@@ -172,7 +172,7 @@ def refusal(name: str, structure: list[bytes], header: list[Card], night: Night)
         bounds=observatory.bounds,
     )
     cards = Header(structure + [card.image for card in header])
-    wrong = errors(judged(ProductFile(name, cards, expected), night.checks))
+    wrong = errors(judged(ProductFile(name, cards, context), night.checks))
     return fault_of(wrong) if wrong else None
 
 

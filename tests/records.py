@@ -9,8 +9,7 @@ import yaml
 from scripts.lib.fits.cards import Header, card, quoted
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.hdu import image_structure, read_header, with_checksums
-from scripts.lib.gate.expectations import expected_of
-from scripts.lib.gate.product_file import Expected
+from scripts.lib.gate.product_file import Context, context_of
 from scripts.lib.headers.observatory import Observatory, open_observatory
 from scripts.lib.ledger.records import Entry, Frame, Product, Status
 from scripts.lib.settings.check import Unchecked
@@ -76,7 +75,7 @@ def product_of(path: Path, night: str, **values) -> Product:
 
 def expectations(
     settings: Configuration, night: str, headers: Mapping[str, Header] | None = None
-) -> Expected:
-    """Return what products of a telescope are held against; see `expected_of`."""
+) -> Context:
+    """Return what products of a telescope are held against; see `context_of`."""
     programmes = (settings.programme, *(entry.programme for entry in settings.programmes))
-    return expected_of(settings.telescope, settings.camera, night, headers, programmes)
+    return context_of(settings.telescope, settings.camera, night, headers, programmes)

@@ -21,8 +21,7 @@ from scripts.lib.delivery.receipts import target_of
 from scripts.lib.files.durable import sync_folder
 from scripts.lib.fits.pixels import Raw
 from scripts.lib.gate.checks import errors, judged, read_checks
-from scripts.lib.gate.expectations import TABLES
-from scripts.lib.gate.product_file import read_product_file
+from scripts.lib.gate.product_file import TABLES, read_product_file
 from scripts.lib.headers.finished import read_headers
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame, Night, Status

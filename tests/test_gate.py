@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from scripts.commands.validate import main, validate
+from scripts.lib.files.errors import JobFailed
+from scripts.lib.files.tables import read_table
 from scripts.lib.fits.bintable import Column, table_columns, table_hdu
 from scripts.lib.fits.cards import CARD, Header, card, keyword_of, quoted
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.hdu import data_size, padded, read_header, with_checksums
 from scripts.lib.frames.names import group_of, sequence_of
 from scripts.lib.gate.checks import errors, judged, read_checks
-from scripts.lib.gate.expectations import TABLES, expected_of
-from scripts.lib.gate.product_file import read_product_file
+from scripts.lib.gate.product_file import TABLES, context_of, read_product_file
+from scripts.lib.gate.rules import FUNCTIONS
 from scripts.lib.headers.finished import read_headers
 from scripts.lib.nights.times import parse_date
 from scripts.lib.settings.profile import read_file
@@ -382,7 +384,7 @@ def test_a_wrong_name_is_caught(products, tmp_path, check, product, name):
 
 def test_another_night_and_the_edge_of_a_night_are_caught(products):
     path, expected = products[FRAME]
-    later = expected_of(night="20260306").bounds
+    later = context_of(night="20260306").bounds
     assert "T23" in found_by(path, expected._replace(bounds=later))
     start = parse_date(read_product_file(path, expected).value("DATE-OBS"))
     edge = (start - timedelta(minutes=10), start + timedelta(days=1))
@@ -490,6 +492,19 @@ def test_every_check_has_a_fault_that_it_catches():
     assert {check.id for check in CHECKS} == tried
 
 
+def test_every_check_is_a_rule_or_a_registered_function():
+    rows = read_table(TABLES / "checks.csv")
+    assert {row["id"] for row in rows if not row["rule"]} == FUNCTIONS.keys()
+
+
+@pytest.mark.parametrize("rule", ["", "matches"])
+def test_a_check_without_rule_and_function_is_refused(tmp_path, rule):
+    table = tmp_path / "checks.csv"
+    table.write_text(f"id,level,on,keyword,rule,value,source,right\nX1,error,,RA,{rule},,x,y\n")
+    with pytest.raises(JobFailed, match=f"check X1: rule is '{rule}'; known are absent, is"):
+        read_checks(table)
+
+
 # The command
 
 
@@ -569,7 +584,7 @@ def test_wrong_words_are_refused(words, capsys):
 def test_a_table_with_an_unknown_word_is_refused(tmp_path, row):
     table = tmp_path / "checks.csv"
     table.write_text(f"id,level,on,keyword,rule,value,source,right\n{row}RA,absent,,x,y\n")
-    with pytest.raises(ValueError, match="check X1: .* known are error, warning; bias, "):
+    with pytest.raises(JobFailed, match="check X1: .* known are error, warning; bias, "):
         read_checks(table)
 
 

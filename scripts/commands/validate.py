@@ -14,17 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scripts.lib.fits.cards import HeaderError
-from scripts.lib.gate.checks import (
-    ERROR,
-    WARNING,
-    Check,
-    Finding,
-    errors,
-    judged,
-    read_checks,
-)
-from scripts.lib.gate.expectations import TABLES, expected_of
-from scripts.lib.gate.product_file import Expected, dp_id, read_product_file
+from scripts.lib.gate.checks import ERROR, WARNING, Check, Finding, errors, judged, read_checks
+from scripts.lib.gate.product_file import TABLES, Context, context_of, dp_id, read_product_file
 from scripts.lib.nights.dates import NightError
 from scripts.lib.settings.check import ConfigurationError
 from scripts.lib.settings.profile import read_file
@@ -33,39 +24,37 @@ from scripts.lib.settings.profile import read_file
 HYPHEN = "contains character '-'"
 CLASH = "one product for one millisecond of an instrument"
 
+# Gives what products of a telescope are judged against: by its name, which may be empty.
+ContextOf = Callable[[str], Context]
 
-# Gives what products of a telescope are held against: by its name, which may be empty.
-Expect = Callable[[str], Expected]
 
-
-def validate(path: Path, checks: list[Check], expect: Expect) -> tuple[list[Finding], str]:
+def validate(path: Path, checks: list[Check], context_of: ContextOf) -> tuple[list[Finding], str]:
     """Return what is wrong with a file, and the name that ESO would give it."""
     try:
-        subject = read_product_file(path, expect(""))
+        product = read_product_file(path, context_of(""))
     except (ArithmeticError, HeaderError, OSError, TypeError, ValueError) as error:
         return [Finding("F1", ERROR, "", str(error), "a FITS file", "FITS")], ""
-    name = subject.telescope.name if subject.telescope else ""
-    subject.expected = expect(name)
+    product.context = context_of(product.telescope.name if product.telescope else "")
     try:
-        identity = dp_id(subject)
+        name = dp_id(product)
     except (ArithmeticError, HeaderError, TypeError, ValueError):
-        identity = ""  # a check of its own says why
-    return judged(subject, checks), identity
+        name = ""  # a check of its own says why
+    return judged(product, checks), name
 
 
-def clashes(identities: dict[Path, str]) -> dict[Path, Finding]:
+def clashes(dp_ids: dict[Path, str]) -> dict[Path, Finding]:
     """Return the files that ESO would give the name of an earlier one."""
     first: dict[str, Path] = {}
     found = {}
-    for path, identity in identities.items():
-        if identity and first.setdefault(identity, path) != path:
-            text = f"{identity}, as {first[identity].name}"
+    for path, name in dp_ids.items():
+        if name and first.setdefault(name, path) != path:
+            text = f"{name}, as {first[name].name}"
             found[path] = Finding("T24", ERROR, "MJD-OBS", text, CLASH, "ESO")
     return found
 
 
-def asked_of_others(path: Path) -> Iterator[Finding]:
-    """Yield what fitsverify and astropy say of a file."""
+def ask_other_tools(path: Path) -> Iterator[Finding]:
+    """Yield what fitsverify and astropy say of a file and its world coordinates."""
     done = subprocess.run(
         ["fitsverify", "-H", "-l", str(path)], capture_output=True, text=True, errors="replace"
     )
@@ -75,11 +64,6 @@ def asked_of_others(path: Path) -> Iterator[Finding]:
             yield Finding("F2d", ERROR, "", text, "no warning of fitsverify", "FITS")
         elif line.startswith(("*** Error", "**** Abort")):
             yield Finding("F2c", ERROR, "", text, "no error of fitsverify", "FITS")
-    yield from asked_of_astropy(path)
-
-
-def asked_of_astropy(path: Path) -> Iterator[Finding]:
-    """Yield what astropy says of a file and its world coordinates."""
     from astropy.io import fits
     from astropy.wcs import WCS
 
@@ -97,8 +81,8 @@ def asked_of_astropy(path: Path) -> Iterator[Finding]:
         yield Finding("W32", WARNING, "", text, right, "FITS")
 
 
-def expectations(configs: list[Path], night: str) -> Expect:
-    """Return what gives the expectations of a telescope.
+def contexts(configs: list[Path], night: str) -> ContextOf:
+    """Return what gives the context of a telescope's products.
 
     Raises
     ------
@@ -108,12 +92,12 @@ def expectations(configs: list[Path], night: str) -> Expect:
         If the night is not a night.
     """
     paths = configs or [path for path in TABLES.glob("*.yaml") if path.name != "schema.yaml"]
-    unknown = expected_of(night=night)
+    unknown = context_of(night=night)
     by_name = {}
     for path in paths:
         settings = read_file(path)
         programmes = (settings.programme, *(entry.programme for entry in settings.programmes))
-        by_name[settings.telescope] = expected_of(
+        by_name[settings.telescope] = context_of(
             settings.telescope, settings.camera, night, programmes=programmes
         )
     return lambda name: by_name.get(name, unknown)
@@ -152,12 +136,8 @@ def verdict(findings: list[Finding]) -> str:
 def as_json(found: dict[Path, list[Finding]]) -> str:
     """Return what is wrong with each file, for programs."""
     content = [
-        {
-            "file": str(path),
-            "verdict": verdict(findings),
-            "findings": [finding._asdict() for finding in findings],
-        }
-        for path, findings in found.items()
+        {"file": str(path), "verdict": verdict(fs), "findings": [f._asdict() for f in fs]}
+        for path, fs in found.items()
     ]
     return json.dumps(content, indent=1)
 
@@ -183,16 +163,16 @@ def main(words: list[str] | None = None) -> int:
     if given.tools and not shutil.which("fitsverify"):
         parser.error("--tools needs Debian's package fitsverify")
     try:
-        expect = expectations(given.config, given.night)
+        context = contexts(given.config, given.night)
     except (ConfigurationError, NightError) as error:
         parser.error(str(error))
     checks = read_checks(TABLES / "checks.csv")
-    found, identities = {}, {}
+    found, dp_ids = {}, {}
     for path in given.files:
-        found[path], identities[path] = validate(path, checks, expect)
+        found[path], dp_ids[path] = validate(path, checks, context)
         if given.tools:
-            found[path] += asked_of_others(path)
-    for path, clash in clashes(identities).items():
+            found[path] += ask_other_tools(path)
+    for path, clash in clashes(dp_ids).items():
         found[path].append(clash)
     if given.json:
         print(as_json(found))

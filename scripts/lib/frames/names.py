@@ -6,10 +6,15 @@ from datetime import datetime
 from pathlib import Path
 
 from scripts.lib.frames.frame import Facts, Setting
+from scripts.lib.nights.times import iso
 from scripts.lib.settings.records import Camera
 
 # ESO keeps the file name as ORIGFILE: one FITS string.
 LONGEST = 68
+# How names of products begin, and their forms: number, start, of cubes the sequence.
+FRAMES, CUBES = "SPECULOOS", "SPECU"
+FRAME = re.compile(rf"{FRAMES}([1-4])\.(\d{{4}}-\d\d-\d\dT\d\d_\d\d_\d\d\.\d{{3}})\.fits")
+CUBE = re.compile(rf"{CUBES}([1-4])\.(\d{{8}}T\d{{6}})_([SC]_[A-Za-z0-9.+_-]+)\.fits")
 # A prime means a Sloan filter: i' and i are two filters, and so are their names.
 SPELT_OUT = str.maketrans({"'": "p"})
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
@@ -77,14 +82,19 @@ def fitting(plain: str, marks: str) -> str:
     return f"{group}_{rest[: kept // 2]}{mark}{rest[-(kept - kept // 2) :]}{marks}"
 
 
-def frame_name(number: int, moment: datetime) -> str:
+def frame_name(number: int, start: datetime) -> str:
     """Return ESO's name of a frame: ``SPECULOOS4.2026-03-06T00_01_23.540.fits``."""
-    return f"SPECULOOS{number}.{moment:%Y-%m-%dT%H_%M_%S}.{moment.microsecond // 1000:03d}.fits"
+    return f"{FRAMES}{number}.{iso(start).replace(':', '_')}.fits"
 
 
 def cube_name(number: int, start: datetime, sequence: str) -> str:
     """Return the name of a cube: ``SPECU4.20260306T000123_S_Sp0805+0417_zYJ_10s.fits``."""
-    return f"SPECU{number}.{start:%Y%m%dT%H%M%S}_{sequence}.fits"
+    return f"{CUBES}{number}.{start:%Y%m%dT%H%M%S}_{sequence}.fits"
+
+
+def dp_id(number: int, start: datetime) -> str:
+    """Return the name that ESO's archive gives a product: ``SPECU4.2026-03-06T00:01:23.540``."""
+    return f"SPECU{number}.{iso(start)}"
 
 
 def group_of(sequence: str) -> str:

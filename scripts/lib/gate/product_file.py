@@ -1,8 +1,9 @@
 """What is judged: a product's file, or a finished header that still waits for its pixels."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,37 +15,39 @@ from scripts.lib.fits.bintable import table_columns
 from scripts.lib.fits.cards import Header, HeaderError, Value, number
 from scripts.lib.fits.checksum import add_at, data_sum, fold
 from scripts.lib.fits.hdu import Hdu, iter_hdus
-from scripts.lib.frames.instruments import Kind, Telescope
-from scripts.lib.nights.times import iso, moment_of_mjd
+from scripts.lib.frames import names
+from scripts.lib.frames.instruments import Kind, Telescope, read_kinds, read_telescopes
+from scripts.lib.headers.metadata import EXTNAME
+from scripts.lib.nights.dates import night_bounds
+from scripts.lib.nights.times import moment_of_mjd, parse_date
 from scripts.lib.settings.records import Camera
 
-METADATA = "METADATA"
+TABLES = Path(__file__).parents[3] / "config"
 # Words of the column ``on`` of the table of checks.
 TRAITS = set("frame cube file science bias dark flat calibration sky pixel icrs".split())
-# How names of products begin.
-FRAMES, CUBES = "SPECULOOS", "SPECU"
+WCS = re.compile(
+    r"WCSAXES|C(TYPE|UNIT|RPIX|RVAL|DELT|ROTA)\d|(CD|PC)\d_\d|LONPOLE|LATPOLE|[AB]P?_.*"
+)
 # Bytes read at a time.
 PIECE = 1 << 22
 
 
-class Expected(NamedTuple):
-    """What products are held against; None and empty where nothing is known.
+class Context(NamedTuple):
+    """What products are judged against; None and empty where nothing is known.
 
     Attributes
     ----------
-    telescopes : dict of Telescope
-        By name.
-    kinds : dict of Kind
+    telescopes, kinds : dict
         By name.
     telescope : Telescope or None
         Whose products these are.
     camera : Camera or None
         Its camera.
     programmes : tuple of str
-        Programme ids that the configuration names.
+        Programme ids that they may have; any if there are none.
     bounds : tuple of datetime or None
-        First moment of the night, and the first after it.
-    headers : dict of Header
+        Beginning of the night, and of the next.
+    headers : mapping of Header
         Of the frames that went into a cube, by ESO's name without its ending.
     """
 
@@ -54,7 +57,27 @@ class Expected(NamedTuple):
     camera: Camera | None = None
     programmes: tuple[str, ...] = ()
     bounds: tuple[datetime, datetime] | None = None
-    headers: dict[str, Header] = {}
+    headers: Mapping[str, Header] = {}
+
+
+def context_of(
+    telescope: str = "",
+    camera: Camera | None = None,
+    night: str = "",
+    headers: Mapping[str, Header] | None = None,
+    programmes: tuple[str, ...] = (),
+) -> Context:
+    """Return what products of a telescope, of a night, are judged against: see `Context`."""
+    telescopes = read_telescopes(TABLES / "telescopes.csv")
+    return Context(
+        telescopes,
+        read_kinds(TABLES / "kinds.csv"),
+        telescopes[telescope] if telescope else None,
+        camera,
+        programmes,
+        night_bounds(night) if night else None,
+        headers or {},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,41 +88,35 @@ class SummedHdu(Hdu):
     sum: int
 
 
+@dataclass
 class ProductFile:
-    """What is judged.
+    """A product's file, or a finished header that still waits for its pixels.
 
-    Parameters
+    Attributes
     ----------
     name : str
         File name.
     header : Header
         The primary header.
-    hdus : sequence of SummedHdu
+    hdus : list of SummedHdu
         All of the file; empty for a header alone.
     size : int
         Of the file, in bytes; 0 for a header alone.
-    rest : bytes
-        Padding of the last HDU, and what follows it.
-    constant : sequence of int
+    constant : list of int
         Planes in which all pixels are the same.
     table : bytes
         Data of the extension METADATA.
     """
 
-    def __init__(
-        self,
-        name: str,
-        header: Header,
-        expected: Expected,
-        hdus: Sequence[SummedHdu] = (),
-        size: int = 0,
-        constant: Sequence[int] = (),
-        table: bytes = b"",
-    ):
-        self.name, self.header, self.expected = name, header, expected
-        self.hdus, self.size, self.constant, self.table = list(hdus), size, constant, table
-        self.now = datetime.now(UTC)
-        self._values: dict[str, Value] = {}
+    name: str
+    header: Header
+    context: Context
+    hdus: list[SummedHdu] = field(default_factory=list)
+    size: int = 0
+    constant: list[int] = field(default_factory=list)
+    table: bytes = b""
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _values: dict[str, Value] = field(default_factory=dict)
 
     def value(self, keyword: str) -> Value:
         """Return a value of the primary header, None if there is none.
@@ -120,8 +137,10 @@ class ProductFile:
             raise HeaderError(f"no {keyword}")
         return value
 
-    def number(self, keyword: str) -> float:
-        """Return a value of the primary header; raise `HeaderError` unless it is a number."""
+    def number(self, keyword: str, default: float | None = None) -> float:
+        """Return a number of the primary header, or the default; raise `HeaderError` otherwise."""
+        if default is not None and self.value(keyword) is None:
+            return default
         return number(self.required(keyword), keyword)
 
     def text(self, keyword: str) -> str:
@@ -131,47 +150,72 @@ class ProductFile:
             raise HeaderError(f"{keyword} is {value!r}, not a text")
         return value
 
-    def numbers(self, column: str) -> list[float]:
-        """Return a column of METADATA; raise `HeaderError` unless it is of numbers."""
-        return [number(value, f"{column} of METADATA") for value in self.columns[column]]
+    def column(self, name: str) -> list[Value]:
+        """Return a column of METADATA; raise `HeaderError` if there is none."""
+        if name not in self.columns:
+            raise HeaderError(f"no column {name} in {EXTNAME}")
+        return self.columns[name]
 
-    def texts(self, column: str) -> list[str]:
+    def numbers(self, name: str) -> list[float]:
+        """Return a column of METADATA; raise `HeaderError` unless it is of numbers."""
+        return [number(value, f"{name} of {EXTNAME}") for value in self.column(name)]
+
+    def texts(self, name: str) -> list[str]:
         """Return a column of METADATA; raise `HeaderError` unless it is of texts."""
-        values = self.columns[column]
+        values = self.column(name)
         found = [value for value in values if isinstance(value, str)]
         if len(found) < len(values):
-            raise HeaderError(f"{column} of METADATA is not a column of texts")
+            raise HeaderError(f"{name} of {EXTNAME} is not a column of texts")
         return found
+
+    @property
+    def headers(self) -> list[Header]:
+        """The headers of all HDUs."""
+        return [hdu.header for hdu in self.hdus] or [self.header]
+
+    @cached_property
+    def wcs_keywords(self) -> list[str]:
+        """The keywords of world coordinates, in their order."""
+        return [keyword for keyword in self.header.keywords if WCS.fullmatch(keyword)]
+
+    @cached_property
+    def start(self) -> datetime:
+        """DATE-OBS; raises ValueError if it is not a date, like `end`."""
+        return parse_date(self.text("DATE-OBS"))
+
+    @cached_property
+    def end(self) -> datetime:
+        """DATE-END."""
+        return parse_date(self.text("DATE-END"))
+
+    @cached_property
+    def name_parts(self) -> re.Match[str] | None:
+        """The parts of the name: number, start, of cubes the sequence; None in another form."""
+        return (names.CUBE if self.is_cube else names.FRAME).fullmatch(self.name)
 
     @cached_property
     def is_cube(self) -> bool:
         """Whether it is a cube: by its extension, otherwise by its name or its axes."""
-        if self.metadata is not None or self.name.startswith(FRAMES):
+        if self.metadata is not None or self.name.startswith(names.FRAMES):
             return self.metadata is not None
-        return self.name.startswith(CUBES) or self._or_none("NAXIS") == 3
+        return self.name.startswith(names.CUBES) or self._or_none("NAXIS") == 3
 
     @cached_property
     def metadata(self) -> SummedHdu | None:
         """The extension METADATA."""
-        found = [hdu for hdu in self.hdus[1:] if hdu.header.value("EXTNAME") == METADATA]
-        return found[0] if found else None
+        found = (hdu for hdu in self.hdus[1:] if hdu.header.value("EXTNAME") == EXTNAME)
+        return next(found, None)
 
     @cached_property
     def columns(self) -> dict[str, list[Value]]:
-        """Values of the columns of METADATA, by name; nothing without it.
-
-        Raises
-        ------
-        ValueError
-            If the table cannot be read.
-        """
+        """The columns of METADATA by name, none without it; raises ValueError for a bad table."""
         return table_columns(self.metadata.header, self.table) if self.metadata else {}
 
     @cached_property
     def kind(self) -> Kind | None:
         """The kind that IMAGETYP names."""
         found = str(self._or_none("IMAGETYP")).lower()
-        return next((k for k in self.expected.kinds.values() if found in k.words), None)
+        return next((k for k in self.context.kinds.values() if found in k.words), None)
 
     @cached_property
     def traits(self) -> set[str]:
@@ -190,7 +234,7 @@ class ProductFile:
     def telescope(self) -> Telescope | None:
         """The telescope that TELESCOP names."""
         found = self._or_none("TELESCOP")
-        return next((t for t in self.expected.telescopes.values() if t.telescop == found), None)
+        return next((t for t in self.context.telescopes.values() if t.telescop == found), None)
 
     def _or_none(self, keyword: str) -> Value:
         try:
@@ -199,7 +243,7 @@ class ProductFile:
             return None
 
 
-def dp_id(subject: ProductFile) -> str:
+def dp_id(product: ProductFile) -> str:
     """Return the name that ESO's archive gives a product: of its instrument and MJD-OBS.
 
     Raises
@@ -207,13 +251,13 @@ def dp_id(subject: ProductFile) -> str:
     HeaderError
         If it is of none of our telescopes.
     """
-    if subject.telescope is None:
-        raise HeaderError(f"TELESCOP {subject.value('TELESCOP')!r} is not one of our telescopes")
-    return f"SPECU{subject.telescope.number}.{iso(moment_of_mjd(subject.number('MJD-OBS')))}"
+    if product.telescope is None:
+        raise HeaderError(f"TELESCOP {product.value('TELESCOP')!r} is not one of our telescopes")
+    return names.dp_id(product.telescope.number, moment_of_mjd(product.number("MJD-OBS")))
 
 
-def read_product_file(path: Path, expected: Expected, pixel_sum: int | None = None) -> ProductFile:
-    """Return a product's file as a subject.
+def read_product_file(path: Path, context: Context, pixel_sum: int | None = None) -> ProductFile:
+    """Return a product's file as what is judged.
 
     Parameters
     ----------
@@ -240,14 +284,14 @@ def read_product_file(path: Path, expected: Expected, pixel_sum: int | None = No
                 total = data_sum(data)
             elif total is None:
                 total, constant = sum_planes(stream, hdu)
-            if hdus and hdu.header.value("EXTNAME") == METADATA:
+            if hdus and hdu.header.value("EXTNAME") == EXTNAME:
                 table = data
             head = os.pread(stream.fileno(), hdu.data_begin - hdu.begin, hdu.begin)
             where = hdu.begin, hdu.data_begin, hdu.data_size
             hdus.append(SummedHdu(hdu.header, *where, head, total))
     if not hdus:
         raise HeaderError("empty file")
-    return ProductFile(path.name, hdus[0].header, expected, hdus, size, constant, table)
+    return ProductFile(path.name, hdus[0].header, context, hdus, size, constant, table)
 
 
 def sum_planes(stream: BinaryIO, hdu: Hdu) -> tuple[int, list[int]]:

@@ -1,0 +1,170 @@
+"""Checks of times: every one follows from DATE-OBS and EXPTIME."""
+
+import re
+from datetime import datetime, timedelta
+
+from scripts.lib.fits.cards import HeaderError
+from scripts.lib.gate.product_file import ProductFile
+from scripts.lib.gate.rules import check
+from scripts.lib.nights import times
+from scripts.lib.nights.times import DAY_MS, JD_OF_MJD, parse_date
+
+MS = timedelta(milliseconds=1)
+SIDEREAL_TOLERANCE = 5.0  # s
+# s: light from the sun takes 508 at most, and Astra's BJD-OBS is in TDB, 69 ahead of UTC.
+FARTHEST_LIGHT = 600.0
+EDGE = timedelta(hours=1)
+# DATE may be that of a header that is finished within this time; clocks differ.
+CLOCK = timedelta(minutes=5)
+ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?)?")
+DECIMALS = re.compile(rb"= +[+-]?\d+\.(\d*)(?![EeDd\d])")
+FEWEST_DECIMALS = 8
+
+
+def ms_off(mjd: float, time: datetime) -> float:
+    """Return by how many milliseconds a Modified Julian Date is later than a time."""
+    day, ms = times.mjd_ms(time)
+    return (mjd - day) * DAY_MS - ms
+
+
+def beyond(off: float, most: float, keyword: str, other: str) -> str:
+    """Return by how many milliseconds a keyword is off another; nothing within the tolerance."""
+    return "" if abs(off) <= most else f"{keyword} {off:+.1f} ms from {other}"
+
+
+@check("T17e")
+def other_dates(p: ProductFile) -> str:
+    for keyword in p.header.keywords:
+        if keyword.startswith("DATE") and not ISO_DATE.fullmatch(str(p.value(keyword))):
+            return f"{keyword} {p.value(keyword)!r}"
+    return ""
+
+
+@check("T18a")
+def mjd_obs(p: ProductFile) -> str:
+    return beyond(ms_off(p.number("MJD-OBS"), p.start), 0.5, "MJD-OBS", "DATE-OBS")
+
+
+@check("T18b")
+def mjd_decimals(p: ProductFile) -> str:
+    found = p.required("MJD-OBS")
+    match = DECIMALS.search(p.header.images[p.header.keywords.index("MJD-OBS")])
+    if match is None:
+        raise HeaderError(f"{found!r} has no decimals")
+    return "" if len(match[1]) >= FEWEST_DECIMALS else f"{len(match[1])} decimals"
+
+
+@check("T18c")
+def jd_obs(p: ProductFile) -> str:
+    # A double holds 40 microseconds of a Julian date.
+    return beyond(ms_off(p.number("JD-OBS") - JD_OF_MJD, p.start), 1, "JD-OBS", "DATE-OBS")
+
+
+@check("T18d")
+def light_travel(p: ProductFile) -> str:
+    for keyword in ("HJD-OBS", "BJD-OBS"):
+        given = keyword if p.value(keyword) else "HJD-OBS"
+        off = 86400 * (p.number(given) - p.number("JD-OBS"))
+        if abs(off) > FARTHEST_LIGHT:
+            return f"{keyword} {off:+.0f} s from JD-OBS"
+    return ""
+
+
+@check("T19")
+def utc(p: ProductFile) -> str:
+    off = p.number("UTC") - times.seconds_of_day(p.start)
+    return "" if abs(off) <= 0.001 else f"UTC {off:+.3f} s from DATE-OBS"
+
+
+@check("T20b")
+def sidereal(p: ProductFile) -> str:
+    """Compare with the mean sidereal time at the site (Meeus, Astronomical Algorithms, 12.4).
+
+    UT1 and nutation are left out: together they are below 2.2 s.
+    """
+    days = times.mjd_ms(p.start)[0] - 51544.5 + times.seconds_of_day(p.start) / 86400
+    longitude = p.number("LONG-OBS")
+    angle = 280.46061837 + 360.98564736629 * days + longitude
+    off = (p.number("LST") - angle * 240 + 43200) % 86400 - 43200
+    return "" if abs(off) <= SIDEREAL_TOLERANCE else f"LST {off:+.1f} s off at LONG-OBS {longitude}"
+
+
+def end_off(found: datetime, right: datetime) -> str:
+    """Return by how much DATE-END is wrong, nothing for a millisecond."""
+    return "" if abs(found - right) <= MS else f"DATE-END {(found - right) / MS:+.0f} ms off"
+
+
+@check("T21a")
+def date_end(p: ProductFile) -> str:
+    return end_off(p.end, times.after(p.start, p.number("EXPTIME")))
+
+
+@check("T21b")
+def date_end_of_cube(p: ProductFile) -> str:
+    """Compare with the last plane; without its planes, DATE-END is not before the first's end."""
+    if not p.columns:
+        first = times.after(p.start, p.number("EXPTIME"))
+        return "" if p.end >= first else "before the first plane's"
+    last = parse_date(p.texts("DATE-OBS")[-1])
+    return end_off(p.end, times.after(last, p.numbers("EXPTIME")[-1]))
+
+
+@check("T21c")
+def mjd_end(p: ProductFile) -> str:
+    return beyond(ms_off(p.number("MJD-END"), p.end), 1, "MJD-END", "DATE-END")
+
+
+@check("T22a")
+def written_after_end(p: ProductFile) -> str:
+    date = p.text("DATE")
+    return "" if parse_date(date) >= p.end else f"DATE {date} before DATE-END {times.iso(p.end)}"
+
+
+@check("T22b")
+def written_before_now(p: ProductFile) -> str:
+    late = parse_date(p.text("DATE")) > p.now + CLOCK
+    return f"DATE {p.value('DATE')} is to come" if late else ""
+
+
+@check("T22c")
+def written_is_not_start(p: ProductFile) -> str:
+    same = [k for k in ("DATE-OBS", "DATE-END") if p.value(k) == p.value("DATE")]
+    return f"DATE is {same[0]}" if same else ""
+
+
+@check("T23")
+def in_night(p: ProductFile) -> str:
+    if p.context.bounds is None:
+        return ""
+    first, behind = p.context.bounds
+    if first <= p.start < behind:
+        return ""
+    return f"{p.value('DATE-OBS')}, not in {first:%F %H:%M} to {behind:%F %H:%M}"
+
+
+@check("T23b")
+def edge_of_night(p: ProductFile) -> str:
+    if p.context.bounds is None:
+        return ""
+    first, behind = p.context.bounds
+    dark = first + EDGE <= p.start < behind - EDGE
+    return "" if dark or in_night(p) else p.text("DATE-OBS")
+
+
+@check("T25a", "T25c")
+def name_is_start(p: ProductFile) -> str:
+    if p.name_parts is None or p.name_parts[2] == named_start(p):
+        return ""  # the form of the name is another check
+    return f"{p.name_parts[2]} with DATE-OBS {p.value('DATE-OBS')}"
+
+
+@check("T25b")
+def name_is_not_later(p: ProductFile) -> str:
+    """Check the name of a cube, which may be that of a frame that was held back at last."""
+    late = p.name_parts is not None and p.name_parts[2] > named_start(p)
+    return name_is_start(p) if late else ""
+
+
+def named_start(p: ProductFile) -> str:
+    """Return DATE-OBS as it stands in names."""
+    return f"{p.start:%Y%m%dT%H%M%S}" if p.is_cube else p.text("DATE-OBS").replace(":", "_")
