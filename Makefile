@@ -97,8 +97,9 @@ lint: $(TEST_READY) ## formatters, linters and type checker, changing nothing
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir="$$(mktemp -d)"
 
-docs: $(READY) ## docs/eso.md, the configuration's schema and example, from tables and records
+docs: $(READY) ## docs/eso.md, the configuration's schema and example, the picture of the modules
 	@$(BIN)/python -m scripts.describe
+	@$(BIN)/python -m tests.architecture
 
 bench: $(READY) ## times of nights of both cameras against copying them with cp; plate solving
 	$(BIN)/python -m benchmarks.night

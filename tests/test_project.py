@@ -125,3 +125,24 @@ def test_names_of_tests_can_be_read_at_a_glance():
     names = re.findall(r"^ *def (test_\w+)", source, re.M)
     assert len(names) > 300
     assert not [name for name in names if len(name) > 60]
+
+
+# What the documents name and a user or a run writes.
+WRITTEN_LATER = {"config/callisto.env", "config/corrections/callisto_20260305.yaml"}
+
+
+def test_paths_that_the_documents_name_exist():
+    folders = "|".join(path.name for path in REPOSITORY.iterdir() if path.is_dir())
+    for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")):
+        named = re.findall(rf"`((?:{folders})/[\w./*-]+)`", page.read_text())
+        missing = {path for path in named if not list(REPOSITORY.glob(path))}
+        modules = re.findall(r"`(\w+\.py)`", page.read_text())
+        missing |= {name for name in modules if not list(REPOSITORY.glob(f"scripts/**/{name}"))}
+        assert not missing - WRITTEN_LATER, page
+
+
+def test_the_map_of_the_modules_answers_its_questions():
+    page = (REPOSITORY / "docs/design.md").read_text()
+    rows = page[page.index("| where is … |") : page.index("| to change |")].strip().splitlines()
+    assert len(rows) == 2 + 14
+    assert all(re.search("`[a-z]+/[^`]+`", row) for row in rows[2:])

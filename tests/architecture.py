@@ -1,0 +1,67 @@
+"""Draw the modules of scripts/ and their imports into docs/design.md (`make docs`).
+
+A node is a folder with its modules. An arrow means that some module of the one folder imports from
+the other; an arrow that follows from others is left out.
+"""
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from tests.night import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "design.md"
+PICTURE = re.compile(r"(?<=```mermaid\n).*?(?=```\n)", re.S)
+
+
+def folder_of(name: str) -> str:
+    """Return the folder of a module: that of scripts/lib, or ``rules`` for the scripts of rules."""
+    parts = name.removeprefix("scripts.").removeprefix("lib.").split(".")
+    return parts[0] if len(parts) > 1 else "rules"
+
+
+def modules() -> dict[str, Path]:
+    """Return the files of all modules of scripts/ by their names."""
+    paths = sorted((REPOSITORY / "scripts").rglob("*.py"))
+    return {
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path
+        for path in paths
+        if path.name != "__init__.py"
+    }
+
+
+def imports(path: Path) -> set[str]:
+    """Return what a file imports of scripts/: modules, or names in them."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.startswith("scripts.")}
+
+
+def picture() -> str:
+    """Return the graph of folders, in Mermaid's language."""
+    names, arrows = defaultdict(list), defaultdict(set)
+    for name, path in modules().items():
+        folder = folder_of(name)
+        names[folder].append(path.stem)
+        arrows[folder] |= {folder_of(other) for other in imports(path)} - {folder}
+
+    def reached(folder: str) -> set[str]:
+        return arrows[folder].union(*map(reached, arrows[folder]))
+
+    lines = ["flowchart TD"]
+    for folder, stems in sorted(names.items()):
+        rows = [", ".join(stems[n : n + 4]) for n in range(0, len(stems), 4)]
+        lines.append(f'  {folder}["<b>{folder}</b><br>{"<br>".join(rows)}"]')
+    for folder in sorted(names):
+        further = set().union(*map(reached, arrows[folder]))
+        lines += [f"  {folder} --> {other}" for other in sorted(arrows[folder] - further)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(PICTURE.sub(lambda _: picture(), PAGE.read_text()))
