@@ -4,6 +4,7 @@ Only files that this checkout wrote are overwritten or removed: their first line
 """
 
 import argparse
+import getpass
 import json
 import os
 import re
@@ -17,14 +18,10 @@ import yaml
 from scripts.lib.files.durable import write_text
 from scripts.lib.settings.check import CHECKOUT, ConfigurationError
 from scripts.lib.settings.passwords import password_file
-from scripts.lib.settings.profile import (
-    PROFILE_NAMES,
-    find_profile,
-    profile_home,
-    read_unchecked,
-)
+from scripts.lib.settings.profile import PROFILE_NAMES, find_profile, profile_home, read_unchecked
+from scripts.lib.settings.records import TELESCOPES
 
-TELESCOPES = ("io", "europa", "ganymede", "callisto")
+PROFILES = [name.lower() for name in TELESCOPES]
 UNITS = {"service": ".service", "timer": ".timer", "alert": "-alert.service"}
 SYSTEM = Path("/etc/systemd/system")
 MARK = re.compile(
@@ -33,35 +30,30 @@ MARK = re.compile(
 )
 
 
-class Foreign(Exception):
-    """A file that this checkout did not write is in the way."""
-
-
 def writer(path: Path) -> Path | None:
-    """Return the checkout that wrote a file, None if none did."""
+    """Return the checkout that wrote a file; None if none did."""
+    if not path.is_file():
+        return None
     with open(path, errors="replace") as stream:
         match = MARK.match(stream.readline())
     return Path(match["profile"] or match["checkout"]) if match else None
 
 
-def is_own(path: Path) -> bool:
-    """Tell whether a file was written by this checkout."""
-    return path.is_file() and writer(path) == CHECKOUT
-
-
 def check_free(paths: list[Path]) -> None:
-    """Raise `Foreign` if one of the files to be written, or a rival of it, is not our own.
+    """Raise `ConfigurationError` if another one's file is in the way of those to be written.
 
     What a checkout wrote that is gone, because it was moved for example, may be overwritten.
     """
     for path in paths:
         if not (path.exists() or path.is_symlink()):
             continue
-        wrote = writer(path) if path.is_file() else None
+        wrote = writer(path)
         if wrote is None:
-            raise Foreign(f"{path} is not of make install: move it away first")
+            raise ConfigurationError(f"{path} is not of make install: move it away first")
         if wrote != CHECKOUT and wrote.exists():
-            raise Foreign(f"{path} is of {wrote}: run make uninstall there, or remove it")
+            raise ConfigurationError(
+                f"{path} is of {wrote}: run make uninstall there, or remove it"
+            )
 
 
 # Profiles
@@ -70,184 +62,154 @@ def check_free(paths: list[Path]) -> None:
 def profile_text(telescope: str) -> str:
     """Return the profile of a telescope, with absolute paths."""
     source = CHECKOUT / "profiles" / telescope / "profile.yaml"
+
+    def absolute(name: str) -> str:
+        # JSON's quotes are right in YAML too, whatever signs are in the path.
+        return json.dumps(str(CHECKOUT / name), ensure_ascii=False)
+
     text = re.sub(
         r"^configfile: (?!/)(.*)$",
-        lambda match: f"configfile: {yaml_text(CHECKOUT / yaml.safe_load(match[1]))}",
+        lambda match: f"configfile: {absolute(yaml.safe_load(match[1]))}",
         source.read_text(),
         flags=re.M,
     )
     mark = f"# Written by make install of {CHECKOUT}; edit {source} and run it again."
-    return f"{mark}\nsnakefile: {yaml_text(CHECKOUT / 'Snakefile')}\n{text}"
-
-
-def yaml_text(path: Path) -> str:
-    """Return a path as YAML has it, whatever signs are in it."""
-    return json.dumps(str(path), ensure_ascii=False)
+    return f"{mark}\nsnakefile: {absolute('Snakefile')}\n{text}"
 
 
 def install() -> None:
     """Write the profiles and say what is left to do."""
-    folders = {telescope: profile_home() / telescope for telescope in TELESCOPES}
+    folders = {telescope: profile_home() / telescope for telescope in PROFILES}
     # Two profiles in one folder would be rivals.
     check_free([folder / name for folder in folders.values() for name in PROFILE_NAMES])
     for telescope, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "profile.yaml", profile_text(telescope))
         print(f"profile      {folder}")
-    for telescope in TELESCOPES:
-        print(telescope_notes(telescope))
-    print(site_notes())
+    print(*map(telescope_notes, PROFILES), site_notes(), sep="\n")
 
 
 def telescope_notes(telescope: str) -> str:
-    """Return what an operator should know of a telescope: folders, passwords."""
-    profile = find_profile(telescope)
+    """Make a telescope's working directory; return what is there of folders and passwords."""
     try:
-        config = read_unchecked(profile).checked()
+        config = read_unchecked(find_profile(telescope)).checked()
     except ConfigurationError as error:
         return f"\n{telescope}: {error}"
-    lines = [f"\n{telescope}", f"  workdir    {made(config.workdir)}"]
-    lines.append(f"  archive    {there(config.archive)}")
-    passwords = password_file(config)
-    if passwords.exists():
-        lines.append(f"  passwords  {passwords}")
+    workdir, archive, passwords = config.workdir, config.archive, password_file(config)
+    missing = " does not exist: make it"
+    workdir_note, archive_note = "", "" if archive.is_dir() else missing
+    # The parent is not made: it may be a disk that is not mounted.
+    if not workdir.parent.is_dir():
+        workdir_note = missing
     else:
+        try:
+            workdir.mkdir(exist_ok=True)
+        except OSError as error:
+            workdir_note = f" cannot be made ({error.strerror}): make it"
+    found = str(passwords)
+    if not passwords.exists():
         example = CHECKOUT / "config" / f"{telescope}.env.example"
         words = shlex.join(["install", "-m", "600", str(example), str(passwords)])
-        lines.append(f"  passwords  none yet; if some are needed: {words}")
-    return "\n".join(lines)
-
-
-def made(folder: Path) -> str:
-    """Make a working directory if its parent is there, and return what became of it.
-
-    The parent is not made: it may be a disk that is not mounted.
-    """
-    if not folder.exists() and folder.parent.is_dir():
-        try:
-            folder.mkdir()
-        except OSError as error:
-            return f"{folder} cannot be made ({error.strerror}): make it"
-    return there(folder)
-
-
-def there(folder: Path) -> str:
-    """Return a folder with what is missing."""
-    return str(folder) if folder.is_dir() else f"{folder} does not exist: make it"
+        found = f"none yet; if some are needed: {words}"
+    return (
+        f"\n{telescope}\n"
+        f"  workdir    {workdir}{workdir_note}\n"
+        f"  archive    {archive}{archive_note}\n"
+        f"  passwords  {found}"
+    )
 
 
 def site_notes() -> str:
     """Return the lines for the shell, cron and systemd."""
-    binaries = Path(sys.executable).parent
-    sudo = "" if is_root() else "sudo "
+    home, sudo = os.environ.get("XDG_CONFIG_HOME"), "" if os.geteuid() == 0 else "sudo "
+    enter = f"cd {shlex.quote(str(CHECKOUT))} && "
+    cron_home = f"XDG_CONFIG_HOME={shlex.quote(home)} " if home else ""
+    jobs = [
+        f"{enter}{cron_home}{shlex.join([sys.executable, '-m', 'scripts.run', telescope])}"
+        for telescope in PROFILES
+    ]
+    write_units = [sys.executable, "-m", "scripts.install"]
+    if sudo:
+        # As root it must find the installing user's profiles.
+        kept = [
+            f"{name}={os.environ[name]}"
+            for name in ("HOME", "XDG_CONFIG_HOME")
+            if os.environ.get(name)
+        ]
+        write_units = ["sudo", "env", *kept, *write_units]
     return "\n".join(
         [
-            f"\nFor your shell:  export PATH={shlex.quote(str(binaries))}:$PATH",
+            f"\nFor your shell:  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
             "\nFor cron, on this machine's clock; from 12:00 UTC the last night is over.",
             "MAILTO gets what could not be mailed otherwise:",
             "  MAILTO=name@host",
-            *(f"  {cron_line(telescope)}" for telescope in TELESCOPES),
+            # To cron a % is the end of the line.
+            *("  30 12 * * *  " + job.replace("%", r"\%") for job in jobs),
             "\nOr for systemd, not both; without --into the units are printed:",
-            f"  {units_line()} units --user {user()} --into {SYSTEM} callisto",
+            f"  {enter}{shlex.join(write_units)} units --user {getpass.getuser()}"
+            f" --into {SYSTEM} callisto",
             f"  {sudo}systemctl daemon-reload",
             f"  {sudo}systemctl enable --now speculoos-callisto.timer",
         ]
     )
 
 
-def units_line() -> str:
-    """Return the command that may write units and finds the installing user's profiles."""
-    words = [sys.executable, "-m", "scripts.install"]
-    if not is_root():
-        names = ("HOME", "XDG_CONFIG_HOME")
-        kept = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
-        words = ["sudo", "env", *kept, *words]
-    return f"{shlex.join(['cd', str(CHECKOUT)])} && {shlex.join(words)}"
-
-
-def is_root() -> bool:
-    """Tell whether the user who installs may write to the system's folders."""
-    return os.geteuid() == 0
-
-
-def cron_line(telescope: str) -> str:
-    """Return the crontab line of a telescope, for cron's bare environment."""
-    command = f"cd {shlex.quote(str(CHECKOUT))} && {cron_environment()}"
-    command += shlex.join([sys.executable, "-m", "scripts.run", telescope])
-    # To cron a % is the end of the line.
-    return "30 12 * * *  " + command.replace("%", r"\%")
-
-
-def cron_environment() -> str:
-    """Return what of the environment the profile is found by, if it is not the usual."""
-    home = os.environ.get("XDG_CONFIG_HOME")
-    return f"XDG_CONFIG_HOME={shlex.quote(home)} " if home else ""
-
-
 def uninstall() -> None:
     """Remove the profiles that this checkout wrote."""
-    for telescope in TELESCOPES:
+    for telescope in PROFILES:
         path = profile_home() / telescope / "profile.yaml"
-        if is_own(path):
+        if writer(path) == CHECKOUT:
             path.unlink()
             print(f"removed      {path}")
             # Passwords, or whatever else is there, stay.
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
     for path in sorted(SYSTEM.glob("speculoos-*")):
-        if is_own(path):
+        if writer(path) == CHECKOUT:
             print(f"still there  {path}: systemctl disable --now {path.name}; rm {path}")
 
 
 # systemd
 
 
-def units(telescope: str, user_name: str) -> dict[str, str]:
+def units(telescope: str, user: str) -> dict[str, str]:
     """Return the units of a telescope: text by file name."""
     config = read_unchecked(find_profile(telescope)).checked()
     home = os.environ.get("XDG_CONFIG_HOME")
     values = {
         "telescope": telescope,
-        "user": user_name,
-        "checkout": escaped(str(CHECKOUT)),
+        "user": user,
+        "checkout": str(CHECKOUT).replace("%", "%%"),
         "python": quoted(sys.executable),
         "mounts": " ".join(quoted(str(folder)) for folder in (config.workdir, config.archive)),
         "environment": f"Environment={quoted(f'XDG_CONFIG_HOME={home}')}" if home else "",
         # Checks, mails and a look at all nights come on top of the run.
         "start_limit": f"{int(3600 * config.time_limit) + 3600}s",
     }
-    return {
-        f"speculoos-{telescope}{ending}": rendered(CHECKOUT / "units" / f"{name}.in", values)
-        for name, ending in UNITS.items()
-    }
-
-
-def rendered(template: Path, values: dict[str, str]) -> str:
-    """Return a unit; lines that are empty for this site are left out."""
-    lines = template.read_text().splitlines()
-    filled = [(line, Template(line).substitute(values)) for line in lines]
-    return "".join(f"{text}\n" for line, text in filled if text or not line)
-
-
-def escaped(text: str) -> str:
-    """Return text in which systemd sees no specifiers."""
-    return text.replace("%", "%%")
+    texts = {}
+    for name, ending in UNITS.items():
+        lines = (CHECKOUT / "units" / f"{name}.in").read_text().splitlines()
+        filled = [(line, Template(line).substitute(values)) for line in lines]
+        # Lines that are empty for this site are left out.
+        text = "".join(f"{result}\n" for line, result in filled if result or not line)
+        texts[f"speculoos-{telescope}{ending}"] = text
+    return texts
 
 
 def quoted(text: str) -> str:
-    """Return a word of a unit file."""
-    text = escaped(text)
+    """Return a word of a unit file, in which systemd sees no specifiers."""
+    text = text.replace("%", "%%")
     if not re.search(r"[\s\"'\\]", text):
         return text
     text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
 
-def print_units(telescopes: list[str], user_name: str, into: Path | None) -> None:
+def print_units(telescopes: list[str], user: str, into: Path | None) -> None:
     """Print the units of telescopes, or write them to a folder."""
     texts: dict[str, str] = {}
     for telescope in telescopes:
-        texts |= units(telescope, user_name)
+        texts |= units(telescope, user)
     if into is None:
         print("\n".join(f"# {name}\n{text}" for name, text in texts.items()), end="")
         return
@@ -257,13 +219,6 @@ def print_units(telescopes: list[str], user_name: str, into: Path | None) -> Non
         print(f"unit         {into / name}")
 
 
-def user() -> str:
-    """Return the name of the user who installs."""
-    import getpass
-
-    return getpass.getuser()
-
-
 def main(words: list[str] | None = None) -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m scripts.install", description=__doc__)
@@ -271,8 +226,10 @@ def main(words: list[str] | None = None) -> int:
     tasks.add_parser("install", help="write the profiles, print what is left to do")
     tasks.add_parser("uninstall", help="remove the profiles that this checkout wrote")
     task = tasks.add_parser("units", help="print systemd units, or write them")
-    task.add_argument("telescopes", nargs="+", choices=TELESCOPES)
-    task.add_argument("--user", default=user(), help="who runs the workflow; default: you")
+    task.add_argument("telescopes", nargs="+", choices=PROFILES)
+    task.add_argument(
+        "--user", default=getpass.getuser(), help="who runs the workflow; default: you"
+    )
     task.add_argument("--into", type=Path, help=f"folder to write them to, {SYSTEM} say")
     given = parser.parse_args(words)
     try:
@@ -282,7 +239,7 @@ def main(words: list[str] | None = None) -> int:
             uninstall()
         else:
             print_units(given.telescopes, given.user, given.into)
-    except (Foreign, ConfigurationError, OSError) as error:
+    except (ConfigurationError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
