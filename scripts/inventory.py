@@ -5,56 +5,38 @@ of their sequence, so nothing is delivered twice.
 """
 
 import shutil
-from collections.abc import Iterable
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.delivery.publish import settle
+from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
+from scripts.lib.frames import frame as raw_frame
 from scripts.lib.frames import names
-from scripts.lib.frames.frame import (
-    Facts,
-    check_bytes,
-    check_checksum,
-    check_contrast,
-    open_header,
-    pixel_sum,
-)
 from scripts.lib.frames.judgement import judgement
 from scripts.lib.frames.programmes import check_delivered
 from scripts.lib.headers.keywords import compose
 from scripts.lib.headers.observatory import Observatory, exposure_of, open_observatory
+from scripts.lib.ledger import snapshot
 from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.outlook import is_fixed, is_judged_again, latest, too_many_held
 from scripts.lib.ledger.records import DELIVERY, DONE, Frame, Night, Product, Status
-from scripts.lib.ledger.snapshot import (
-    digest,
-    good,
-    held,
-    sequences,
-    snapshot_bytes,
-    write_snapshot,
-)
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:
     from scripts.lib.files.job import snakemake
 
-
 NOT_AGAIN = "not delivered again: raw frames of it are gone"
-
-
-class BadNight(RuntimeError):
-    """So many frames are held back that the night is bad, not a frame."""
 
 
 class Judged(NamedTuple):
     """A good frame that is not delivered yet, and what its header says."""
 
     frame: Frame
-    facts: Facts
+    facts: raw_frame.Facts
 
 
 def take_inventory(
@@ -83,7 +65,7 @@ def take_inventory(
     fixed = [frame for frame in frames if is_fixed(frame, night)]
     delivered = {frame.file: frame for frame in fixed}
     newest = latest(frames)
-    found, bad = [], []
+    found, changed = [], []
     for frame in frames:
         if not is_judged_again(frame, night, judged):
             continue
@@ -92,54 +74,48 @@ def take_inventory(
         try:
             if newest[frame.file].version > frame.version:
                 raise BadFrame(Reason.CHANGED, "as it is now it is delivered instead")
-            found.append(examine(raw, frame, delivered.get(frame.file), observatory))
+            if earlier := delivered.get(frame.file):
+                raise BadFrame(Reason.CHANGED, f"in {earlier.product} under this name")
+            found.append(examine(raw, frame, observatory))
         except BadFrame as error:
-            bad.append(held_back(frame, error.fault))
+            changed.append(held_back(frame, error.fault))
     chosen, duplicates = without_duplicates(found, fixed, raw)
     taken = {frame.sequence for frame in fixed}
     if cubes:
         taken |= {names.sequence_of(p.name) for p in products if p.delivery >= night.redeliver}
     named = name_sequences(chosen, known, taken, observatory)
-    result = bad + duplicates
-    for sequence in dict.fromkeys(named.values()):
-        members = [one for one in chosen if named[one.frame.key] == sequence]
-        start = members[0].facts.date_obs
+    starts: dict[str, Judged] = {}
+    for one in chosen:
+        sequence = named[one.frame.key]
+        start = starts.setdefault(sequence, one).facts.date_obs
         cube = names.cube_name(observatory.telescope.number, start, sequence)
-        for one in members:
-            product = cube if cubes else one.frame.eso_name
-            result.append(replace(one.frame, sequence=sequence, product=product))
-    return [frame for frame in result if frame != known[frame.key]]
+        product = cube if cubes else one.frame.eso_name
+        changed.append(replace(one.frame, sequence=sequence, product=product))
+    return [frame for frame in changed + duplicates if frame != known[frame.key]]
 
 
-def examine(raw: Path, frame: Frame, delivered: Frame | None, observatory: Observatory) -> Judged:
+def examine(raw: Path, frame: Frame, observatory: Observatory) -> Judged:
     """Return a frame with what it says of itself.
-
-    Parameters
-    ----------
-    delivered : Frame or None
-        What was delivered of a file of this name.
 
     Raises
     ------
     BadFrame
         For every reason not to deliver it, among them that its header could not be finished.
     """
-    if delivered:
-        raise BadFrame(Reason.CHANGED, f"in {delivered.product} under this name")
     path = raw / frame.file
-    header, data_start = open_header(path)
-    check_bytes(header, data_start, frame)
-    check_contrast(path, header, data_start, frame.datasum)
+    header, data_start = raw_frame.open_header(path)
+    raw_frame.check_bytes(header, data_start, frame)
+    raw_frame.check_contrast(path, header, data_start, frame.datasum)
     exposure = exposure_of(frame.file, header, data_start, observatory)
     compose(exposure, observatory.keywords)
     # Last, because any other fault says more.
-    check_checksum(header, frame)
+    raw_frame.check_checksum(header, frame)
     facts = exposure.facts
     described = replace(
         frame,
         status=Status.ASSIGNED,
         fault=None,
-        pixel_sum=pixel_sum(path, header, data_start, frame.datasum),
+        pixel_sum=raw_frame.pixel_sum(path, header, data_start, frame.datasum),
         kind=facts.kind.name,
         object=facts.object,
         filter=facts.filter,
@@ -155,18 +131,10 @@ def examine(raw: Path, frame: Frame, delivered: Frame | None, observatory: Obser
 
 
 def held_back(frame: Frame, fault: Fault) -> Frame:
-    """Return the record of a frame that may not be delivered."""
+    """Return the record of a frame that may not be delivered: only what is known of its copy."""
     logger.warning("%s: held back: %s", frame.file, fault)
-    return Frame(
-        frame.night,
-        frame.file,
-        frame.version,
-        frame.source,
-        frame.datasum,
-        frame.header_sum,
-        status=Status.HELD,
-        fault=fault,
-    )
+    copied = frame.version, frame.source, frame.datasum, frame.header_sum
+    return Frame(frame.night, frame.file, *copied, status=Status.HELD, fault=fault)
 
 
 def without_duplicates(
@@ -181,23 +149,18 @@ def without_duplicates(
         seen |= {frame.pixels: frame, frame.eso_name: frame}
     chosen, duplicates = [], []
     for one in sorted(found, key=lambda one: (one.facts.date_obs, one.frame.file)):
-        if fault := duplicate(one.frame, seen, raw):
-            duplicates.append(held_back(one.frame, fault))
+        frame = one.frame
+        other = seen.get(frame.pixels)
+        if other and same_pixels(frame, other, raw):
+            fault = Fault(Reason.DUPLICATE, f"the same pixels as {other.file}")
+            duplicates.append(held_back(frame, fault))
+        elif other := seen.get(frame.eso_name):
+            detail = f"{other.file} has the same millisecond, both would be {frame.eso_name}"
+            duplicates.append(held_back(frame, Fault(Reason.NAME_CLASH, detail)))
         else:
             chosen.append(one)
-            seen |= {one.frame.pixels: one.frame, one.frame.eso_name: one.frame}
+            seen |= {frame.pixels: frame, frame.eso_name: frame}
     return chosen, duplicates
-
-
-def duplicate(frame: Frame, seen: dict[int | str, Frame], raw: Path) -> Fault | None:
-    """Return why a frame is superfluous: an earlier one has its pixels or its name; or None."""
-    other = seen.get(frame.pixels)
-    if other and same_pixels(frame, other, raw):
-        return Fault(Reason.DUPLICATE, f"the same pixels as {other.file}")
-    if other := seen.get(frame.eso_name):
-        detail = f"{other.file} has the same millisecond, both would be {frame.eso_name}"
-        return Fault(Reason.NAME_CLASH, detail)
-    return None
 
 
 def same_pixels(frame: Frame, other: Frame, raw: Path) -> bool:
@@ -210,11 +173,11 @@ def same_pixels(frame: Frame, other: Frame, raw: Path) -> bool:
     paths = [raw / frame.file, raw / other.file]
     if not all(path.exists() for path in paths):
         return True
-    pixels = [
+    one, two = (
         path.read_bytes()[f.data_start : f.data_start + f.pixel_bytes]
         for path, f in zip(paths, (frame, other), strict=True)
-    ]
-    return pixels[0] == pixels[1]
+    )
+    return one == two
 
 
 def name_sequences(
@@ -237,41 +200,41 @@ def name_sequences(
     taken : set of str
         Sequences that were delivered: frames that come later make a further part.
     """
-    owners: dict[str, tuple] = {}
-    found = {}
+
+    def said(frame: Frame) -> tuple:
+        return frame.kind, frame.object, frame.filter, frame.exptime, frame.shape
+
     kept = {
         one.frame.key: earlier.sequence
         for one in chosen
-        if (earlier := known[one.frame.key]).status in DONE and is_alike(earlier, one.frame)
+        if (earlier := known[one.frame.key]).status in DONE and said(earlier) == said(one.frame)
     }
     taken = taken | set(kept.values())
+    owners: dict[str, tuple] = {}
+    found = {}
     for frame, facts in chosen:
         identity = (facts.kind.name, facts.object, facts.filter, facts.exptime, facts.setting)
         plain = names.sequence_name(facts, observatory.camera)
-        mine = owners.setdefault(plain, identity) == identity
-        mark = "" if mine else names.clash_mark(identity)
-        part = 1
-        while (name := names.fitting(plain, mark + names.part_mark(part))) in taken:
+        mark, part = "", 1
+        if owners.setdefault(plain, identity) != identity:
+            # Another sequence has this name, because only letters and digits are in names.
+            mark = f"_{zlib.crc32(repr(identity).encode()):08x}"
+        name = names.fitting(plain, mark)
+        while name in taken:
             part += 1
+            name = names.fitting(plain, f"{mark}_part{part}")
         found[frame.key] = kept.get(frame.key, name)
     return found
 
 
-def is_alike(one: Frame, other: Frame) -> bool:
-    """Tell whether two records of a frame say that it is of the same sequence."""
-    return (one.kind, one.object, one.filter, one.exptime, one.shape) == (
-        *(other.kind, other.object, other.filter, other.exptime, other.shape),
-    )
+def leave_out(ledger: Ledger, raw: Path, night: Night) -> None:
+    """Write down the products that cannot be delivered again, as a raw frame of them is gone.
 
-
-def cannot_be_made_again(raw: Path, frames: list[Frame], night: Night) -> set[str]:
-    """Return the products that are to be delivered again and of which a raw frame is gone."""
+    Each says so in its verdict.
+    """
+    frames = ledger.frames(night.night)
     again = [f for f in frames if f.status in DONE and f.delivery < night.redeliver]
-    return {frame.product for frame in again if not (raw / frame.file).exists()}
-
-
-def leave_out(ledger: Ledger, lost: set[str], frames: list[Frame], night: Night) -> None:
-    """Write down that products will not be delivered again, and say so with each of them."""
+    lost = {frame.product for frame in again if not (raw / frame.file).exists()}
     for name in sorted(lost):
         logger.error("%s: %s", name, NOT_AGAIN)
     products = [p for p in ledger.products(night.night) if p.name in lost]
@@ -281,21 +244,6 @@ def leave_out(ledger: Ledger, lost: set[str], frames: list[Frame], night: Night)
             for p in products
         )
         ledger.record(replace(f, delivery=night.redeliver) for f in frames if f.product in lost)
-
-
-def remove_derived(folder: Path, waiting: Iterable[str]) -> None:
-    """Remove what was made from an earlier table and is to be made from this one.
-
-    A run that is killed after this job would otherwise take it for up to date, by its time.
-
-    Parameters
-    ----------
-    waiting : iterable of str
-        Sequences that are to be delivered.
-    """
-    shutil.rmtree(folder / "headers", ignore_errors=True)
-    for sequence in waiting:
-        (folder / "solved" / f"{sequence}.fits").unlink(missing_ok=True)
 
 
 def main() -> None:
@@ -312,10 +260,8 @@ def main() -> None:
         night = ledger.night(name)
         if night.redeliver:
             settle(ledger, Path(settings.archive), name)
+            leave_out(ledger, raw, night)
         frames = ledger.frames(name)
-        if lost := cannot_be_made_again(raw, frames, night):
-            leave_out(ledger, lost, frames, night)
-            frames = ledger.frames(name)
         delivered = [f for f in frames if f.status in DELIVERY and is_fixed(f, night)]
         check_delivered(delivered, observatory.assigned, observatory.programme.id)
         cubes = settings.products == "cubes"
@@ -323,19 +269,25 @@ def main() -> None:
         changed = take_inventory(raw, frames, products, night, observatory, cubes, judged)
         frames = list(({f.key: f for f in frames} | {f.key: f for f in changed}).values())
         frames.sort(key=lambda frame: frame.key)
-        counts = map(len, (frames, good(frames), held(frames)))
+        counts = map(len, (frames, snapshot.good(frames), snapshot.held(frames)))
         logger.info("%d frames: %d good, %d held back", *counts)
         if reason := too_many_held(frames, settings.max_held):
             ledger.note_night(name, refused=judged)
-            raise BadNight(reason)
+            raise JobFailed(reason)
         with ledger.transaction():
             ledger.record(changed)
             ledger.set_night(name, judged=judged, refused="", reported=0)
             ledger.set_night(name, programme=programme, named=named)
-            ledger.set_night(name, snapshot=digest(snapshot_bytes(frames)))
-    if waiting := [frame for frame in frames if frame.status is Status.ASSIGNED]:
-        remove_derived(table.parent, sequences(waiting))
-    write_snapshot(table, frames)
+            content = snapshot.digest(snapshot.snapshot_bytes(frames))
+            ledger.set_night(name, snapshot=content)
+    waiting = [frame for frame in frames if frame.status is Status.ASSIGNED]
+    if waiting:
+        # What was made from an earlier table: if this run is killed, the next one would take it
+        # for up to date, by its time.
+        shutil.rmtree(table.parent / "headers", ignore_errors=True)
+        for sequence in snapshot.sequences(waiting):
+            (table.parent / "solved" / f"{sequence}.fits").unlink(missing_ok=True)
+    snapshot.write_snapshot(table, frames)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from scripts.lib.fits.bintable import table_columns
 from scripts.lib.fits.cards import Value
 from scripts.lib.fits.hdu import iter_hdus
-from scripts.lib.headers.metadata import EXTNAME, plane_values
+from scripts.lib.frames.names import METADATA
+from scripts.lib.headers.metadata import plane_values
 
 
 class UnpackedFrame(NamedTuple):
@@ -28,10 +29,10 @@ def unpack(path: Path) -> Iterator[UnpackedFrame]:
     """Yield the frames of a cube; raise ValueError if it is not one."""
     with open(path, "rb") as stream:
         primary, *tables = islice(iter_hdus(stream), 2)
-        if not tables or tables[0].header.value("EXTNAME") != EXTNAME:
-            raise ValueError(f"{path}: no extension {EXTNAME}")
+        if not tables or tables[0].header.value("EXTNAME") != METADATA:
+            raise ValueError(f"{path}: no extension {METADATA}")
         if tables[0].end != path.stat().st_size:
-            raise ValueError(f"{path}: bytes after {EXTNAME}")
+            raise ValueError(f"{path}: bytes after {METADATA}")
         columns = table_columns(tables[0].header, stream.read(tables[0].data_size))
         header = primary.header
         planes = header.whole("NAXIS3") if header.value("NAXIS") == 3 else 1

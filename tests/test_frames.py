@@ -51,7 +51,7 @@ class Judged:
     def examined(self, name: str) -> inventory.Judged:
         """Return one good frame, and what its header says."""
         known = {frame.file: frame for frame in ingested(self.source, NIGHT, self.raw)}
-        return examine(self.raw, known[name], None, self.observatory)
+        return examine(self.raw, known[name], self.observatory)
 
     def reason(self, name: str) -> str:
         """Return why one frame is held back; fail unless all others are good."""

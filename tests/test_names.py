@@ -7,7 +7,8 @@ import pytest
 
 from scripts.lib.frames import names
 from scripts.lib.frames.frame import Facts, Setting
-from scripts.lib.frames.instruments import check_programme, read_kinds
+from scripts.lib.frames.instruments import read_kinds
+from scripts.lib.frames.programmes import check_programme
 from scripts.lib.settings.records import Camera
 from tests.records import CONFIG
 

@@ -5,7 +5,6 @@ import yaml
 from astropy.io import fits
 
 from scripts.lib.frames.programmes import (
-    Assignment,
     assignments,
     programme_delivered,
     programme_of,
@@ -36,8 +35,8 @@ def test_assignments_of_a_night():
         ProgrammeEntry(NIGHT, GUEST, ("TIC*",)),
         ProgrammeEntry("20260401", GUEST, ()),
     ]
-    assigned = assignments(programmes_of(NIGHT, entries))
-    assert assigned == [Assignment(GUEST, ("TIC*",)), Assignment(CHILE, ())]
+    assigned = assignments(NIGHT, entries)
+    assert assigned == [entries[1], entries[0]]
     assert programme_of("science", "TIC 46432937 b", assigned, OWN) == GUEST
     assert programme_of("science", "Sp0805+0417", assigned, OWN) == CHILE
     assert programme_of("dark", "DARK", assigned, OWN) == CHILE
@@ -73,9 +72,9 @@ def test_without_an_entry_the_id_of_what_was_delivered_counts():
         Frame(NIGHT, "a.fits", kind="dark", object="DARK", programme=CHILE),
         Frame(NIGHT, "b.fits", kind="science", object="TIC 1", programme=GUEST),
     ]
-    assert programme_delivered(rows, [Assignment(GUEST, ("TIC*",))]) == CHILE
-    assert programme_delivered(rows[1:], [Assignment(GUEST, ("TIC*",))]) == ""
-    assert programme_delivered(rows, [Assignment(OWN, ())]) == ""
+    assert programme_delivered(rows, [ProgrammeEntry(NIGHT, GUEST, ("TIC*",))]) == CHILE
+    assert programme_delivered(rows[1:], [ProgrammeEntry(NIGHT, GUEST, ("TIC*",))]) == ""
+    assert programme_delivered(rows, [ProgrammeEntry(NIGHT, OWN, ())]) == ""
     assert programme_delivered(rows, []) == "", "nobody knows which is right"
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from scripts.lib.delivery.transfer_log import log_transfers
-from scripts.lib.files.tables import DamagedTable, read_table, write_table
+from scripts.lib.files.errors import Damaged
+from scripts.lib.files.tables import read_table, write_table
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_damaged_tables_are_named_with_their_line(tmp_path):
         ("a,b\n\0\0", 2),
     ):
         path.write_text(text)
-        with pytest.raises(DamagedTable, match=f"{path}, line {line}: "):
+        with pytest.raises(Damaged, match=f"{path}, line {line}: "):
             read_table(path)
 
 

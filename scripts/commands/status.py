@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from scripts.lib.files.tables import DamagedTable
+from scripts.lib.files.errors import Damaged
 from scripts.lib.ledger.ledger import LedgerError
 from scripts.lib.reporting.mail import alert, mailed_since
 from scripts.lib.running.health import assess, summary
@@ -30,7 +30,7 @@ def status_of(telescope: str, now: datetime, mail: bool) -> tuple[dict[str, Any]
             health = assess(unchecked.checked(), now)
             content, text, begin = health.as_json(), summary(health, now), health.heartbeat.start
         except Exception as error:  # The trouble of one telescope must not hide the others.
-            known = isinstance(error, (ConfigurationError, OSError, DamagedTable, LedgerError))
+            known = isinstance(error, (ConfigurationError, OSError, Damaged, LedgerError))
             problem = str(error) if known else f"{type(error).__name__}: {error}"
             content = {"telescope": telescope, "ok": False, "problems": [problem]}
             text, begin = f"{telescope}: trouble\n  TROUBLE        {problem}", now - LATELY

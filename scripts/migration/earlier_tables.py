@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.lib.files.tables import DamagedTable, read_table
+from scripts.lib.files.tables import read_table
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, LedgerError, ledger_path
 from scripts.lib.ledger.records import NOT_COPIED, FileState, Frame, Product, Status
@@ -47,7 +47,7 @@ def open_ledger(workdir: Path, archive: Path) -> Ledger:
     try:
         for night in sorted({*lines, *(folder.name for folder in folders)}):
             read_night(ledger, night, workdir / night, lines.get(night), archive)
-    except (DamagedTable, KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError) as error:
         raise LedgerError(f"{path} cannot be made from the tables of before: {error}") from error
     return ledger
 
@@ -65,7 +65,7 @@ def read_night(ledger: Ledger, night: str, folder: Path, lines: Path | None, arc
     products = {product.name: product for product in read_lines(night, lines)}
     frames: dict[str, Frame] = {}
     # What these say is found out again where they are damaged.
-    with suppress(DamagedTable, KeyError, ValueError):
+    with suppress(KeyError, ValueError):
         for row in rows_of(folder, "ingested.csv"):
             frames[row["file"]] = arrival(night, row)
         for row in rows_of(folder, "frames.csv"):

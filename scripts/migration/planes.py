@@ -14,7 +14,7 @@ from scripts.lib.fits.bintable import read_table_hdu
 from scripts.lib.fits.cards import Header, HeaderError, Value
 from scripts.lib.fits.checksum import add_at, data_sum
 from scripts.lib.fits.hdu import BLOCK, Hdu, iter_hdus, read_primary_header
-from scripts.lib.headers.metadata import EXTNAME
+from scripts.lib.frames.names import METADATA
 from scripts.lib.nights.times import iso, parse_date
 
 PIECE = 1 << 22  # bytes read at a time
@@ -135,7 +135,7 @@ def read_product(path: Path) -> Product:
         rows: list[dict[str, Value]] = [{}]
         if count > 1 or length > primary.end:
             table, rows = read_table_hdu(path)
-            if table.value("EXTNAME") != EXTNAME or len(rows) != count:
+            if table.value("EXTNAME") != METADATA or len(rows) != count:
                 raise Damaged(f"{count} planes, but {len(rows)} rows of {table.value('EXTNAME')}")
     except (OSError, ValueError, TypeError) as error:
         raise Damaged(str(error)) from error

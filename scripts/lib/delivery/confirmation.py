@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from scripts.lib.files.durable import write_text
 from scripts.lib.files.tables import read_table, write_table
+from scripts.lib.frames import names
 from scripts.lib.frames.instruments import Kind
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame
@@ -87,7 +88,7 @@ class Expected(NamedTuple):
 
     def dp_id(self, product: Delivered) -> str:
         """Return the name under which ESO has a product."""
-        return f"SPECU{self.number}.{iso(product.start)}"
+        return names.dp_id(self.number, product.start)
 
 
 def products_of(ledger: Ledger, night: str) -> list[Delivered]:

@@ -24,8 +24,8 @@ def whole_file(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
     path : Path
         Final name; the temporary one (see `part_name`) lies beside it.
     lasting : bool
-        Whether the name must outlast a power cut at once. If not, whoever writes many files calls
-        `sync_folder` after the last one.
+        Whether the name must outlast a power cut from now on. If not, whoever writes many files
+        calls `sync_folder` after the last one.
     """
     part = part_name(path)
     try:
@@ -82,7 +82,7 @@ def remove_parts(folder: Path, name: str = "*") -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file, or leave the old one."""
     with whole_file(path) as stream:
-        # File names may hold bytes that are no text; they pass through unchanged.
+        # File names may hold bytes that are not text; they pass through unchanged.
         stream.write(text.encode(errors="surrogateescape"))
 
 

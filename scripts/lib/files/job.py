@@ -1,7 +1,6 @@
 """The object ``snakemake`` of a rule's script, declared for linters and type checkers.
 
-A script imports it if TYPE_CHECKING only: when it runs, Snakemake has defined the object above the
-script's first line.
+A script imports it if TYPE_CHECKING only: when it runs, Snakemake has defined the object.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 LONGEST_TAIL = 100_000  # bytes
 
@@ -13,21 +13,14 @@ logger = logging.getLogger("speculoos")
 def start_log(path: str) -> None:
     """Send messages, warnings and an uncaught error of this process to ``path``.
 
-    The error's own line goes to standard error too, so that the operator sees it at once.
+    The error's own line goes to standard error too, so that the operator sees it immediately.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=path,
-        filemode="w",
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        force=True,
-    )
+    line = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(filename=path, filemode="w", level=logging.INFO, format=line, force=True)
     logging.captureWarnings(True)
 
-    def on_crash(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
+    def on_crash(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         logger.critical("job failed", exc_info=(kind, error, trace))
         print(f"{kind.__name__}: {error}", file=sys.stderr)
 

@@ -6,14 +6,13 @@ from itertools import takewhile
 from pathlib import Path
 
 from scripts.lib.files.durable import write_text
+from scripts.lib.files.errors import Damaged
 
 
-class DamagedTable(ValueError):
-    """A table that is not as it was written; the message names file and line, and what to do."""
-
-    def __init__(self, path: Path, damage: str, line: int = 0):
-        where = f"{path.absolute()}, line {line}" if line else f"{path.absolute()}"
-        super().__init__(f"{where}: {damage}; what to do: docs/operations.md, Damaged tables")
+def damaged_table(path: Path, damage: str, line: int = 0) -> Damaged:
+    """Return the error of a table that is not as it was written; line 0 for the whole of it."""
+    where = f"{path.absolute()}, line {line}" if line else f"{path.absolute()}"
+    return Damaged(f"{where}: {damage}; what to do: docs/operations.md, Damaged tables")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -21,7 +20,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
     Raises
     ------
-    DamagedTable
+    Damaged
         If the line of column names is missing or cut off, or a row has not just these columns.
     """
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as stream:
@@ -29,16 +28,16 @@ def read_table(path: Path) -> list[dict[str, str]]:
     comments = sum(1 for _ in takewhile(lambda line: line.startswith("#"), lines))
     names = "".join(lines[comments : comments + 1])
     if not names.endswith(("\n", "\r")):
-        raise DamagedTable(path, "no whole line of column names", comments + 1)
+        raise damaged_table(path, "no whole line of column names", comments + 1)
     reader = csv.DictReader(lines[comments:])
     rows = []
     try:
         for row in reader:
             if None in row or None in row.values():
-                raise DamagedTable(path, "too few or too many columns", comments + reader.line_num)
+                raise damaged_table(path, "too few or too many columns", comments + reader.line_num)
             rows.append(row)
     except csv.Error as error:
-        raise DamagedTable(path, str(error), comments + reader.line_num) from error
+        raise damaged_table(path, str(error), comments + reader.line_num) from error
     return rows
 
 
@@ -48,13 +47,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 
 def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """Return rows as CSV.
-
-    Raises
-    ------
-    ValueError
-        If a row has a column that the table lacks.
-    """
+    """Return rows as CSV; raise ValueError if a row has a column that the table lacks."""
     known, lines = set(columns), [",".join(columns)]
     for row in rows:
         if unknown := row.keys() - known:

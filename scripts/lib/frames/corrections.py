@@ -9,10 +9,10 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from scripts.lib.fits.cards import Header, Value
 
@@ -20,18 +20,8 @@ KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}", re.ASCII)
 REQUIRED = {"files": str, "reason": str, "set": dict}
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """What is to be put right in some frames.
-
-    Attributes
-    ----------
-    files : str
-        Pattern of the raw files' names.
-    reason : str
-    changes : dict
-        New value of each keyword; None removes it.
-    """
+class Correction(NamedTuple):
+    """A pattern of raw file names, why they are wrong, and the new values; None removes one."""
 
     files: str
     reason: str
@@ -59,7 +49,7 @@ def read_corrections(path: Path) -> list[Correction]:
     Raises
     ------
     ValueError
-        If the file is no YAML, or not a list of entries with files, reason and set.
+        If the file is not YAML, or not a list of entries with files, reason and set.
     FileNotFoundError
         If there is no folder of corrections.
     """
@@ -72,7 +62,7 @@ def read_corrections(path: Path) -> list[Correction]:
     try:
         entries = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     corrections = []
     for entry in entries if isinstance(entries, list) else [None]:
         if not isinstance(entry, dict) or entry.keys() != REQUIRED.keys():
@@ -80,11 +70,12 @@ def read_corrections(path: Path) -> list[Correction]:
         for key, kind in REQUIRED.items():
             if not isinstance(entry[key], kind):
                 raise ValueError(f"{path}: {key} must be a {kind.__name__}, not {entry[key]!r}")
-        for keyword in entry["set"]:
+        for keyword, value in entry["set"].items():
             if not KEYWORD.fullmatch(str(keyword)):
-                raise ValueError(f"{path}: {keyword!r} is no keyword of a raw frame")
-        changes = {keyword: _value(value) for keyword, value in entry["set"].items()}
-        corrections.append(Correction(entry["files"], entry["reason"], changes))
+                raise ValueError(f"{path}: {keyword!r} is not a keyword of a raw frame")
+            if isinstance(value, date):  # YAML makes dates of what looks like one
+                entry["set"][keyword] = value.isoformat()
+        corrections.append(Correction(entry["files"], entry["reason"], entry["set"]))
     return corrections
 
 
@@ -94,8 +85,3 @@ def corrected(header: Header, name: str, corrections: Iterable[Correction]) -> H
         if correction.concerns(name):
             header = header.replaced(correction.changes)
     return header
-
-
-def _value(value: Value | date) -> Value:
-    """Return a value as a header has it: YAML makes dates of what looks like one."""
-    return value.isoformat() if isinstance(value, date) else value

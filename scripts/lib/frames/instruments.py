@@ -1,13 +1,9 @@
-"""Who took a frame and what it is, as ESO's archive names it: two tables of ``config/``."""
+"""Telescopes and kinds of frames as ESO's archive names them: two tables of ``config/``."""
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.files.tables import read_table
-
-# ESO's programme ids: 60.A-9009(D) and the newer 110.23WX.001.
-PROGRAMME = re.compile(r"\d{2,3}\.[A-Z]-\d{4}\([A-Z]{1,2}\)|\d{3}\.[A-Z0-9]{4}\.\d{3}")
 
 
 class Telescope(NamedTuple):
@@ -48,26 +44,7 @@ def read_kinds(path: Path) -> dict[str, Kind]:
             row["kind"],
             row["group"],
             tuple(row["words"].split("|")),
-            row["imagetyp"],
-            row["catg"],
-            row["type"],
-            row["tech"],
+            *(row[column] for column in ("imagetyp", "catg", "type", "tech")),
         )
         for row in read_table(path)
     }
-
-
-def check_programme(programme: str) -> str:
-    """Return a programme id.
-
-    Raises
-    ------
-    ValueError
-        If it does not have one of ESO's forms.
-    """
-    if not PROGRAMME.fullmatch(programme):
-        raise ValueError(
-            f"programme: {programme!r} is not a programme id; "
-            "right are 60.A-9009(D) or 110.23WX.001"
-        )
-    return programme

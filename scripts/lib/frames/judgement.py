@@ -24,14 +24,18 @@ def judgement(night: str, settings: Configuration, programme: str, named: bool =
     """
     own = own_judgement(night, settings)
     general = [settings.telescope, asdict(settings.camera), settings.products, settings.unsolved]
-    return f"{own}.{digest([own, *general, programme, named])}"
+    return f"{own}.{_digest([own, *general, programme, named])}"
 
 
 def own_judgement(night: str, settings: Configuration) -> str:
     """Return the digest of a night's corrections and programmes; nothing if it has none."""
-    corrections = content(correction_file(Path(settings.corrections), settings.telescope, night))
+    path = correction_file(Path(settings.corrections), settings.telescope, night)
+    try:
+        corrections = path.read_bytes().hex()
+    except OSError:
+        corrections = ""
     entries = [asdict(entry) for entry in programmes_of(night, settings.programmes)]
-    return digest([corrections, entries]) if corrections or entries else ""
+    return _digest([corrections, entries]) if corrections or entries else ""
 
 
 def own_part(judged: str) -> str:
@@ -39,14 +43,5 @@ def own_part(judged: str) -> str:
     return judged.partition(".")[0]
 
 
-def content(path: Path) -> str:
-    """Return the content of a file; nothing if there is none."""
-    try:
-        return path.read_bytes().hex()
-    except OSError:
-        return ""
-
-
-def digest(facts: object) -> str:
-    """Return a short text that changes when facts do."""
+def _digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:LENGTH]

@@ -5,7 +5,7 @@ import zlib
 from datetime import datetime
 from pathlib import Path
 
-from scripts.lib.frames.frame import Facts, Setting
+from scripts.lib.frames.frame import Facts
 from scripts.lib.nights.times import iso
 from scripts.lib.settings.records import Camera
 
@@ -15,6 +15,8 @@ LONGEST = 68
 FRAMES, CUBES = "SPECULOOS", "SPECU"
 FRAME = re.compile(rf"{FRAMES}([1-4])\.(\d{{4}}-\d\d-\d\dT\d\d_\d\d_\d\d\.\d{{3}})\.fits")
 CUBE = re.compile(rf"{CUBES}([1-4])\.(\d{{8}}T\d{{6}})_([SC]_[A-Za-z0-9.+_-]+)\.fits")
+# A cube's extension with a row for each plane.
+METADATA = "METADATA"
 # A prime means a Sloan filter: i' and i are two filters, and so are their names.
 SPELT_OUT = str.maketrans({"'": "p"})
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
@@ -25,45 +27,26 @@ def safe(text: str) -> str:
     return _UNSAFE.sub("_", text.translate(SPELT_OUT)).strip("_") or "unnamed"
 
 
-def exposure(exptime: float) -> str:
-    """Return an exposure time (s) as it stands in a name: ``10s``, ``3.259s``."""
-    return f"{exptime:.3f}".rstrip("0").rstrip(".") + "s"
-
-
 def sequence_name(facts: Facts, camera: Camera) -> str:
-    """Return the name of a frame's sequence, ``S_Sp0805+0417_zYJ_10s`` or ``C_dark_10s``.
+    """Return the name of a frame's sequence, ``S_Sp0805+0417_zYJ_10s`` or ``C_flat_zYJ_3.259s``.
 
     An unusual read-out is part of the name, so that frames that cannot be stacked never meet.
     """
-    parts = {
-        "science": [safe(facts.object), safe(facts.filter), exposure(facts.exptime)],
-        "flat": ["flat", safe(facts.filter), exposure(facts.exptime)],
-        "dark": ["dark", exposure(facts.exptime)],
+    exposure = f"{facts.exptime:.3f}".rstrip("0").rstrip(".") + "s"
+    parts = [facts.kind.group] + {
+        "science": [safe(facts.object), safe(facts.filter), exposure],
+        "flat": ["flat", safe(facts.filter), exposure],
+        "dark": ["dark", exposure],
         "bias": ["bias"],
     }[facts.kind.name]
-    return "_".join([facts.kind.group, *parts, *_read_out(facts.setting, camera)])
-
-
-def _read_out(setting: Setting, camera: Camera) -> list[str]:
-    """Return what is unusual in a read-out, as parts of a name."""
-    parts = []
+    setting = facts.setting
     if (setting.xbinning, setting.ybinning) != (1, 1):
         parts.append(f"bin{setting.xbinning}x{setting.ybinning}")
     if (setting.x0, setting.y0) != (0, 0):
         parts.append(f"sub{setting.naxis1}x{setting.naxis2}+{setting.x0}+{setting.y0}")
     if setting.camera != camera.name:
         parts.append(safe(setting.camera))
-    return parts
-
-
-def part_mark(part: int) -> str:
-    """Return the end of the name of a sequence's part: what came after the last was delivered."""
-    return "" if part == 1 else f"_part{part}"
-
-
-def clash_mark(identity: tuple[object, ...]) -> str:
-    """Return the end of a name whose plain form already belongs to another sequence."""
-    return f"_{zlib.crc32(repr(identity).encode()):08x}"
+    return "_".join(parts)
 
 
 def fitting(plain: str, marks: str) -> str:
@@ -72,7 +55,7 @@ def fitting(plain: str, marks: str) -> str:
     Parameters
     ----------
     marks : str
-        See `part_mark` and `clash_mark`; they are never cut.
+        What tells it from others of the same plain name, see LONGEST_MARKS; never cut.
     """
     if len(plain) + len(marks) <= SEQUENCE_ROOM:
         return plain + marks
@@ -94,7 +77,7 @@ def cube_name(number: int, start: datetime, sequence: str) -> str:
 
 def dp_id(number: int, start: datetime) -> str:
     """Return the name that ESO's archive gives a product: ``SPECU4.2026-03-06T00:01:23.540``."""
-    return f"SPECU{number}.{iso(start)}"
+    return f"{CUBES}{number}.{iso(start)}"
 
 
 def group_of(sequence: str) -> str:
@@ -107,11 +90,12 @@ def sequence_of(cube: str) -> str:
     return stem(cube).partition("_")[2]
 
 
-# What a cube's name needs beside its sequence.
-SEQUENCE_ROOM = LONGEST - len(cube_name(4, datetime(2000, 1, 1), ""))
-LONGEST_MARKS = "_01234567_part99"
-
-
 def stem(product: str) -> str:
     """Return a product's file name without ``.fits``."""
     return Path(product).name.removesuffix(".fits")
+
+
+# What a cube's name has beside its sequence.
+SEQUENCE_ROOM = LONGEST - len(cube_name(4, datetime(2000, 1, 1), ""))
+# Of frames that only a safe name makes alike, and of a further part of a sequence.
+LONGEST_MARKS = "_01234567_part99"

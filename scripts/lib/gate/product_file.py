@@ -17,9 +17,9 @@ from scripts.lib.fits.checksum import add_at, data_sum, fold
 from scripts.lib.fits.hdu import Hdu, iter_hdus
 from scripts.lib.frames import names
 from scripts.lib.frames.instruments import Kind, Telescope, read_kinds, read_telescopes
-from scripts.lib.headers.metadata import EXTNAME
+from scripts.lib.frames.names import METADATA
 from scripts.lib.nights.dates import night_bounds
-from scripts.lib.nights.times import moment_of_mjd, parse_date
+from scripts.lib.nights.times import parse_date, time_of_mjd
 from scripts.lib.settings.records import Camera
 
 TABLES = Path(__file__).parents[3] / "config"
@@ -153,19 +153,19 @@ class ProductFile:
     def column(self, name: str) -> list[Value]:
         """Return a column of METADATA; raise `HeaderError` if there is none."""
         if name not in self.columns:
-            raise HeaderError(f"no column {name} in {EXTNAME}")
+            raise HeaderError(f"no column {name} in {METADATA}")
         return self.columns[name]
 
     def numbers(self, name: str) -> list[float]:
         """Return a column of METADATA; raise `HeaderError` unless it is of numbers."""
-        return [number(value, f"{name} of {EXTNAME}") for value in self.column(name)]
+        return [number(value, f"{name} of {METADATA}") for value in self.column(name)]
 
     def texts(self, name: str) -> list[str]:
         """Return a column of METADATA; raise `HeaderError` unless it is of texts."""
         values = self.column(name)
         found = [value for value in values if isinstance(value, str)]
         if len(found) < len(values):
-            raise HeaderError(f"{name} of {EXTNAME} is not a column of texts")
+            raise HeaderError(f"{name} of {METADATA} is not a column of texts")
         return found
 
     @property
@@ -203,7 +203,7 @@ class ProductFile:
     @cached_property
     def metadata(self) -> SummedHdu | None:
         """The extension METADATA."""
-        found = (hdu for hdu in self.hdus[1:] if hdu.header.value("EXTNAME") == EXTNAME)
+        found = (hdu for hdu in self.hdus[1:] if hdu.header.value("EXTNAME") == METADATA)
         return next(found, None)
 
     @cached_property
@@ -253,7 +253,7 @@ def dp_id(product: ProductFile) -> str:
     """
     if product.telescope is None:
         raise HeaderError(f"TELESCOP {product.value('TELESCOP')!r} is not one of our telescopes")
-    return names.dp_id(product.telescope.number, moment_of_mjd(product.number("MJD-OBS")))
+    return names.dp_id(product.telescope.number, time_of_mjd(product.number("MJD-OBS")))
 
 
 def read_product_file(path: Path, context: Context, pixel_sum: int | None = None) -> ProductFile:
@@ -284,7 +284,7 @@ def read_product_file(path: Path, context: Context, pixel_sum: int | None = None
                 total = data_sum(data)
             elif total is None:
                 total, constant = sum_planes(stream, hdu)
-            if hdus and hdu.header.value("EXTNAME") == EXTNAME:
+            if hdus and hdu.header.value("EXTNAME") == METADATA:
                 table = data
             head = os.pread(stream.fileno(), hdu.data_begin - hdu.begin, hdu.begin)
             where = hdu.begin, hdu.data_begin, hdu.data_size

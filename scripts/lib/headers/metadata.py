@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from scripts.lib.fits.bintable import Column, table_hdu
 from scripts.lib.fits.cards import COMMENTARY, Header, Value
 from scripts.lib.fits.hdu import STRUCTURE
+from scripts.lib.frames.names import METADATA
 from scripts.lib.headers.keywords import Keywords
 from scripts.lib.headers.values import VALUES, Exposure
 from scripts.lib.headers.wcs import pixels_beside_sky
 
-EXTNAME = "METADATA"
 # The reader asks for FILENAME and these; other keywords have a column if they vary.
 DEMANDED = "DATE-OBS EXPTIME FILTER OBJECT AIRMASS JD-OBS MJD-OBS HJD-OBS".split()
 # DATE is of the file, not of a plane; WCSAXES is the cube's.
@@ -72,7 +72,7 @@ def metadata_hdu(names: list[str], frames: Sequence[Values], table: Keywords) ->
     for keyword, values in _columns(frames, table).items():
         plain = [int(value) if isinstance(value, bool) else value for value in values]
         columns.append(Column(keyword, plain, table.unit(keyword)))
-    return table_hdu(EXTNAME, "keywords of each plane, in their order", columns)
+    return table_hdu(METADATA, "keywords of each plane, in their order", columns)
 
 
 def _columns(frames: Sequence[Values], table: Keywords) -> dict[str, list[Value]]:

@@ -8,18 +8,12 @@ from typing import NamedTuple
 from scripts.lib.fits.cards import Header, HeaderError
 from scripts.lib.frames import corrections, programmes
 from scripts.lib.frames.frame import describe, open_header, unreadable
-from scripts.lib.frames.instruments import (
-    Kind,
-    Telescope,
-    check_programme,
-    read_kinds,
-    read_telescopes,
-)
+from scripts.lib.frames.instruments import Kind, Telescope, read_kinds, read_telescopes
 from scripts.lib.headers.keywords import Keywords, read_keywords
 from scripts.lib.headers.values import Exposure, Programme
 from scripts.lib.headers.wcs import pixel_wcs
 from scripts.lib.nights.dates import night_bounds
-from scripts.lib.settings.records import Camera, Configuration
+from scripts.lib.settings.records import Camera, Configuration, ProgrammeEntry
 
 
 class Observatory(NamedTuple):
@@ -30,7 +24,7 @@ class Observatory(NamedTuple):
     kinds: dict[str, Kind]
     keywords: Keywords
     programme: Programme
-    assigned: list[programmes.Assignment]
+    assigned: list[ProgrammeEntry]
     corrections: list[corrections.Correction]
     bounds: tuple[datetime, datetime]
     now: datetime
@@ -60,15 +54,16 @@ def open_observatory(
         If a setting or a correction is not right; the message says which.
     """
     name = settings.telescope
-    entries = [] if named else programmes.programmes_of(night, settings.programmes)
     corrected = corrections.correction_file(Path(settings.corrections), name, night)
     return Observatory(
         telescope=read_telescopes(Path(tables["telescopes"]))[name],
         camera=settings.camera,
         kinds=read_kinds(Path(tables["kinds"])),
         keywords=read_keywords(Path(tables["keywords"])),
-        programme=Programme(settings.origin, settings.pi_coi, check_programme(programme)),
-        assigned=programmes.assignments(entries),
+        programme=Programme(
+            settings.origin, settings.pi_coi, programmes.check_programme(programme)
+        ),
+        assigned=[] if named else programmes.assignments(night, settings.programmes),
         corrections=corrections.read_corrections(corrected),
         bounds=night_bounds(night),
         now=datetime.now(UTC),

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from scripts.lib.files.durable import whole_file
-from scripts.lib.files.tables import DamagedTable, read_table, table_text
+from scripts.lib.files.tables import damaged_table, read_table, table_text
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.records import GOOD, Frame, Status
 from scripts.lib.nights.times import iso
@@ -119,11 +119,11 @@ def read_frames(path: Path, right: str) -> list[Frame]:
 
     Raises
     ------
-    DamagedTable
+    Damaged
         If it is another.
     """
     if file_digest(path) != right:
-        raise DamagedTable(path, "not as it was written; the next run writes it again")
+        raise damaged_table(path, "not as it was written; the next run writes it again")
     return [frame_of(path.absolute().parent.name, row) for row in read_table(path)]
 
 

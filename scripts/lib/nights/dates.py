@@ -18,13 +18,7 @@ def night_name(day: date) -> str:
 
 
 def parse_night(text: str) -> date:
-    """Return the date of a night.
-
-    Raises
-    ------
-    NightError
-        If ``text`` is not eight digits that make a date.
-    """
+    """Return the date of a night; raise `NightError` unless it is eight digits and a date."""
     try:
         if not re.fullmatch(r"\d{8}", text, re.ASCII):
             raise ValueError
@@ -42,7 +36,7 @@ def parse_nights(text: str) -> list[str]:
     Raises
     ------
     NightError
-        If a part is no night, or a range runs backwards.
+        If a part is not a night, or a range runs backwards.
     """
     nights = []
     for part in text.replace(",", " ").split():
@@ -66,6 +60,6 @@ def recent_nights(now: datetime, lookback: int) -> list[str]:
 
 
 def night_bounds(night: str) -> tuple[datetime, datetime]:
-    """Return the first moment (UTC) of a night and the first after it."""
+    """Return the begin of a night and its end, which is no longer in it (UTC)."""
     begin = datetime.combine(parse_night(night), datetime.min.time(), UTC) + NIGHT_BEGINS
     return begin, begin + timedelta(days=1)

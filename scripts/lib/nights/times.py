@@ -1,4 +1,4 @@
-"""Times: to the millisecond, and every derived one from the same millisecond.
+"""Times (UTC): to the millisecond, and every derived one from the same millisecond.
 
 ESO names a frame after MJD-OBS, we after DATE-OBS: the two must be one number. So DATE-OBS is cut
 to the millisecond first, and the arithmetic is in whole milliseconds.
@@ -15,7 +15,7 @@ JD_OF_MJD = 2_400_000.5
 
 
 def parse_date(text: str) -> datetime:
-    """Return an ISO 8601 date and time (UTC), cut to the millisecond.
+    """Return an ISO 8601 date and time, cut to the millisecond.
 
     Raises
     ------
@@ -37,37 +37,37 @@ def cut_away(text: str) -> float:
     return float(f"0.{fraction}") - int(fraction.ljust(3, "0")[:3]) / 1000
 
 
-def iso(moment: datetime) -> str:
+def iso(time: datetime) -> str:
     """Return ``YYYY-MM-DDThh:mm:ss.sss``, the only form of a date that ESO takes."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
+    return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}"
 
 
-def mjd_ms(moment: datetime) -> tuple[int, int]:
-    """Return the Modified Julian Day of a moment (UTC) and the milliseconds of that day."""
-    return divmod((moment - _MJD_EPOCH) // _MS, DAY_MS)
+def mjd_ms(time: datetime) -> tuple[int, int]:
+    """Return the Modified Julian Day and the milliseconds of that day."""
+    return divmod((time - _MJD_EPOCH) // _MS, DAY_MS)
 
 
-def mjd(moment: datetime) -> float:
-    """Return the Modified Julian Date (d, UTC)."""
-    day, ms = mjd_ms(moment)
+def mjd(time: datetime) -> float:
+    """Return the Modified Julian Date (d)."""
+    day, ms = mjd_ms(time)
     return day + ms / DAY_MS
 
 
-def moment_of_mjd(mjd: float) -> datetime:
-    """Return the moment (UTC) of a Modified Julian Date (d), to the millisecond."""
+def time_of_mjd(mjd: float) -> datetime:
+    """Return the time of a Modified Julian Date (d), to the millisecond."""
     return _MJD_EPOCH + round(mjd * DAY_MS) * _MS
 
 
-def jd(moment: datetime) -> float:
-    """Return the Julian Date (d, UTC)."""
-    return mjd(moment) + JD_OF_MJD
+def jd(time: datetime) -> float:
+    """Return the Julian Date (d)."""
+    return mjd(time) + JD_OF_MJD
 
 
-def seconds_of_day(moment: datetime) -> float:
-    """Return the seconds since midnight UTC."""
-    return mjd_ms(moment)[1] / 1000
+def seconds_of_day(time: datetime) -> float:
+    """Return the seconds since midnight."""
+    return mjd_ms(time)[1] / 1000
 
 
-def after(moment: datetime, seconds: float) -> datetime:
-    """Return the moment some seconds later, to the millisecond."""
-    return moment + round(seconds * 1000) * _MS
+def after(time: datetime, seconds: float) -> datetime:
+    """Return the time some seconds later, to the millisecond."""
+    return time + round(seconds * 1000) * _MS

@@ -19,7 +19,7 @@ from scripts.lib.delivery.receipts import target_of
 from scripts.lib.files.tables import read_table
 from scripts.lib.frames.corrections import corrected_nights, correction_file, read_corrections
 from scripts.lib.frames.judgement import judgement, own_judgement, own_part
-from scripts.lib.frames.programmes import assignments, programme_delivered, programmes_of
+from scripts.lib.frames.programmes import assignments, programme_delivered
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.outlook import (
     OPEN,
@@ -277,7 +277,7 @@ class Planner:
             return record.programme, False
         # Delivered by an earlier version, which did not write it down.
         delivered = [frame for frame in self.ledger.frames(night) if frame.status in DELIVERY]
-        assigned = assignments(programmes_of(night, self.settings.programmes))
+        assigned = assignments(night, self.settings.programmes)
         return programme_delivered(delivered, assigned) or self.settings.programme, False
 
     def prepare(self, night: str, plan: Plan) -> None:
