@@ -22,6 +22,7 @@ from scripts.lib.delivery.confirmation import (
     read_told,
     write_told,
 )
+from scripts.lib.files.log import tail
 from scripts.lib.frames.corrections import correction_file
 from scripts.lib.ledger.faults import Reason
 from scripts.lib.ledger.ledger import Ledger
@@ -34,8 +35,6 @@ from scripts.lib.settings.records import Configuration, Mail
 
 TAIL = 10
 LONGEST_LINE = 400
-# Of a log only its end is read, however long it is.
-END_OF_LOG = 64_000
 # A mail that is too long is not read; the rest is on the page.
 MOST_JOBS = 12
 MOST_FRAMES = 20
@@ -100,19 +99,9 @@ def failed_job(job: Job) -> FailedJob:
         night=night,
         what=" ".join(filter(None, [night, *wildcards.values()])),
         error=shortened(last_line(log)) if log else "see the run's log",
-        tail=tail(log) if log else [],
+        tail=list(map(shortened, tail(log, TAIL))) if log and log.exists() else [],
         log=str(log or ""),
     )
-
-
-def tail(path: Path, count: int = TAIL) -> list[str]:
-    """Return the last lines of a log."""
-    if not path.exists():
-        return []
-    with open(path, "rb") as stream:
-        stream.seek(max(0, path.stat().st_size - END_OF_LOG))
-        lines = stream.read().decode("utf-8", "replace").splitlines()
-    return [shortened(line) for line in lines[-count:]]
 
 
 def shortened(line: str) -> str:

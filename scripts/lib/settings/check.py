@@ -16,7 +16,7 @@ CHECKOUT = Path(__file__).absolute().parents[3]
 CORRECTIONS = CHECKOUT / "config/corrections"
 # Of an address; a password may be in it, and hold anything.
 USER_PART = re.compile("://.*@", re.DOTALL)
-TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string"}
+TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 # What turns words into values.
 READERS: dict[str, tuple[Callable[[str], Any], ...]] = {
     "boolean": (lambda word: {"true": True, "false": False}[word.lower()],),
@@ -35,14 +35,8 @@ class ConfigurationError(Exception):
 class Unchecked:
     """A configuration as it is written: keys may be missing, unknown or wrong.
 
-    Attributes
-    ----------
-    profile : str
-        Name of the telescope's profile.
-    settings : Mapping
-        What the profile, its files and the command line say; nothing if they cannot be read.
-    name : str
-        What messages call it.
+    ``profile`` is the name of the telescope's profile, ``name`` what messages call the
+    configuration; no settings are known if a file cannot be read.
     """
 
     profile: str
@@ -139,6 +133,8 @@ def type_rules(kind: Any) -> dict[str, Any]:
         return schema_of(kind)
     if get_origin(kind) is tuple:
         return {"type": "array", "items": type_rules(get_args(kind)[0])}
+    if kind is Path:
+        return {"type": "string", "pattern": "^/"}
     return {"type": TYPES[(get_args(kind) or (kind,))[0]]}
 
 

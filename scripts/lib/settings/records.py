@@ -12,9 +12,9 @@ from typing import Any, TypeVar, get_args, get_origin
 TELESCOPES = ["Io", "Europa", "Ganymede", "Callisto"]
 PROGRAMME = r"^(\d{2,3}\.[A-Z]-\d{4}\([A-Z]{1,2}\)|\d{3}\.[A-Z0-9]{4}\.\d{3})$"
 MAIL_ADDRESS = r"^[^\r\n]*[!-~]+@[!-~]+$"
-SERVICE = r"^(https://|http://(localhost|127\.0\.0\.1)[:/])"
-ABSOLUTE, ABSOLUTE_OR_EMPTY = "^/", "^(/|$)"
 MAIL_ADDRESSES = {"items": {"type": "string", "pattern": MAIL_ADDRESS}}
+SERVICE = r"^(https://|http://(localhost|127\.0\.0\.1)[:/])"
+ABSOLUTE_OR_EMPTY = "^(/|$)"
 
 Record = TypeVar("Record")
 
@@ -31,6 +31,11 @@ def key(description: str, default: Any = MISSING, **rules: Any) -> Any:
         is not that of the attribute.
     """
     return field(default=default, metadata={"description": description} | rules)
+
+
+def choice(description: str, default: str, *others: str) -> Any:
+    """Declare a key with one of some words."""
+    return key(description, default, enum=[default, *others])
 
 
 def record_of(record: type[Record], settings: Mapping[str, Any]) -> Record:
@@ -70,15 +75,11 @@ class Camera:
         0,
     )
     parity: int = key(
-        "1 if the frame shows the sky as it is seen, -1 if mirrored; the right one saves time.",
+        "1 if frames show the sky as it is seen, -1 if mirrored; the right one saves time.",
         1,
         enum=[1, -1],
     )
-    band: str = key(
-        "Magnitude of the catalogue by which stars are ranked: g (optical) or j (infrared).",
-        "g",
-        enum=["g", "j"],
-    )
+    band: str = choice("Catalogue magnitude that ranks stars: g (optical), j (infrared).", "g", "j")
     fixed_pattern: bool = key(
         "Whether stars stand out only once a dark is subtracted (infrared cameras). Products keep "
         "the raw pixels.",
@@ -97,8 +98,7 @@ class ProgrammeEntry:
         "ESO programme id, such as 60.A-9099(A) or 110.23WX.001.", pattern=PROGRAMME
     )
     targets: tuple[str, ...] = key(
-        "Patterns of OBJECT (* ?); without them the whole night, calibrations too.",
-        (),
+        "Patterns of OBJECT (* ?); without them the whole night, calibrations too.", ()
     )
 
 
@@ -114,11 +114,12 @@ class FreeSpace:
 class Mail:
     """Who gets a report of how a run ended, and through which server."""
 
-    when: str = key(
+    when: str = choice(
         "problems: when jobs failed, or frames were held back that no mail has reported; always: "
         "after every run that had something to do; never.",
         "problems",
-        enum=["problems", "always", "never"],
+        "always",
+        "never",
     )
     sender: str = key(
         "Sender, name@host or Some Name <name@host>.",
@@ -134,7 +135,7 @@ class Mail:
         "Recipients of a copy.", (), **MAIL_ADDRESSES, examples=[["pi@obs.example"]]
     )
     host: str = key(
-        "The mail server; its certificate must bear this name.",
+        "Mail server, by the name in its certificate.",
         "",
         minLength=1,
         examples=["mail.obs.example"],
@@ -146,15 +147,14 @@ class Mail:
         maximum=65535,
         examples=[587],
     )
-    security: str = key(
-        "starttls, tls (from the first byte), or none, which only a server on this machine may "
-        "have.",
+    security: str = choice(
+        "starttls, tls (from the first byte), or none: only for a server on this machine.",
         "starttls",
-        enum=["starttls", "tls", "none"],
+        "tls",
+        "none",
     )
     timeout: float = key(
-        "Seconds to wait for each answer of the mail server; all mails of a run together get six "
-        "times that.",
+        "Seconds to wait for each answer of the server; all mails of a run get six times that.",
         20,
         exclusiveMinimum=0,
     )
@@ -167,11 +167,7 @@ class Configuration:
     One file per telescope; every key can be overridden with --config key=value.
     """
 
-    telescope: str = key(
-        "Name of the telescope, a row of config/telescopes.csv.",
-        enum=TELESCOPES,
-        examples=["Callisto"],
-    )
+    telescope: str = key("A row of config/telescopes.csv.", enum=TELESCOPES, examples=["Callisto"])
     source: str = key(
         "Where the nights are read from, one folder YYYYMMDD each: an absolute folder, "
         "smb://user@host[:port]/share/path or sftp://user@host[:port]/path; never with a password, "
@@ -180,20 +176,16 @@ class Configuration:
         examples=["/data/source/Callisto"],
     )
     source_mounted: bool = key(
-        "Whether the source is a folder on a mounted share, or a mount point: if nothing is "
-        "mounted there the run fails instead of finding no nights, and every read has a time "
-        "limit.",
+        "Whether the source is on a mounted share, or a mount point itself: if nothing is mounted "
+        "there the run fails, instead of finding no nights, and reads have a time limit.",
         False,
     )
     workdir: Path = key(
         "Folder for everything the workflow makes; absolute.",
-        pattern=ABSOLUTE,
         examples=["/data/archive-work/Callisto"],
     )
     archive: Path = key(
-        "The archive directory, from which ESO collects; absolute, must exist.",
-        pattern=ABSOLUTE,
-        examples=["/data/eso"],
+        "Directory from which ESO collects; absolute, must exist.", examples=["/data/eso"]
     )
     nights: str = key(
         "Nights to bring up to date: YYYYMMDD, several with blanks between, or YYYYMMDD-YYYYMMDD; "
@@ -223,21 +215,19 @@ class Configuration:
         pattern=ABSOLUTE_OR_EMPTY,
         examples=[""],
     )
-    solve: str = key(
+    solve: str = choice(
         "verify: a WCS in a raw header is a hint and is replaced by the solution; always: it is "
         "not even that; never: it is believed if it lies where the telescope pointed.",
         "verify",
-        enum=["verify", "always", "never"],
+        "always",
+        "never",
     )
-    unsolved: str = key(
-        "Science frames that could not be solved: deliver them with pixel coordinates, or hold "
-        "them back.",
-        "deliver",
-        enum=["deliver", "hold"],
+    unsolved: str = choice(
+        "Unsolved science frames: deliver with pixel coordinates, or hold back.", "deliver", "hold"
     )
     dark: str = key(
-        "Raw dark frame for nights without darks of their own, for cameras with a fixed pattern; "
-        "its whole path; empty for none.",
+        "Raw dark frame for nights without their own, for cameras with a fixed pattern; its whole "
+        "path; empty for none.",
         "",
         pattern=ABSOLUTE_OR_EMPTY,
         examples=["/data/calibration/dark_60s.fits"],
@@ -264,21 +254,15 @@ class Configuration:
         False,
     )
     confirm_after: float = key(
-        "Hours after its delivery from which on a product that ESO's archive does not show is "
-        "missing.",
-        24,
-        minimum=3,
+        "Hours from delivery until a product that ESO does not show is missing.", 24, minimum=3
     )
     confirm_until: float = key(
-        "Days after its delivery during which a product that is not confirmed is asked for in "
-        "each run.",
+        "Days from delivery during which each run asks for a product that is not confirmed.",
         7,
         exclusiveMinimum=0,
     )
     confirm_service: str = key(
-        "The TAP service of ESO's archive, https://….",
-        "https://archive.eso.org/tap_obs",
-        pattern=SERVICE,
+        "TAP service of ESO, https://….", "https://archive.eso.org/tap_obs", pattern=SERVICE
     )
     confirm_token_service: str = key(
         "Where ESO exchanges user and password for a token, https://….",
@@ -290,23 +274,16 @@ class Configuration:
     )
     origin: str = key("ORIGIN of every product.", "SSO-PARANAL", maxLength=30)
     pi_coi: str = key(
-        "PI-COI of every product, initials and surname in ASCII.",
-        "D. Queloz",
-        pattern="^[ -~]{1,30}$",
+        "PI-COI of every product: initials, surname; ASCII.", "D. Queloz", pattern="^[ -~]{1,30}$"
     )
     longitude: float = key(
-        "Of the site, degrees, east positive; for sidereal time.",
-        -70.390278,
-        minimum=-180,
-        maximum=180,
+        "Of the site, degrees, east positive; for LST.", -70.390278, minimum=-180, maximum=180
     )
     lookback: int = key(
-        "Nights before the last one that are completed if something of them is missing.",
-        14,
-        minimum=0,
+        "Nights before the last one that are completed if something is missing.", 14, minimum=0
     )
     max_held: float = key(
-        "Share of a night's frames that may be held back before the whole night is refused.",
+        "Share of frames that may be held back before a night is refused.",
         0.5,
         minimum=0,
         maximum=1,
@@ -317,20 +294,17 @@ class Configuration:
     )
     keep_raw: bool = key("Keep the raw copies of a night after its delivery.", False)
     mode: str = key(
-        "Rights of the products in the archive directory, in octal digits; ESO's collector must "
-        "be able to read them.",
+        "Rights of delivered products, octal digits; ESO's collector must be able to read them.",
         "0644",
         type=["string", "integer"],
         pattern="^0?[0-7]{3}$",
     )
     redeliver: bool = key(
-        "Deliver the nights again, once; a request that was not carried out to its end stays, the "
-        "next run continues it.",
+        "Deliver the nights again, once; the next run continues a request that was not completed.",
         False,
     )
     corrections: str = key(
-        "Folder of corrections, one file {telescope}_{night}.yaml each; empty for "
-        "config/corrections.",
+        "Folder of files {telescope}_{night}.yaml; empty for config/corrections.",
         "",
         examples=["/data/corrections"],
     )
