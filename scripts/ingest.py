@@ -129,6 +129,7 @@ def ingested(frame: Frame, entry: Entry, raw: Path, copy: Callable[[Entry], Fram
             datasum=sums.data,
             header_sum=sums.header,
             status=Status.COPIED,
+            measures=sums.measures,
         )
     else:
         found = copy(entry)
@@ -160,6 +161,7 @@ def copy_of(source: Source, night: str, entry: Entry, raw: Path, wait: float) ->
         datasum=copied.sums.data,
         header_sum=copied.sums.header,
         status=Status.COPIED,
+        measures=copied.sums.measures,
     )
 
 

@@ -35,6 +35,7 @@ from scripts.lib.ledger.records import (
     FileState,
     Frame,
     Intent,
+    Measures,
     Night,
     Product,
     Status,
@@ -110,7 +111,8 @@ def frame_of(status: Status, delivery: int = 0) -> Frame:
 
 def test_a_frame_comes_back_with_every_field(ledger):
     plain = Frame(NIGHT, "plain.fits")
-    defaults = [f.name for f in fields(Frame) if getattr(FRAME, f.name) == getattr(plain, f.name)]
+    stored = [field.name for field in fields(Frame) if field.compare]
+    defaults = [name for name in stored if getattr(FRAME, name) == getattr(plain, name)]
     assert defaults == ["night"]
     record(ledger, FRAME, plain)
     assert ledger.frames(NIGHT) == [FRAME, plain]
@@ -305,6 +307,33 @@ def test_a_ledger_of_a_later_form_is_refused(tmp_path):
     with pytest.raises(LedgerError, match=f"{path}: a ledger of form {FORM + 1}, {FORM} is"):
         Ledger(path)
     assert path.read_bytes() == content
+
+
+def test_statistics_of_pixels_are_kept_until_others_are_taken(ledger):
+    first, second = Measures(600.5, 20, 550, 700, 0.0), Measures(610, 21, 560, 710, 0.25)
+    record(ledger, replace(FRAME, measures=first))
+    record(ledger, replace(FRAME, status=Status.HELD))
+    assert ledger.measures(NIGHT) == {FRAME.key: first}
+    record(ledger, replace(FRAME, measures=second), replace(FRAME, version=1, measures=first))
+    assert ledger.measures(NIGHT) == {FRAME.key: second, (FRAME.file, 1): first}
+    assert ledger.measures("20260306") == {}
+
+
+def test_a_ledger_of_form_1_gets_the_table_that_it_lacks(tmp_path):
+    path = ledger_path(tmp_path)
+    with Ledger(path) as ledger:
+        record(ledger, FRAME)
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE measures")
+    connection.execute("PRAGMA user_version=1")
+    connection.close()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: Ledger(path).frames(NIGHT), range(4)))
+    assert found == [[FRAME]] * 4
+    measured = replace(FRAME, measures=Measures(1, 2, 3, 4, 0.5))
+    with Ledger(path) as ledger:
+        record(ledger, measured)
+        assert ledger.measures(NIGHT) == {FRAME.key: measured.measures}
 
 
 def test_several_may_begin_a_ledger_at_once(tmp_path):

@@ -22,6 +22,7 @@ from scripts.lib.ledger.records import (
     FileState,
     Frame,
     Intent,
+    Measures,
     Night,
     Outcomes,
     Product,
@@ -30,7 +31,7 @@ from scripts.lib.ledger.records import (
 )
 
 FILE = "ledger.sqlite"
-FORM = 1  # of the database; a later form is not understood
+FORM = 2  # of the database; a later form is not understood
 WAIT = 120  # s: for another process that writes
 
 # The columns of a frame's record in the order of its fields; `Fault` and `FileState` take several.
@@ -51,6 +52,13 @@ PRODUCT = """
   confirmed TEXT NOT NULL"""
 # When a frame came to a status first; the database's methods set these.
 TIMES = "".join(f", {status} TEXT NOT NULL DEFAULT ''" for status in Status)
+# Added by form 2.
+MEASURES = """
+CREATE TABLE measures (
+  night TEXT NOT NULL, file TEXT NOT NULL, version INTEGER NOT NULL, median REAL NOT NULL,
+  sigma REAL NOT NULL, p1 REAL NOT NULL, p99 REAL NOT NULL, saturated REAL NOT NULL,
+  PRIMARY KEY (night, file, version)
+) WITHOUT ROWID"""
 SCHEMA = f"""
 CREATE TABLE frames ({FRAME}{TIMES}, reported TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (night, file, version)) WITHOUT ROWID;
@@ -70,6 +78,7 @@ CREATE TABLE views (
   night TEXT NOT NULL, path TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (night, path)
 ) WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+{MEASURES};
 """
 FRAME_COLUMNS = [column.split()[0] for column in FRAME.split(",")]
 SELECT_FRAMES = f"SELECT {', '.join(FRAME_COLUMNS)} FROM frames"
@@ -125,11 +134,12 @@ class Ledger:
             # A commit is on the disk when it returns, its journal's folder entry included.
             connection.execute("PRAGMA synchronous=EXTRA")
             (form,) = connection.execute("PRAGMA user_version").fetchone()
-            if form == 0:
-                # Several processes may find no tables at the same time.
+            if 0 <= form < FORM:
+                # Several processes may find no tables, or those of form 1, at the same time.
                 connection.execute("BEGIN IMMEDIATE")
-                if connection.execute("PRAGMA user_version").fetchone() == (0,):
-                    for statement in SCHEMA.split(";\n"):
+                (form,) = connection.execute("PRAGMA user_version").fetchone()
+                if form < FORM:
+                    for statement in (SCHEMA if form == 0 else MEASURES).split(";\n"):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version={FORM}")
                 connection.execute("COMMIT")
@@ -212,8 +222,14 @@ class Ledger:
         """
         now = _text(datetime.now(UTC))
         by_status: dict[Status, list[tuple]] = {}
+        measured = []
         for frame in frames:
             by_status.setdefault(frame.status, []).append(_frame_row(frame))
+            if frame.measures:
+                measured.append((frame.night, frame.file, frame.version, *frame.measures))
+        self._connection.executemany(
+            f"INSERT OR REPLACE INTO measures VALUES ({', '.join('?' * 8)})", measured
+        )
         for status, rows in by_status.items():
             self._connection.executemany(INSERT_FRAME, rows)
             # The first time that a frame has a status is kept.
@@ -222,6 +238,12 @@ class Ledger:
                 f"WHERE night = ? AND file = ? AND version = ? AND status = ? AND {status} = ''",
                 [(now, *row[:3], status) for row in rows],
             )
+
+    def measures(self, night: str) -> dict[tuple[str, int], Measures]:
+        """Return the statistics of a night's pixels, by the key of the frame."""
+        query = "SELECT file, version, median, sigma, p1, p99, saturated FROM measures"
+        rows = self._rows(f"{query} WHERE night = ?", night)
+        return {(file, version): Measures(*values) for file, version, *values in rows}
 
     def unreported(self, night: str) -> list[Frame]:
         """Return the held-back frames of a night of which no mail has said why."""

@@ -1,6 +1,6 @@
 """What the ledger holds: raw frames, products and nights, each as one typed record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -46,6 +46,16 @@ DONE = frozenset({Status.DELIVERED, Status.CONFIRMED})
 GOOD = DELIVERY | {Status.ASSIGNED}
 
 
+class Measures(NamedTuple):
+    """Statistics of a frame's pixels, from a sample of them: ADU; ``saturated`` is a share."""
+
+    median: float
+    sigma: float  # half the range between the percentiles 15.87 and 84.13
+    p1: float
+    p99: float
+    saturated: float  # of the pixels, at the top of the converter's range
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One raw frame. A value that is not known yet is empty, 0 or None."""
@@ -72,6 +82,8 @@ class Frame:
     product: str = ""
     programme: str = ""
     delivery: int = 0  # requests to deliver the night again that its delivery has honoured
+    # Taken while it was copied. The ledger stores them, and returns them apart: `Ledger.measures`.
+    measures: Measures | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[str, int]:

@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 from scripts.lib.files.durable import whole_file
 from scripts.lib.files.log import logger
 from scripts.lib.fits.checksum import add_at, data_sum
 from scripts.lib.fits.hdu import header_size, padded
 from scripts.lib.ledger.faults import BadFrame, Reason
-from scripts.lib.ledger.records import FileState
+from scripts.lib.ledger.records import FileState, Measures
 from scripts.lib.sources.source import Handle, Source, SourceError
 
 # Whole FITS blocks, so that no piece cuts a word of the sum; large enough for a whole frame.
@@ -20,6 +22,9 @@ ATTEMPTS = 3
 STILL_WRITTEN = "still being written at the source"
 WRONG_SUM = "the data do not have the DATASUM that the header states"
 DATASUM = re.compile(rb"DATASUM = ' *(\d+) *'")
+SIZE = re.compile(rb"NAXIS1  = +(\d+) .*?NAXIS2  = +(\d+) ", re.S)
+SAMPLED = 4096  # pixels
+ZERO, TOP = 32768, 65535  # ADU: BZERO of a raw frame, and the end of the converter's range
 
 
 class Unstable(OSError):
@@ -27,12 +32,13 @@ class Unstable(OSError):
 
 
 class Sums(NamedTuple):
-    """Sums of a file's header and data, and the DATASUM that the header states."""
+    """Sums of a file's header and data, the DATASUM that it states, statistics of its pixels."""
 
     bytes: int
     header: int | None
     data: int | None
     stated: int | None
+    measures: Measures | None = None
 
 
 class Copied(NamedTuple):
@@ -117,18 +123,40 @@ def copy_stream(stream: Handle, copy: BinaryIO | None, size: int) -> Sums:
     """
     piece = bytearray(min(PIECE, padded(max(size, 1))))
     done, total, begin = 0, 0, None
-    head, stated = None, None
+    head, stated, measures = None, None, None
     while count := fill(stream, piece):
         view = memoryview(piece)[:count]
         if copy:
             copy.write(view)
         if done == 0 and (begin := header_size(view)) is not None:
-            head, stated = data_sum(view[:begin]), stated_sum(bytes(view[:begin]))
+            header = bytes(view[:begin])
+            head, stated = data_sum(header), stated_sum(header)
+            measures = measures_of(header, view[begin:])
         if begin is not None:
             data = view[max(begin - done, 0) :]
             total = add_at(total, data_sum(data), max(done - begin, 0))
         done += count
-    return Sums(done, head, None if begin is None else total, stated)
+    return Sums(done, head, None if begin is None else total, stated, measures)
+
+
+def measures_of(header: bytes, data: memoryview) -> Measures | None:
+    """Return statistics of a frame's pixels; None unless all of them are in ``data``.
+
+    An odd stride samples all columns of a frame, whose width is a power of two or even.
+    """
+    size = SIZE.search(header)
+    count = int(size[1]) * int(size[2]) if size else 0
+    if not 0 < 2 * count <= len(data):
+        return None
+    pixels = np.frombuffer(data, ">i2", count)[:: count // SAMPLED | 1].astype(np.int16)
+    pixels.sort()
+    # The middle, one sigma of a normal distribution on either side, and 1 % at either end.
+    shares = np.array([0.5, 0.1587, 0.8413, 0.01, 0.99])
+    median, low, high, p1, p99 = (
+        pixels[(shares * (len(pixels) - 1)).astype(int)] + float(ZERO)
+    ).tolist()
+    saturated = len(pixels) - int(np.searchsorted(pixels, TOP - ZERO))
+    return Measures(median, (high - low) / 2, p1, p99, saturated / len(pixels))
 
 
 def stated_sum(header: bytes) -> int | None:
