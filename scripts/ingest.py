@@ -1,11 +1,10 @@
 """Copy a night from the source: verified, resumable, several frames at a time.
 
 Every frame is read once; its sums are made of the very bytes that are written. A frame that
-changes while it is read is tried again, and reported if it does not come to rest. A copy bears
+changes while it is read is tried again, and reported if it does not become stable. A copy has
 the time of its frame, so what an earlier run copied is known and not copied again.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,22 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.lib.files.durable import remove_parts, sync_folder, write_text
+from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.files.space import GIGABYTE, free_gb
 from scripts.lib.fits.hdu import LARGEST_HEADER, padded
 from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.outlook import OPEN, latest, listing_digest
-from scripts.lib.ledger.records import (
-    DELIVERY,
-    NOT_COPIED,
-    Entry,
-    FileState,
-    Frame,
-    Status,
-)
+from scripts.lib.ledger.records import DELIVERY, NOT_COPIED, Entry, Frame, Status
 from scripts.lib.settings.records import Camera, Configuration
-from scripts.lib.sources.copying import copy_again, is_copied, sums_of
+from scripts.lib.sources.copying import copy_frame, is_copied, sums_of
 from scripts.lib.sources.opening import open_source
 from scripts.lib.sources.source import Source
 
@@ -36,29 +29,20 @@ if TYPE_CHECKING:
     from scripts.lib.files.job import snakemake
 
 
-class NoSpace(RuntimeError):
-    """The night does not fit on the disk; the message says how much is missing."""
-
-
 def copy_night(
     source: Source, night: str, raw: Path, ledger: Ledger, settings: Configuration
 ) -> None:
-    """Copy what is missing or changed, and write down what is known of each frame.
-
-    Parameters
-    ----------
-    raw : Path
-        The folder that gets the frames.
+    """Copy what is missing or changed to ``raw``, and record what is known of each frame.
 
     Raises
     ------
-    SourceError
+    TryLater
         If the source cannot be read.
-    NoSpace
+    JobFailed
         If what is missing does not fit on the disk.
     """
-    listed = source.list(night)
-    entries = {entry.name: judged(entry, settings.camera) for entry in listed}
+    listed = source.entries(night)
+    entries = {entry.name: checked(entry, settings.camera) for entry in listed}
     known = latest(ledger.frames(night))
     # What is seen now is known from now on, whatever becomes of this job.
     new = [Frame(night, name) for name in entries if name not in known]
@@ -71,14 +55,10 @@ def copy_night(
     folders = {raw, *((raw / entry.name).parent for entry in wanted)}
     for folder in folders:
         remove_parts(folder)
-    missing = [entry.state for entry in wanted if not is_copied(raw / entry.name, entry.state)]
-    check_space(raw, missing)
+    check_space(raw, wanted)
 
     def ingest(entry: Entry) -> Frame:
-        return ingested(known[entry.name], entry, raw, copy=copied)
-
-    def copied(entry: Entry) -> Frame:
-        return copy_of(source, night, entry, raw, settings.settle)
+        return ingested(known[entry.name], entry, source, raw, settings.settle)
 
     with ThreadPoolExecutor(settings.streams) as pool:
         frames = list(pool.map(ingest, wanted))
@@ -86,8 +66,16 @@ def copy_night(
         # Once for all frames: it costs as much as a frame does.
         if folder.exists():
             sync_folder(folder)
-    frames += [refused(known[e.name], e.state, e.fault) for e in entries.values() if e.fault]
-    frames += [gone(f) for name, f in known.items() if name not in entries and is_lost(f, raw)]
+    for entry in entries.values():
+        if entry.fault and known[entry.name].status not in DELIVERY:
+            frames.append(held(known[entry.name], entry, entry.fault))
+    for name, frame in known.items():
+        lost = frame.status in OPEN and not is_copied(raw / name, frame.source)
+        if lost and name not in entries:
+            fault = Fault(Reason.GONE)
+            frames.append(
+                replace(frame, source=NOT_COPIED, status=Status.HELD, fault=fault, sequence="")
+            )
     failed = sum(frame.status is Status.HELD for frame in frames)
     logger.info("%d entries at the source, %d of them held back here", len(entries), failed)
     changed = [frame for frame in frames if frame != known[frame.file]]
@@ -100,7 +88,7 @@ def copy_night(
             ledger.set_night(night, reported=0)
 
 
-def judged(entry: Entry, camera: Camera) -> Entry:
+def checked(entry: Entry, camera: Camera) -> Entry:
     """Return an entry, with a fault if no frame of the camera is as large."""
     largest = LARGEST_HEADER + padded(2 * camera.naxis1 * camera.naxis2)
     if entry.fault or entry.state.bytes <= largest:
@@ -109,30 +97,37 @@ def judged(entry: Entry, camera: Camera) -> Entry:
     return replace(entry, fault=Fault(Reason.TOO_LARGE, detail))
 
 
-def ingested(frame: Frame, entry: Entry, raw: Path, copy: Callable[[Entry], Frame]) -> Frame:
-    """Return what is known of a frame once it is in ``raw``.
+def ingested(frame: Frame, entry: Entry, source: Source, raw: Path, wait: float) -> Frame:
+    """Return what is known of a frame once it is in ``raw``; copy it if it is not there.
 
     Parameters
     ----------
-    copy : callable
-        Copies the frame of an entry.
+    wait : float
+        Seconds between attempts to copy it.
     """
-    there = is_copied(raw / entry.name, entry.state)
-    if there and frame.source == entry.state and frame.datasum is not None:
+    copied = is_copied(raw / entry.name, entry.state)
+    if copied and frame.source == entry.state and frame.datasum is not None:
         return frame
-    if there:
-        sums = sums_of(raw / entry.name)
+    state = entry.state
+    try:
+        if copied:
+            sums = sums_of(raw / entry.name)
+        else:
+            state, sums = copy_frame(source, frame.night, entry.name, raw, wait)
+    except BadFrame as error:
+        # With the state in which it was tried: once it has changed, it is tried again.
+        found = held(frame, entry, error.fault)
+    else:
         found = Frame(
             frame.night,
             frame.file,
-            source=entry.state,
+            frame.version,
+            source=state,
             datasum=sums.data,
             header_sum=sums.header,
             status=Status.COPIED,
             measures=sums.measures,
         )
-    else:
-        found = copy(entry)
     if frame.status in DELIVERY:
         if found.status is not Status.COPIED:
             return frame
@@ -141,61 +136,26 @@ def ingested(frame: Frame, entry: Entry, raw: Path, copy: Callable[[Entry], Fram
             return replace(frame, source=found.source, header_sum=found.header_sum)
         return replace(found, version=frame.version + 1)
     same = (found.source, found.datasum) == (frame.source, frame.datasum)
-    if same and frame.status in (Status.HELD, Status.ASSIGNED):
-        return frame
-    return replace(found, version=frame.version)
+    return frame if same and frame.status in (Status.HELD, Status.ASSIGNED) else found
 
 
-def copy_of(source: Source, night: str, entry: Entry, raw: Path, wait: float) -> Frame:
-    """Copy one frame and return what is known of it then."""
-    try:
-        copied = copy_again(source, night, entry.name, raw, wait)
-    except BadFrame as error:
-        # With the state in which it was tried: once it has changed, it is tried again.
-        state, fault = entry.state, error.fault
-        return Frame(night, entry.name, source=state, status=Status.HELD, fault=fault)
-    return Frame(
-        night,
-        entry.name,
-        source=copied.state,
-        datasum=copied.sums.data,
-        header_sum=copied.sums.header,
-        status=Status.COPIED,
-        measures=copied.sums.measures,
-    )
+def held(frame: Frame, entry: Entry, fault: Fault) -> Frame:
+    """Return the record of a frame that cannot be copied in the state of an entry."""
+    source, status = entry.state, Status.HELD
+    return Frame(frame.night, frame.file, frame.version, source, status=status, fault=fault)
 
 
-def refused(frame: Frame, state: FileState, fault: Fault | None) -> Frame:
-    """Return the record of something at the source that cannot be a frame."""
-    if frame.status in DELIVERY:
-        return frame
-    return Frame(
-        frame.night, frame.file, frame.version, source=state, status=Status.HELD, fault=fault
-    )
-
-
-def is_lost(frame: Frame, raw: Path) -> bool:
-    """Tell whether a frame that the source no longer has is to be delivered and not here."""
-    return frame.status in OPEN and not is_copied(raw / frame.file, frame.source)
-
-
-def gone(frame: Frame) -> Frame:
-    """Return the record of a frame that was lost."""
-    return replace(
-        frame, source=NOT_COPIED, status=Status.HELD, fault=Fault(Reason.GONE), sequence=""
-    )
-
-
-def check_space(raw: Path, missing: list[FileState]) -> None:
-    """Raise `NoSpace` unless the missing frames fit on the disk, and products as large as they.
+def check_space(raw: Path, entries: list[Entry]) -> None:
+    """Raise `JobFailed` unless frames that are not in ``raw``, and products as large, fit there.
 
     A disk that a copy has filled leaves no room for logs either, nor for other nights.
     """
-    wanted, free = 2 * sum(state.bytes for state in missing) / GIGABYTE, free_gb(raw)
-    if wanted > free:
-        raise NoSpace(
+    missing = [e.state.bytes for e in entries if not is_copied(raw / e.name, e.state)]
+    needed, free = 2 * sum(missing) / GIGABYTE, free_gb(raw)
+    if needed > free:
+        raise JobFailed(
             f"{raw} has {free:.3g} GB of free space; {len(missing)} frames to copy and their "
-            f"products need {wanted:.3g} GB. Make room; the next run continues"
+            f"products need {needed:.3g} GB. Make room; the next run continues"
         )
 
 

@@ -36,7 +36,7 @@ def observatory_of(settings: Configuration, night: str) -> Observatory:
 
 def ingested(source: Source, night: str, raw: Path) -> list[Frame]:
     """Return the frames of a night as they are known once they are in ``raw``."""
-    return [ingested_as(entry, night, raw) for entry in source.list(night)]
+    return [ingested_as(entry, night, raw) for entry in source.entries(night)]
 
 
 def ingested_as(entry: Entry, night: str, raw: Path) -> Frame:

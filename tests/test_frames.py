@@ -16,7 +16,7 @@ from scripts.lib.headers.keywords import compose
 from scripts.lib.headers.observatory import load_exposure
 from scripts.lib.ledger.faults import Reason
 from scripts.lib.ledger.records import Frame, Night, Status
-from scripts.lib.sources.opening import Folder
+from scripts.lib.sources.local import open_folder
 from scripts.simulator.night import simulate
 from tests.night import NIGHT
 from tests.raw import rewrite
@@ -33,7 +33,7 @@ class Judged:
         self.names = [row["file"] for row in truth]
         self.science = next(row["file"] for row in truth if row["kind"] == "science")
         self.bias = next(row["file"] for row in truth if row["kind"] == "bias")
-        self.source = Folder(str(root))
+        self.source = open_folder(str(root))
         camera = {"name": "SPIRIT", "naxis1": SIZE[0], "naxis2": SIZE[1], "pixel_scale": 0.309}
         settings = configuration(telescope, programme="60.A-9009(D)", camera=camera)
         self.observatory = observatory_of(settings, NIGHT)

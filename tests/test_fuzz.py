@@ -26,7 +26,7 @@ from scripts.lib.headers.finished import read_headers
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame, Night, Status
 from scripts.lib.ledger.snapshot import held, sequences
-from scripts.lib.sources.opening import Folder
+from scripts.lib.sources.local import open_folder
 from scripts.simulator.night import simulate
 from tests.night import NIGHT, plane_digests
 from tests.raw import with_checksum
@@ -229,7 +229,7 @@ class Case:
             content = damaged(path.read_bytes(), fault)
             (work / "source" / NIGHT / path.name).write_bytes(content)
         with Ledger(":memory:") as ledger:
-            copy_night(Folder(str(work / "source")), NIGHT, raw, ledger, self.settings)
+            copy_night(open_folder(str(work / "source")), NIGHT, raw, ledger, self.settings)
             frames = ledger.frames(NIGHT)
             night = ledger.night(NIGHT)
             judged = take_inventory(raw, frames, [], night, self.observatory, self.cubes, "")

@@ -6,21 +6,23 @@ import socket
 import stat
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import paramiko
 import pytest
 
+from scripts.lib.files.errors import TryLater
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import NOT_COPIED, Entry, FileState, Frame
 from scripts.lib.sources import listing, local
 from scripts.lib.sources import source as sources
 from scripts.lib.sources.listing import Kind, RawEntry, defect, harmless
-from scripts.lib.sources.opening import Folder, open_source
-from scripts.lib.sources.smb import ENTRY, described
-from scripts.lib.sources.source import Source, SourceError
+from scripts.lib.sources.local import open_folder
+from scripts.lib.sources.opening import open_source
+from scripts.lib.sources.smb import ENTRY, parse_entries
+from scripts.lib.sources.source import Source
 from tests.servers import Smbd, Sshd, mounted_disk, mounted_share, needs
 
 NIGHT = "20260305"
@@ -78,7 +80,7 @@ def night(tmp_path):
 
 def listed(night: Path) -> list[Entry]:
     """Return the entries of a night on the local disk."""
-    return Folder(str(night.parent)).list(night.name)
+    return open_folder(str(night.parent)).entries(night.name)
 
 
 # Names
@@ -216,9 +218,9 @@ def test_local_entries_of_each_kind(kinds):
     for name, fault in KINDS.items():
         assert (states[name] == NOT_COPIED) == bool(fault and fault[0] is Reason.NOT_A_FILE), name
     assert [states[n].bytes for n in ("a.fits", "link.fits", "text.fits")] == [4, 4, 5]
-    source = Folder(str(kinds.parent))
+    source = open_folder(str(kinds.parent))
     assert all(source.state(NIGHT, e.name) == e.state for e in entries if e.fault is None)
-    with source.open(NIGHT, "TOI-540/B/b.fits") as stream:
+    with closing(source.open_frame(NIGHT, "TOI-540/B/b.fits")) as stream:
         assert stream.readinto(bytearray(9)) == 4
 
 
@@ -229,7 +231,7 @@ def test_mounted_entries_of_each_kind(kinds, tmp_path):
     for name in refused:
         (kinds / name).unlink()
     with mounted_share(kinds.parent, tmp_path / "mount") as (_, _, point):
-        entries = Folder(str(point), mounted=True).list(NIGHT)
+        entries = open_folder(str(point), mounted=True).entries(NIGHT)
     assert faults(entries) == {name: KINDS[name] for name in KINDS if name not in refused}
     assert {e.state.bytes for e in entries if e.fault is None} == {4, 5}
 
@@ -241,14 +243,14 @@ def test_sftp_entries_of_each_kind(kinds, monkeypatch):
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         source = open_source(server.address())
-        entries = source.list(NIGHT)
+        entries = source.entries(NIGHT)
         found = faults(entries)
         assert found.pop(ESCAPED) == (Reason.UNSAFE_NAME, "bytes in it that are not text")
         # The server says of a loop that nothing is there.
         assert found == KINDS | {"loop.fits": NOWHERE}
         for name in ("TOI-540/B/b.fits", "link.fits"):
             assert source.state(NIGHT, name).bytes == 4
-            with source.open(NIGHT, name) as stream:
+            with closing(source.open_frame(NIGHT, name)) as stream:
                 assert stream.readinto(bytearray(9)) == 4
 
 
@@ -259,13 +261,13 @@ def test_smb_entries_of_each_kind(kinds, monkeypatch):
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         source = open_source(server.address())
-        entries = source.list(NIGHT)
+        entries = source.entries(NIGHT)
         found = reasons(entries)
         assert found["x.fits"] is found["folder.fits"] is Reason.NOT_A_FILE
         assert found["log.txt"] is Reason.NOT_A_FRAME
         for name in ("a.fits", "TOI-540/B/b.fits", "folder/B/b.fits", "link.fits"):
             assert found[name] is None and source.state(NIGHT, name).bytes == 4
-            with source.open(NIGHT, name) as stream:
+            with closing(source.open_frame(NIGHT, name)) as stream:
                 assert stream.readinto(bytearray(9)) == 4
         assert "empty" not in found and "." not in found and not any("\\" in n for n in found)
         with pytest.raises(OSError, match="DIRECTORY"):
@@ -294,8 +296,8 @@ def test_smb_names_are_checked_and_junctions_not_followed():
     }
     listed = [(name.encode("utf-16-le"), kind) for name, kind in names.items()]
     listed += [(b"\x00\xd8.\x00f\x00i\x00t\x00", 0x80), (b"\x80\xdc.\x00f\x00i\x00t\x00", 0x80)]
-    connection = Fake({"": list(described(smb_entries(*listed))), "folder": []})
-    assert faults(connection.source().list(NIGHT)) == {
+    connection = Fake({"": list(parse_entries(smb_entries(*listed))), "folder": []})
+    assert faults(connection.source().entries(NIGHT)) == {
         r"..\x2fx.fits": (Reason.UNSAFE_NAME, "path separator in it"),
         r"\x": (Reason.UNSAFE_NAME, "empty"),
         r"\x5cx00\x5cxd8.fit": (Reason.UNSAFE_NAME, "path separator in it"),
@@ -323,8 +325,8 @@ def test_times_beyond_what_can_be_stored_are_cut(tmp_path):
         for name, seconds in (("early.fits", -(10**11)), ("late.fits", 10**11)):
             (disk / NIGHT / name).touch()
             os.utime(disk / NIGHT / name, (seconds, seconds))
-        source = Folder(str(disk))
-        early, late = source.list(NIGHT)
+        source = open_folder(str(disk))
+        early, late = source.entries(NIGHT)
         assert late.state == FileState(0, 2**63 - 1) and early.state == FileState(0, 1 - 2**63)
         assert source.state(NIGHT, "late.fits") == late.state
 
@@ -369,7 +371,7 @@ class Fake:
             raise found
         return found
 
-    def look(self, night, path, follow=True):
+    def look_up(self, night, path, follow=True):
         self.asked.append(path)
         found = self.targets[path] if follow else RawEntry(path, Kind.LINK)
         if isinstance(found, Exception):
@@ -379,7 +381,7 @@ class Fake:
     def check(self):
         pass
 
-    def open(self, night, path):
+    def open_frame(self, night, path):
         raise AssertionError
 
     def close(self):
@@ -401,7 +403,7 @@ def test_a_folder_that_cannot_be_read_is_one_entry():
             "gone": error(errno.ENOENT),
         }
     )
-    entries = connection.source().list(NIGHT)
+    entries = connection.source().entries(NIGHT)
     assert faults(entries) == {
         "a.fits": None,
         "closed": (Reason.UNREADABLE_ENTRY, "Permission denied"),
@@ -411,24 +413,24 @@ def test_a_folder_that_cannot_be_read_is_one_entry():
 
 def test_a_night_that_cannot_be_read_is_an_error():
     for found, wanted in ((errno.EACCES, "Permission denied"), (errno.ENOTDIR, "Not a directory")):
-        with pytest.raises(SourceError, match=f"night {NIGHT} of fake cannot be read: {wanted}"):
-            Fake({"": error(found)}).source().list(NIGHT)
-    assert Fake({"": error(errno.ENOENT)}).source().list(NIGHT) == []
+        with pytest.raises(TryLater, match=f"night {NIGHT} of fake cannot be read: {wanted}"):
+            Fake({"": error(found)}).source().entries(NIGHT)
+    assert Fake({"": error(errno.ENOENT)}).source().entries(NIGHT) == []
 
 
 def test_a_source_lost_within_a_night_is_an_error():
     for lost in (sources.Lost("cut"), sources.Unreachable("source fake: no share")):
         folders = {"": [FRAME, RawEntry("sub", Kind.FOLDER), RawEntry("link", Kind.LINK)]}
         connection = Fake(folders | {"sub": lost}, {"link": lost})
-        with pytest.raises(SourceError, match="source fake"):
-            connection.source().list(NIGHT)
+        with pytest.raises(TryLater, match="source fake"):
+            connection.source().entries(NIGHT)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ENAMETOOLONG, errno.EPERM])
 def test_an_entry_that_cannot_be_looked_at_is_an_entry(number):
     folders = {"": [FRAME, RawEntry("link.fits", Kind.LINK)]}
     connection = Fake(folders, {"link.fits": error(number)})
-    assert faults(connection.source().list(NIGHT)) == {
+    assert faults(connection.source().entries(NIGHT)) == {
         "a.fits": None,
         "link.fits": (Reason.UNREADABLE_ENTRY, os.strerror(number)),
     }
@@ -477,7 +479,7 @@ def test_local_errors_of_one_entry_do_not_stop_the_listing(night, monkeypatch):
 
 def test_a_frame_that_has_become_a_pipe_is_not_waited_for(night):
     os.mkfifo(night / "a.fits")
-    source = Folder(str(night.parent))
+    source = open_folder(str(night.parent))
     with pytest.raises(OSError, match="not a regular file now: named pipe"):
         source.state(NIGHT, "a.fits")
 
@@ -507,7 +509,7 @@ def test_a_server_with_folders_everywhere_ends(monkeypatch):
             return [FRAME, *(RawEntry(f"d{n}", Kind.FOLDER) for n in range(20))]
 
     connection = Endless({})
-    entries = connection.source().list(NIGHT)
+    entries = connection.source().entries(NIGHT)
     assert len(connection.asked) == 101
     found = {entry.fault for entry in entries if entry.fault}
     assert {fault.detail for fault in found} == {
@@ -518,7 +520,7 @@ def test_a_server_with_folders_everywhere_ends(monkeypatch):
 
 def test_a_folder_link_is_asked_for_once_and_not_walked():
     connection = Fake({"": [RawEntry("up", Kind.LINK)]}, {"up": RawEntry("up", Kind.FOLDER)})
-    assert faults(connection.source().list(NIGHT)) == {"up": LINKED_FOLDER}
+    assert faults(connection.source().entries(NIGHT)) == {"up": LINKED_FOLDER}
     assert connection.asked == ["", "up"]
 
 
@@ -529,7 +531,7 @@ def test_a_folder_link_is_asked_for_once_and_not_walked():
 def test_hostile_names_are_never_asked_for(kind):
     raws = [RawEntry(name, kind) for name in HOSTILE]
     connection = Fake({"": [RawEntry("sub", Kind.FOLDER), *raws], "sub": raws})
-    entries = connection.source().list(NIGHT)
+    entries = connection.source().entries(NIGHT)
     assert connection.asked == ["", "sub"]
     wanted = [*HOSTILE.values(), *(f"sub/{name}" for name in HOSTILE.values())]
     assert reasons(entries) == dict.fromkeys(sorted(wanted), Reason.UNSAFE_NAME)
@@ -538,7 +540,7 @@ def test_hostile_names_are_never_asked_for(kind):
 def test_names_too_long_are_shortened():
     names = ["x" * 251 + ".fits", "y" * 9999 + ".fits", "é" * 126 + ".fits", LONG]
     connection = Fake({"": [RawEntry(name, Kind.FILE) for name in names]})
-    entries = connection.source().list(NIGHT)
+    entries = connection.source().entries(NIGHT)
     found = faults(entries)
     assert found.pop(LONG) is None and len(found) == 3
     details = sorted(detail for _, detail in found.values())
@@ -548,7 +550,7 @@ def test_names_too_long_are_shortened():
 
 
 def test_a_name_listed_twice_is_one_entry():
-    assert len(Fake({"": [FRAME, FRAME]}).source().list(NIGHT)) == 1
+    assert len(Fake({"": [FRAME, FRAME]}).source().entries(NIGHT)) == 1
 
 
 class Login(paramiko.ServerInterface):
@@ -630,7 +632,7 @@ def test_sftp_server_with_hostile_names(tmp_path, monkeypatch):
     entries |= {"../../etc": stat.S_IFDIR, "/link": stat.S_IFLNK, "a\n/": stat.S_IFDIR}
     entries |= {"silent.fits": None}
     with hostile_server(tmp_path, entries, monkeypatch) as (address, asked):
-        entries = open_source(address).list(NIGHT)
+        entries = open_source(address).entries(NIGHT)
     unsafe = [*HOSTILE.values(), ESCAPED, r"..\x2f..\x2fetc", r"\x2flink", r"a\x0a\x2f"]
     wanted = dict.fromkeys(unsafe, Reason.UNSAFE_NAME)
     wanted |= {"good.fits": None, "silent.fits": Reason.NOT_A_FILE}
@@ -643,7 +645,7 @@ def test_sftp_server_with_folders_everywhere(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "MOST_FOLDERS", 20)
     entries = {"one": stat.S_IFDIR, "two": stat.S_IFDIR, ".": stat.S_IFDIR, "..": stat.S_IFDIR}
     with hostile_server(tmp_path, entries, monkeypatch) as (address, asked):
-        found = open_source(address).list(NIGHT)
+        found = open_source(address).entries(NIGHT)
     assert 20 <= len(asked) <= 22
     assert {entry.fault.reason for entry in found} == {Reason.UNREADABLE_ENTRY}
 
@@ -660,11 +662,11 @@ def test_source_lists_frames_of_all_levels(tmp_path):
     (night / "deeper").mkdir(parents=True)
     for name in ("b.fits", "a.FTS", "log.txt", ".hidden.fits", "deeper/c.fits"):
         (night / name).write_bytes(b"x")
-    entries = Folder(str(tmp_path)).list(NIGHT)
+    entries = open_folder(str(tmp_path)).entries(NIGHT)
     frames = [entry.name for entry in entries if not entry.fault]
     assert frames == ["a.FTS", "b.fits", "deeper/c.fits"]
     assert {e.fault.reason for e in entries if e.fault} == {Reason.NOT_A_FRAME}
-    assert Folder(str(tmp_path)).list("20260306") == []
+    assert open_folder(str(tmp_path)).entries("20260306") == []
     with os.scandir(night) as found:
         found = list(found)
     (night / "b.fits").unlink()
@@ -677,9 +679,9 @@ def test_source_lists_frames_of_all_levels(tmp_path):
 
 
 def test_sources_that_cannot_be_read_are_named(tmp_path):
-    with pytest.raises(SourceError, match="nowhere cannot be reached"):
-        Folder(str(tmp_path / "nowhere")).list("20260305")
-    with pytest.raises(SourceError, match="ftp:// is not known"):
+    with pytest.raises(TryLater, match="nowhere cannot be reached"):
+        open_folder(str(tmp_path / "nowhere")).entries("20260305")
+    with pytest.raises(TryLater, match="ftp:// is not known"):
         open_source("ftp://host/share")
 
 
@@ -687,7 +689,7 @@ def test_file_names_that_are_no_utf8_do_not_stop_planning(tmp_path):
     night = tmp_path / "20260305"
     night.mkdir()
     (night / b"M\xfcller.fits".decode("utf-8", "surrogateescape")).write_bytes(b"x")
-    [entry] = Folder(str(tmp_path)).list("20260305")
+    [entry] = open_folder(str(tmp_path)).entries("20260305")
     with Ledger(":memory:") as ledger:
         with ledger.transaction():
             ledger.record([Frame("20260305", entry.name, source=entry.state)])

@@ -5,9 +5,9 @@ import pytest
 from astropy.io import fits
 
 from scripts.lib.ledger.ledger import Ledger
-from scripts.lib.ledger.records import Status
-from scripts.lib.sources.copying import SAMPLED, measures_of, sums_of
-from scripts.lib.sources.opening import Folder
+from scripts.lib.ledger.records import Measures, Status
+from scripts.lib.sources.copying import SAMPLED, Sample, sums_of
+from scripts.lib.sources.local import open_folder
 from scripts.simulator.night import simulate
 from tests.night import NIGHT
 from tests.records import configuration
@@ -19,6 +19,14 @@ def header_of(columns: int, rows: int) -> bytes:
 
 def stored(pixels: np.ndarray) -> memoryview:
     return memoryview((pixels.astype(int) - 32768).astype(">i2").tobytes() + b"\0" * 1440)
+
+
+def measures_of(header: bytes, data: memoryview) -> Measures | None:
+    """Return the statistics of a frame whose data come in pieces."""
+    sample = Sample(header)
+    for begin in range(0, len(data), 2880):
+        sample.add(data[begin : begin + 2880])
+    return sample.measures()
 
 
 def test_a_sample_has_the_statistics_of_all_pixels():
@@ -47,7 +55,7 @@ def test_ingest_books_those_of_each_frame(tmp_path):
     truth = simulate("Callisto", NIGHT, tmp_path, 14, (64, 80))
     raw, settings = tmp_path / "raw", configuration("Callisto")
     with Ledger(":memory:") as ledger:
-        copy_night(Folder(tmp_path), NIGHT, raw, ledger, settings)
+        copy_night(open_folder(str(tmp_path)), NIGHT, raw, ledger, settings)
         frames, found = ledger.frames(NIGHT), ledger.measures(NIGHT)
     assert {frame.status for frame in frames} == {Status.COPIED}
     assert found.keys() == {frame.key for frame in frames} and len(found) == len(truth)

@@ -295,7 +295,7 @@ def test_a_night_that_does_not_fit_fills_no_disk(site):
     with mounted(site.night.workdir, f"size={size + 2**20}") as folder:
         said = site.run(status=1)
         needed = f"{len(truth)} frames to copy and their products need {2 * size / 1e9:.3g} GB"
-        assert "NoSpace" in said and needed in said, said
+        assert "JobFailed" in said and needed in said, said
         assert not list(site.night.folder.glob("raw/*.f*ts"))
         subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
         assert site.run() == ""

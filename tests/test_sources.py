@@ -7,17 +7,19 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from scripts.lib.files.errors import TryLater
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import Entry, FileState
 from scripts.lib.sources import source as sources
-from scripts.lib.sources.copying import STILL_WRITTEN, copy_again
-from scripts.lib.sources.local import is_share, kind_of_mount
-from scripts.lib.sources.opening import Folder, open_source
-from scripts.lib.sources.source import Source, SourceError
+from scripts.lib.sources.copying import STILL_WRITTEN, copy_frame
+from scripts.lib.sources.local import is_share, kind_of_mount, open_folder
+from scripts.lib.sources.opening import open_source
+from scripts.lib.sources.source import Source
 from tests.night import NIGHT, Night
 from tests.servers import (
     PASSWORD,
@@ -81,7 +83,7 @@ def every(kinds=SERVERS):
 def read(stream) -> bytes:
     """Return all that a stream gives."""
     piece, found = bytearray(1_000_003), b""
-    with stream:
+    with closing(stream):
         while count := stream.readinto(memoryview(piece)):
             found += piece[:count]
     return found
@@ -102,19 +104,19 @@ def copy_frames(source: Source, raw: Path, wait: float = 0.1) -> dict[str, str]:
 
     def copy(name: str) -> str:
         try:
-            copy_again(source, NIGHT, name, raw, wait)
+            copy_frame(source, NIGHT, name, raw, wait)
         except BadFrame as error:
             return error.fault.detail
         return ""
 
-    names = list(taken(source.list(NIGHT)))
+    names = list(taken(source.entries(NIGHT)))
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(names, pool.map(copy, names), strict=True))
 
 
 def failure(address: str) -> str:
     """Return why a source cannot be reached; no secret may be in it, nor in its causes."""
-    with pytest.raises(SourceError) as raised:
+    with pytest.raises(TryLater) as raised:
         open_source(address).check()
     error = raised.value
     while error:
@@ -127,7 +129,7 @@ def failure(address: str) -> str:
 def test_a_source_returns_names_states_and_bytes(server, share):
     source = open_source(server.address())
     source.check()
-    entries = source.list(NIGHT)
+    entries = source.entries(NIGHT)
     assert reasons(entries) == {
         ".hidden.fits": Reason.NOT_A_FRAME,
         "folder.fits": Reason.NOT_A_FILE,
@@ -139,10 +141,10 @@ def test_a_source_returns_names_states_and_bytes(server, share):
         assert source.state(NIGHT, name) == state
         assert state.bytes == (share / NIGHT / name).stat().st_size
         assert abs(state.mtime_ns - (share / NIGHT / name).stat().st_mtime_ns) < 1e9
-        assert read(source.open(NIGHT, name)) == (share / NIGHT / name).read_bytes()
-    assert source.list("20260306") == []
+        assert read(source.open_frame(NIGHT, name)) == (share / NIGHT / name).read_bytes()
+    assert source.entries("20260306") == []
     with pytest.raises(FileNotFoundError):
-        source.open(NIGHT, "gone.fits")
+        source.open_frame(NIGHT, "gone.fits")
 
 
 @every()
@@ -155,7 +157,7 @@ def test_a_large_night_is_listed_at_once(server, share):
     source = open_source(server.address())
     source.check()
     start = time.monotonic()
-    assert list(taken(source.list("20260307"))) == names
+    assert list(taken(source.entries("20260307"))) == names
     assert time.monotonic() - start < 2
 
 
@@ -189,10 +191,10 @@ def test_smb_share_folder_and_permission_are_distinguished(server):
     source = open_source(server.address(share="own"))
     (night / "a.fits").chmod(0o600)
     with pytest.raises(PermissionError, match="a.fits"):
-        source.open(NIGHT, "a.fits")
+        source.open_frame(NIGHT, "a.fits")
     night.chmod(0o700)
-    with pytest.raises(SourceError, match=f"night {NIGHT} of .* cannot be read: permission"):
-        source.list(NIGHT)
+    with pytest.raises(TryLater, match=f"night {NIGHT} of .* cannot be read: permission"):
+        source.entries(NIGHT)
     source.check()
 
 
@@ -230,11 +232,11 @@ def test_sftp_hosts_that_are_not_known_get_no_password(server, monkeypatch):
 
 def test_addresses_are_checked_and_their_passwords_not_shown():
     for address in ("smb://user:s3cret@pc/raw", "sftp://user:s3cret@pc/data"):
-        with pytest.raises(SourceError, match="has a password in its address") as raised:
+        with pytest.raises(TryLater, match="has a password in its address") as raised:
             open_source(address)
         assert "s3cret" not in str(raised.value)
     for address in ("smb://pc/raw", "sftp://user@pc", "smb://user@pc:port/raw", "smb://"):
-        with pytest.raises(SourceError, match="must have the form (smb|sftp)://user@host"):
+        with pytest.raises(TryLater, match="must have the form (smb|sftp)://user@host"):
             open_source(address)
 
 
@@ -255,8 +257,8 @@ def test_a_source_out_of_reach_is_tried_once_not_for_each_night(server, monkeypa
     source = open_source(server.address())
     start = time.monotonic()
     for night in range(20260301, 20260316):
-        with pytest.raises(SourceError, match="no answer within 0.5 s"):
-            source.list(str(night))
+        with pytest.raises(TryLater, match="no answer within 0.5 s"):
+            source.entries(str(night))
     assert time.monotonic() - start < 5, "15 times 0.5 s would be 7.5"
     server.thaw()
 
@@ -264,10 +266,10 @@ def test_a_source_out_of_reach_is_tried_once_not_for_each_night(server, monkeypa
 @every()
 def test_a_connection_that_was_cut_is_made_again(server):
     source = open_source(server.address())
-    before = source.list(NIGHT)
+    before = source.entries(NIGHT)
     server.kill()
     server.start()
-    assert source.list(NIGHT) == before
+    assert source.entries(NIGHT) == before
 
 
 @every([SMB])
@@ -282,7 +284,7 @@ def test_a_frame_that_is_read_can_be_opened_written_and_renamed(server, share):
         "port": server.port,
         "connection_cache": {},
     }
-    with source.open(NIGHT, "a.fits") as stream:
+    with closing(source.open_frame(NIGHT, "a.fits")) as stream:
         assert stream.readinto(bytearray(2880)) == 2880
         for mode, shared in (("rb", "rwd"), ("ab", "rwd"), ("r+b", "r")):
             with smbclient.open_file(rf"{unc}\a.fits", mode, share_access=shared, **camera) as file:
@@ -293,7 +295,7 @@ def test_a_frame_that_is_read_can_be_opened_written_and_renamed(server, share):
     # The other way round: what the camera software has open for writing can be read.
     with smbclient.open_file(rf"{unc}\b.fts", "ab", share_access="rwd", **camera) as file:
         file.write(b"x")
-        assert source.open(NIGHT, "b.fts").readinto(bytearray(2880)) == 2880
+        assert source.open_frame(NIGHT, "b.fts").readinto(bytearray(2880)) == 2880
     smbclient.reset_connection_cache(connection_cache=camera["connection_cache"])
     assert sorted(path.name for path in (share / NIGHT).iterdir()) == [
         ".hidden.fits",
@@ -374,7 +376,7 @@ def test_a_server_that_freezes_in_mid_file_ends_the_copy(server, slowly, tmp_pat
     source.check()
     in_mid_file(tmp_path / "raw", server.freeze)
     start = time.monotonic()
-    with pytest.raises(SourceError, match="no answer within 3 s.*is the control PC on"):
+    with pytest.raises(TryLater, match="no answer within 3 s.*is the control PC on"):
         copy_frames(source, tmp_path / "raw")
     assert 3 < time.monotonic() - start < 12
     server.thaw()
@@ -470,9 +472,9 @@ def test_a_mount_that_is_gone_is_no_source_without_nights(mount, share):
     process, point = mount
     (share / NIGHT / "deeper").mkdir()
     for root in (point, point / NIGHT):
-        Folder(str(root), mounted=True).check()
-    source = Folder(str(point), mounted=True)
-    entries = source.list(NIGHT)
+        open_folder(str(root), mounted=True).check()
+    source = open_folder(str(point), mounted=True)
+    entries = source.entries(NIGHT)
     frames = taken(entries)
     assert list(frames) == ["a.fits", "b.fts", "c d'e.fits", "e/f/g.FIT"]
     assert reasons(entries) == {
@@ -481,13 +483,13 @@ def test_a_mount_that_is_gone_is_no_source_without_nights(mount, share):
         "log.txt": Reason.NOT_A_FRAME,
     }
     assert all(source.state(NIGHT, name) == state for name, state in frames.items())
-    assert read(source.open(NIGHT, "c d'e.fits")) == CONTENT
+    assert read(source.open_frame(NIGHT, "c d'e.fits")) == CONTENT
     with pytest.raises(FileNotFoundError):
-        source.open(NIGHT, "gone.fits")
+        source.open_frame(NIGHT, "gone.fits")
     subprocess.run(["umount", point], check=True)  # noqa: S607
-    with pytest.raises(SourceError, match="mount is not a mount point: is the share mounted?"):
-        source.list(NIGHT)
-    assert Folder(str(point)).list(NIGHT) == []
+    with pytest.raises(TryLater, match="mount is not a mount point: is the share mounted?"):
+        source.entries(NIGHT)
+    assert open_folder(str(point)).entries(NIGHT) == []
 
 
 @needs("sshd", "sshfs")
@@ -496,10 +498,10 @@ def test_a_lost_mount_is_missed_on_a_mounted_disk(share, tmp_path):
     with mounted_disk(disk, "size=1m"):
         with mounted_share(share, disk / "mount") as (_, _, point):
             for root in (point, point / NIGHT):
-                Folder(str(root), mounted=True).check()
-        with pytest.raises(SourceError, match="data disk/mount is not a mount point"):
-            Folder(str(disk / "mount"), mounted=True).check()
-        Folder(str(disk), mounted=True).check()
+                open_folder(str(root), mounted=True).check()
+        with pytest.raises(TryLater, match="data disk/mount is not a mount point"):
+            open_folder(str(disk / "mount"), mounted=True).check()
+        open_folder(str(disk), mounted=True).check()
 
 
 def test_kinds_of_mounts_are_distinguished():
@@ -525,25 +527,25 @@ def test_kinds_of_mounts_are_distinguished():
 def test_a_mount_that_freezes_ends_the_run(mount, frozen, monkeypatch, tmp_path):
     process, point = mount
     monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "1")
-    source = Folder(str(point), mounted=True)
-    with source.open(NIGHT, "c d'e.fits") as stream:
+    source = open_folder(str(point), mounted=True)
+    with closing(source.open_frame(NIGHT, "c d'e.fits")) as stream:
         stream.readinto(bytearray(2880))
         process.server.freeze() if frozen == "server" else process.send_signal(signal.SIGSTOP)
         with pytest.raises(OSError, match="no answer within 1 s"):
             read(stream)
-    with pytest.raises(SourceError, match="no answer within 1 s.*is the telescope's control PC on"):
-        source.list(NIGHT)
+    with pytest.raises(TryLater, match="no answer within 1 s.*is the telescope's control PC on"):
+        source.entries(NIGHT)
     # A process that asks must be able to end, too.
     code = (
-        "from scripts.lib.sources.opening import Folder\n"
-        f"try: Folder({str(point)!r}, mounted=True).list('{NIGHT}')\n"
+        "from scripts.lib.sources.local import open_folder\n"
+        f"try: open_folder({str(point)!r}, mounted=True).entries('{NIGHT}')\n"
         "except OSError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=5)
     assert "no answer within 1 s" in done.stdout, done.stderr
     process.server.thaw()
     process.send_signal(signal.SIGCONT)
-    frames = Folder(str(point), mounted=True)
+    frames = open_folder(str(point), mounted=True)
     assert set(copy_frames(frames, tmp_path / "raw").values()) == {""}
 
 
@@ -553,5 +555,5 @@ def test_a_mount_whose_program_died_is_out_of_reach(mount):
     process.kill()
     process.wait()
     for mounted in (True, False):
-        with pytest.raises(SourceError, match="mount cannot be reached .Transport endpoint"):
-            Folder(str(point), mounted=mounted).list(NIGHT)
+        with pytest.raises(TryLater, match="mount cannot be reached .Transport endpoint"):
+            open_folder(str(point), mounted=mounted).entries(NIGHT)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.delivery.receipts import target_of
+from scripts.lib.files.errors import TryLater
 from scripts.lib.files.tables import read_table
 from scripts.lib.frames.corrections import corrected_nights, correction_file, read_corrections
 from scripts.lib.frames.judgement import judgement, own_judgement, own_part
@@ -36,7 +37,7 @@ from scripts.lib.nights.dates import parse_nights, recent_nights
 from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.copying import is_copied
 from scripts.lib.sources.opening import open_source
-from scripts.lib.sources.source import SourceError, Unreachable
+from scripts.lib.sources.source import Unreachable
 
 PAGE = "night.html"
 STAMPS = "stamps"
@@ -138,7 +139,7 @@ class Planner:
             entries = self.listing(night)
         except Unreachable:
             entries = []
-        except SourceError:
+        except TryLater:
             return False
         if not entries and not self.ledger.frames(night):
             return True
@@ -146,13 +147,13 @@ class Planner:
 
     def listing(self, night: str) -> list[Entry]:
         """Return what lies at the source of a night; see `scripts.lib.sources`."""
-        return open_source(self.settings.source, self.settings.source_mounted).list(night)
+        return open_source(self.settings.source, self.settings.source_mounted).entries(night)
 
     def plan_wanted(self, night: str) -> Plan:
         """Return what is to be done for a night; a source that fails is its ingest's to report."""
         try:
             return self.plan(night, self.listing(night))
-        except SourceError:
+        except TryLater:
             return self.plan(night, None)
 
     def plan(self, night: str, entries: list[Entry] | None) -> Plan:

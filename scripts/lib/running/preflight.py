@@ -7,10 +7,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from scripts.lib.files.errors import TryLater
 from scripts.lib.files.space import free_gb
 from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.opening import open_source
-from scripts.lib.sources.source import SourceError
 
 
 def problems_before(config: Configuration) -> list[str]:
@@ -65,6 +65,6 @@ def source_problems(config: Configuration) -> list[str]:
     """Return why the source cannot be reached, nothing if it can."""
     try:
         open_source(config.source, config.source_mounted).check()
-    except SourceError as error:
+    except TryLater as error:
         return [str(error)]
     return []

@@ -3,21 +3,24 @@
 import os
 import re
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from scripts.lib.files.durable import whole_file
+from scripts.lib.files.errors import TryLater
 from scripts.lib.files.log import logger
-from scripts.lib.fits.checksum import add_at, data_sum
-from scripts.lib.fits.hdu import header_size, padded
+from scripts.lib.fits.checksum import data_sum, fold
+from scripts.lib.fits.hdu import BLOCK, header_size
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import FileState, Measures
-from scripts.lib.sources.source import Handle, Source, SourceError
+from scripts.lib.sources.source import Handle, Source
 
-# Whole FITS blocks, so that no piece cuts a word of the sum; large enough for a whole frame.
-PIECE = 2880 * 4096
+# Whole FITS blocks, so that no piece cuts a word of the sum. Any header that is accepted ends in
+# the first piece; and a piece is still in the processor's cache when it is written and summed.
+PIECE = 180 * BLOCK
 ATTEMPTS = 3
 STILL_WRITTEN = "still being written at the source"
 WRONG_SUM = "the data do not have the DATASUM that the header states"
@@ -25,10 +28,6 @@ DATASUM = re.compile(rb"DATASUM = ' *(\d+) *'")
 SIZE = re.compile(rb"NAXIS1  = +(\d+) .*?NAXIS2  = +(\d+) ", re.S)
 SAMPLED = 4096  # pixels
 ZERO, TOP = 32768, 65535  # ADU: BZERO of a raw frame, and the end of the converter's range
-
-
-class Unstable(OSError):
-    """The frame changed while it was copied."""
 
 
 class Sums(NamedTuple):
@@ -48,7 +47,7 @@ class Copied(NamedTuple):
     sums: Sums
 
 
-def copy_again(source: Source, night: str, name: str, raw: Path, wait: float) -> Copied:
+def copy_frame(source: Source, night: str, name: str, raw: Path, wait: float) -> Copied:
     """Copy one frame, in several attempts.
 
     A frame that changes, cannot be read, or does not have the DATASUM that it states is read
@@ -64,7 +63,7 @@ def copy_again(source: Source, night: str, name: str, raw: Path, wait: float) ->
     ------
     BadFrame
         If there is no copy that can be used.
-    SourceError
+    TryLater
         If the source itself has become unreachable.
     """
     earlier, reasons = None, []
@@ -72,13 +71,13 @@ def copy_again(source: Source, night: str, name: str, raw: Path, wait: float) ->
     for attempt in range(1, ATTEMPTS + 1):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            copied = copy_frame(source, night, name, target)
+            copied = copy_once(source, night, name, target)
             if copied.sums.stated in (None, copied.sums.data) or copied == earlier:
                 return copied
             changed = earlier is not None and copied.state != earlier.state
             earlier = copied
             reasons.append(STILL_WRITTEN if changed else WRONG_SUM)
-        except SourceError:
+        except TryLater:
             raise
         except OSError as error:
             source.check()
@@ -91,85 +90,88 @@ def copy_again(source: Source, night: str, name: str, raw: Path, wait: float) ->
     raise BadFrame(Reason.NOT_COPIED, cause)
 
 
-def copy_frame(source: Source, night: str, name: str, target: Path) -> Copied:
+def copy_once(source: Source, night: str, name: str, target: Path) -> Copied:
     """Copy one frame to ``target``, which bears its name only when whole.
 
     Raises
     ------
-    Unstable
-        If its size or time changed while it was read.
     OSError
-        If it cannot be read or written.
+        If it cannot be read or written, or its size or time changed while it was read.
     """
     before = source.state(night, name)
-    with source.open(night, name) as stream, whole_file(target, lasting=False) as copy:
-        sums = copy_stream(stream, copy, before.bytes)
+    with (
+        closing(source.open_frame(night, name)) as stream,
+        whole_file(target, lasting=False) as copy,
+    ):
+        sums = copy_stream(stream, copy)
         if source.state(night, name) != before or sums.bytes != before.bytes:
-            raise Unstable(STILL_WRITTEN)
+            raise OSError(STILL_WRITTEN)
         copy.flush()
         os.utime(copy.fileno(), ns=(before.mtime_ns, before.mtime_ns))
     return Copied(before, sums)
 
 
-def copy_stream(stream: Handle, copy: BinaryIO | None, size: int) -> Sums:
-    """Copy bytes and return their sums.
-
-    Parameters
-    ----------
-    copy : binary file or None
-        None to sum only.
-    size : int
-        Bytes that are expected, so that one piece holds a frame of usual size.
-    """
-    piece = bytearray(min(PIECE, padded(max(size, 1))))
-    done, total, begin = 0, 0, None
-    head, stated, measures = None, None, None
+def copy_stream(stream: Handle, copy: BinaryIO | None) -> Sums:
+    """Copy bytes, unless ``copy`` is None; return their sums and statistics."""
+    piece = memoryview(bytearray(PIECE))
+    done, total = 0, 0
+    head = stated = sample = None
     while count := fill(stream, piece):
-        view = memoryview(piece)[:count]
+        data = piece[:count]
         if copy:
-            copy.write(view)
-        if done == 0 and (begin := header_size(view)) is not None:
-            header = bytes(view[:begin])
-            head, stated = data_sum(header), stated_sum(header)
-            measures = measures_of(header, view[begin:])
-        if begin is not None:
-            data = view[max(begin - done, 0) :]
-            total = add_at(total, data_sum(data), max(done - begin, 0))
+            copy.write(data)
+        if done == 0 and (begin := header_size(data)) is not None:
+            header, data = bytes(data[:begin]), data[begin:]
+            head, match = data_sum(header), DATASUM.search(header)
+            stated = int(match[1]) if match else None
+            sample = Sample(header)
+        if sample:
+            total = fold(total + data_sum(data))
+            sample.add(data)
         done += count
-    return Sums(done, head, None if begin is None else total, stated, measures)
+    if sample is None:
+        return Sums(done, None, None, None)
+    return Sums(done, head, total, stated, sample.measures())
 
 
-def measures_of(header: bytes, data: memoryview) -> Measures | None:
-    """Return statistics of a frame's pixels; None unless all of them are in ``data``.
+class Sample:
+    """Pixels at equal distances in a frame, taken from its bytes as they come.
 
-    An odd stride samples all columns of a frame, whose width is a power of two or even.
+    An odd distance samples all columns of a frame, whose width is a power of two or even.
     """
-    size = SIZE.search(header)
-    count = int(size[1]) * int(size[2]) if size else 0
-    if not 0 < 2 * count <= len(data):
-        return None
-    pixels = np.frombuffer(data, ">i2", count)[:: count // SAMPLED | 1].astype(np.int16)
-    pixels.sort()
-    # The middle, one sigma of a normal distribution on either side, and 1 % at either end.
-    shares = np.array([0.5, 0.1587, 0.8413, 0.01, 0.99])
-    median, low, high, p1, p99 = (
-        pixels[(shares * (len(pixels) - 1)).astype(int)] + float(ZERO)
-    ).tolist()
-    saturated = len(pixels) - int(np.searchsorted(pixels, TOP - ZERO))
-    return Measures(median, (high - low) / 2, p1, p99, saturated / len(pixels))
+
+    def __init__(self, header: bytes):
+        size = SIZE.search(header)
+        self.count = int(size[1]) * int(size[2]) if size else 0
+        self.stride = self.count // SAMPLED | 1
+        self.seen = 0
+        self.parts: list[np.ndarray] = []
+
+    def add(self, data: memoryview) -> None:
+        """Sample the bytes that follow; those behind the pixels are left out."""
+        pixels = np.frombuffer(data[: len(data) // 2 * 2], ">i2")[: self.count - self.seen]
+        self.parts.append(pixels[-self.seen % self.stride :: self.stride].astype(np.int16))
+        self.seen += len(pixels)
+
+    def measures(self) -> Measures | None:
+        """Return statistics of the pixels; None unless all of them have come."""
+        if not 0 < self.count == self.seen:
+            return None
+        pixels = np.concatenate(self.parts)
+        pixels.sort()
+        # The middle, one sigma of a normal distribution on either side, and 1 % at either end.
+        shares = np.array([0.5, 0.1587, 0.8413, 0.01, 0.99])
+        median, low, high, p1, p99 = (
+            pixels[(shares * (len(pixels) - 1)).astype(int)] + float(ZERO)
+        ).tolist()
+        saturated = len(pixels) - int(np.searchsorted(pixels, TOP - ZERO))
+        return Measures(median, (high - low) / 2, p1, p99, saturated / len(pixels))
 
 
-def stated_sum(header: bytes) -> int | None:
-    """Return the value of the DATASUM card; None if there is none that can be read."""
-    match = DATASUM.search(header)
-    return int(match[1]) if match else None
-
-
-def fill(stream: Handle, buffer: bytearray) -> int:
+def fill(stream: Handle, buffer: memoryview) -> int:
     """Read until a buffer is full or the stream ends; return the bytes read."""
-    view = memoryview(buffer)
     filled = 0
-    while filled < len(buffer) and (count := stream.readinto(view[filled:])):
+    while filled < len(buffer) and (count := stream.readinto(buffer[filled:])):
         filled += count
     return filled
 
@@ -177,11 +179,11 @@ def fill(stream: Handle, buffer: bytearray) -> int:
 def sums_of(path: Path) -> Sums:
     """Return the sums of a file that was copied before."""
     with open(path, "rb", buffering=0) as stream:
-        return copy_stream(stream, None, path.stat().st_size)
+        return copy_stream(stream, None)
 
 
 def is_copied(copy: Path, state: FileState) -> bool:
-    """Tell whether a frame in this state was copied before."""
+    """Return whether a frame in this state was copied before."""
     try:
         stat = copy.stat()
     except OSError:

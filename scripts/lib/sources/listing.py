@@ -13,8 +13,6 @@ from typing import NamedTuple
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.records import NOT_COPIED, Entry, FileState
 
-Listing = list[Entry]
-
 # A plain name of a frame: ASCII without separators, of a length that every file system takes.
 PLAIN_FRAME = re.compile(r"(?!\.)[ -.0-\[\]-~]{1,250}\.(?:fits|fts|fit)")
 # What Astra writes; a hidden file is not a frame.
@@ -25,14 +23,7 @@ COMPRESSED_NAME = re.compile(
 # Separators, control characters, line and paragraph separators, and surrogates: these stand for
 # bytes that are not UTF-8.
 UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-UNSAFE_SIGNS = dict.fromkeys("/\\", "path separator in it") | {
-    chr(code): "control character in it"
-    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
-}
 LONGEST_NAME = 255  # bytes, in all usual file systems
-# A hostile or broken server may have folders without end.
-DEEPEST = 8
-MOST_FOLDERS = 1000
 # Beyond this a size or time cannot be stored.
 LARGEST = 2**63 - 1
 
@@ -52,6 +43,7 @@ class Kind(Enum):
 
 
 KINDS = {
+    stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.FOLDER,
     stat.S_IFLNK: Kind.LINK,
     stat.S_IFIFO: Kind.PIPE,
@@ -93,24 +85,19 @@ class RawEntry(NamedTuple):
         One that is named like a frame is not: what is in it could not be copied next to a frame
         of its name.
         """
-        return (
-            self.kind is Kind.FOLDER
-            and not defect(self.name)
-            and not FRAME_NAME.fullmatch(self.name)
-        )
+        walkable = self.kind is Kind.FOLDER and not FRAME_NAME.fullmatch(self.name)
+        return walkable and not defect(self.name)
 
 
 def raw_entry(name: str, mode: int, size: int, mtime_ns: int) -> RawEntry:
     """Return an entry of which there is what ``stat`` gives."""
-    if stat.S_ISREG(mode):
-        return RawEntry(name, Kind.FILE, file_state(size, mtime_ns))
-    return RawEntry(name, KINDS.get(stat.S_IFMT(mode), Kind.OTHER))
+    kind = KINDS.get(stat.S_IFMT(mode), Kind.OTHER)
+    state = file_state(size, mtime_ns) if kind is Kind.FILE else NOT_COPIED
+    return RawEntry(name, kind, state)
 
 
 def file_state(size: int, mtime_ns: int) -> FileState:
     """Return the state of a file, within what can be stored."""
-    if 0 <= mtime_ns <= LARGEST and size <= LARGEST:
-        return FileState(size, mtime_ns)
     return FileState(min(size, LARGEST), max(-LARGEST, min(mtime_ns, LARGEST)))
 
 
@@ -122,24 +109,25 @@ def entry_of(folder: str, raw: RawEntry) -> Entry:
     folder : str
         Path of its folder below the night's folder; empty for the night's folder itself.
     """
-    if wrong := defect(raw.name):
-        name = below(folder, harmless(raw.name))
-        return Entry(name, raw.state, Fault(Reason.UNSAFE_NAME, wrong))
-    name = below(folder, raw.name)
-    return Entry(name, raw.state, fault_of(name, raw))
-
-
-def fault_of(path: str, raw: RawEntry) -> Fault | None:
-    """Return why an entry cannot be a frame; None if it can."""
-    if raw.error:
-        return Fault(Reason.UNREADABLE_ENTRY, raw.error)
-    if raw.kind is not Kind.FILE:
-        return Fault(Reason.NOT_A_FILE, raw.kind.value)
-    if path.startswith(".") or "/." in path:
-        return Fault(Reason.NOT_A_FRAME, "hidden file")
-    if FRAME_NAME.fullmatch(raw.name):
-        return None
-    return Fault(Reason.COMPRESSED if COMPRESSED_NAME.fullmatch(raw.name) else Reason.NOT_A_FRAME)
+    if not folder and raw.kind is Kind.FILE and PLAIN_FRAME.fullmatch(raw.name):
+        # Nearly all entries: the result is the same as below, without its cost.
+        return Entry(raw.name, raw.state)
+    wrong = defect(raw.name)
+    path = below(folder, harmless(raw.name) if wrong else raw.name)
+    fault: Fault | None = None
+    if wrong:
+        fault = Fault(Reason.UNSAFE_NAME, wrong)
+    elif raw.error:
+        fault = Fault(Reason.UNREADABLE_ENTRY, raw.error)
+    elif raw.kind is not Kind.FILE:
+        fault = Fault(Reason.NOT_A_FILE, raw.kind.value)
+    elif path.startswith(".") or "/." in path:
+        fault = Fault(Reason.NOT_A_FRAME, "hidden file")
+    elif COMPRESSED_NAME.fullmatch(raw.name):
+        fault = Fault(Reason.COMPRESSED)
+    elif not FRAME_NAME.fullmatch(raw.name):
+        fault = Fault(Reason.NOT_A_FRAME)
+    return Entry(path, raw.state, fault)
 
 
 def below(folder: str, name: str) -> str:
@@ -154,10 +142,13 @@ def defect(name: str) -> str:
     if name in (".", ".."):
         return "leads to another folder"
     if unsafe := UNSAFE.search(name):
-        return UNSAFE_SIGNS.get(unsafe[0], "bytes in it that are not text")
+        if unsafe[0] in "/\\":
+            return "path separator in it"
+        surrogate = "\ud800" <= unsafe[0] <= "\udfff"
+        return "bytes in it that are not text" if surrogate else "control character in it"
     if not name.isascii():
         return "not ASCII"
-    size = len(name.encode(errors="surrogateescape"))
+    size = len(name)
     return f"{size} bytes long, file systems take {LONGEST_NAME}" if size > LONGEST_NAME else ""
 
 
@@ -169,13 +160,13 @@ def harmless(name: str) -> str:
     """
     if name in ("", ".", ".."):
         return name.replace(".", r"\x2e") or r"\x"
-    text = UNSAFE.sub(escape, name)
+    text = UNSAFE.sub(escaped, name)
     if len(text.encode(errors="surrogateescape")) <= LONGEST_NAME:
         return text
     return rf"{text[:50]}\~{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:32]}"
 
 
-def escape(match: re.Match[str]) -> str:
+def escaped(match: re.Match[str]) -> str:
     r"""Return a character as ``\xNN``, or as ``\uNNNN``."""
     code = ord(match[0])
     return rf"\x{code:02x}" if code < 0x100 else rf"\u{code:04x}"

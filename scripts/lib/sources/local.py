@@ -1,4 +1,4 @@
-"""A folder of this machine, read by plain system calls."""
+"""Sources that are folders of this machine, read by plain system calls."""
 
 import os
 import re
@@ -6,20 +6,21 @@ from io import FileIO
 from pathlib import Path
 
 from scripts.lib.sources.listing import Kind, RawEntry, raw_entry, words
-from scripts.lib.sources.source import Unreachable
+from scripts.lib.sources.source import Source, Unreachable
 
 MOUNTS, SYSTEMS = Path("/proc/self/mountinfo"), Path("/proc/filesystems")
 # Kinds of file systems that are of this machine, though they need no disk that the kernel knows.
 WITHOUT_DISK = {"autofs", "devtmpfs", "overlay", "ramfs", "rootfs", "tmpfs", "zfs"}
 # How the kernel writes blanks and the like in the names of mount points.
 OCTAL = re.compile(r"\\([0-7]{3})")
+HINT = "is the telescope's control PC on, and its share mounted?"
 
 
 class LocalFolder:
-    """The connection of a `Folder`: plain system calls."""
+    """The connection to a folder: plain system calls."""
 
-    def __init__(self, root: Path, mounted: bool, hint: str):
-        self.root, self.mounted, self.hint = root, mounted, hint
+    def __init__(self, root: Path, mounted: bool):
+        self.root, self.mounted = root, mounted
 
     def check(self) -> None:
         """Raise `Unreachable` unless the folder can be reached."""
@@ -28,23 +29,23 @@ class LocalFolder:
                 pass
             mounted = not self.mounted or is_mounted(self.root)
         except OSError as error:
-            message = f"source {self.root} cannot be reached ({error.strerror}): {self.hint}"
+            message = f"source {self.root} cannot be reached ({error.strerror}): {HINT}"
             raise Unreachable(message) from error
         if not mounted:
             raise Unreachable(f"source {self.root} is not a mount point: is the share mounted?")
 
     def scan(self, night: str, folder: str) -> list[RawEntry]:
-        """Return what lies in a folder of a night."""
+        """Return the entries of a folder of a night."""
         self.check()
         with os.scandir(self.root / night / folder) as entries:
             return [raw for entry in entries if (raw := described(entry))]
 
-    def look(self, night: str, path: str, follow: bool = True) -> RawEntry:
+    def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
         """Return what an entry is now, or what a link leads to."""
         status = os.stat(self.root / night / path, follow_symlinks=follow)
         return raw_entry(path, status.st_mode, status.st_size, status.st_mtime_ns)
 
-    def open(self, night: str, path: str) -> FileIO:
+    def open_frame(self, night: str, path: str) -> FileIO:
         """Return a frame opened for reading."""
         return open(self.root / night / path, "rb", buffering=0)
 
@@ -52,10 +53,31 @@ class LocalFolder:
         """Do nothing: there is nothing to hang up."""
 
 
+def open_folder(root: str, mounted: bool = False) -> Source:
+    """Return the source that is a local or mounted folder.
+
+    Parameters
+    ----------
+    root : str
+        The folder that holds one folder per night.
+    mounted : bool
+        Whether the folder must be on a file system that was mounted: the empty folder that an
+        unmounted share leaves looks like a source without nights. Frames are then read with a
+        time limit too.
+    """
+    if not mounted:
+        local = LocalFolder(Path(root), mounted)
+        return Source(root, lambda: local, HINT, direct=local)
+    # Here and not above: what it imports is not needed for a local disk.
+    from scripts.lib.sources.mounted import MountedFolder
+
+    return Source(root, lambda: MountedFolder(root), HINT)
+
+
 def described(entry: os.DirEntry[str]) -> RawEntry | None:
-    """Return an entry of a folder; None if it was removed this very moment."""
+    """Return an entry of a folder; None if it was removed just now."""
     try:
-        # The folder knows the kind of its entries: the system is asked once for each file.
+        # The folder knows the kind of its entries: the system is called once for each file.
         if entry.is_dir(follow_symlinks=False):
             return RawEntry(entry.name, Kind.FOLDER)
         if entry.is_symlink():
@@ -69,7 +91,7 @@ def described(entry: os.DirEntry[str]) -> RawEntry | None:
 
 
 def is_mounted(folder: Path) -> bool:
-    """Tell whether a folder is a mount point, or lies on a share that is mounted above it.
+    """Return whether a folder is a mount point, or lies on a share that is mounted above it.
 
     A disk of this machine above it proves nothing: it also holds the empty folder that a share
     leaves which is not mounted.
@@ -98,9 +120,9 @@ def kind_of_mount(folder: Path, mounts: str) -> str:
 
 
 def is_share(kind: str) -> bool:
-    """Tell whether a kind of file system is none of this machine's own disks.
+    """Return whether a kind of file system is none of this machine's own disks.
 
-    The kernel says which kinds need a disk. Kinds of shares are too many to be listed.
+    The kernel lists which kinds need a disk. Kinds of shares are too many to be listed.
     """
     systems = (line.split("\t") for line in SYSTEMS.read_text().splitlines())
     disks = {name for nodev, name in systems if not nodev}

@@ -21,26 +21,18 @@ CHECKOUT = Path(__file__).absolute().parents[3]
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from scripts.lib.sources.mounted import serve
-serve(int(sys.argv[2]), *sys.argv[3:])
+from scripts.lib.sources.mounted import answer_parent
+answer_parent(int(sys.argv[2]), sys.argv[3])
 """
 
 
 class MountedFolder:
-    """The connection of a `Folder` that must be mounted.
+    """The connection to a mounted folder, which holds one folder per night."""
 
-    Parameters
-    ----------
-    root : str
-        The folder that holds one folder per night.
-    hint : str
-        What to look at if it cannot be reached.
-    """
-
-    def __init__(self, root: str, hint: str):
+    def __init__(self, root: str):
         ours, theirs = socketpair()
         self.child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(CHECKOUT), str(theirs.fileno()), root, hint],
+            [sys.executable, "-c", CHILD, str(CHECKOUT), str(theirs.fileno()), root],
             pass_fds=[theirs.fileno()],
             # Whoever waits for the end of our output must not wait for a child left behind.
             stdin=subprocess.DEVNULL,
@@ -51,10 +43,10 @@ class MountedFolder:
         theirs.close()
         self.line = Connection(ours.detach())
 
-    def ask(self, question: str, *details: Any) -> Any:
+    def call(self, request: str, *details: Any) -> Any:
         """Return the child's answer, or raise what it raises."""
         try:
-            self.line.send((question, *details))
+            self.line.send((request, *details))
             answer = self.line.recv()
         except (EOFError, ConnectionError) as error:
             raise Lost("the process that reads the mount has ended") from error
@@ -64,19 +56,19 @@ class MountedFolder:
 
     def check(self) -> None:
         """Raise `Unreachable` unless the folder can be reached and is mounted."""
-        self.ask("check")
+        self.call("check")
 
     def scan(self, night: str, folder: str) -> list[RawEntry]:
-        """Return what lies in a folder of a night."""
-        return self.ask("scan", night, folder)
+        """Return the entries of a folder of a night."""
+        return self.call("scan", night, folder)
 
-    def look(self, night: str, path: str, follow: bool = True) -> RawEntry:
+    def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
         """Return what an entry is now, or what a link leads to."""
-        return self.ask("look", night, path, follow)
+        return self.call("look_up", night, path, follow)
 
-    def open(self, night: str, path: str) -> "MountedFile":
+    def open_frame(self, night: str, path: str) -> "MountedFile":
         """Return a frame opened for reading."""
-        return MountedFile(self, self.ask("open", night, path))
+        return MountedFile(self, self.call("open", night, path))
 
     def close(self) -> None:
         """Let the child end."""
@@ -92,36 +84,35 @@ class MountedFile:
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Read into a buffer; return the bytes read, 0 at the end."""
-        if size := self.folder.ask("read", self.number, len(buffer)):
+        if size := self.folder.call("read", self.number, len(buffer)):
             self.folder.line.recv_bytes_into(buffer)
         return size
 
     def close(self) -> None:
         """Close the frame."""
-        self.folder.ask("close", self.number)
+        self.folder.call("close", self.number)
 
 
-def serve(descriptor: int, root: str, hint: str) -> None:
-    """Answer questions about a folder until nobody is there to ask: the child's main function."""
-    line = Connection(descriptor)
-    folder = LocalFolder(Path(root), True, hint)
+def answer_parent(descriptor: int, root: str) -> None:
+    """Answer requests until the parent hangs up: the child's main function."""
+    line, folder = Connection(descriptor), LocalFolder(Path(root), mounted=True)
     files: dict[int, FileIO] = {}
 
-    def answer(question: str, *details: Any) -> None:
-        if question == "read":
+    def answer(request: str, *details: Any) -> None:
+        if request == "read":
             number, size = details
             piece = files[number].read(size)
             line.send(len(piece))
             if piece:
                 line.send_bytes(piece)
-        elif question == "open":
-            file = folder.open(*details)
+        elif request == "open":
+            file = folder.open_frame(*details)
             files[file.fileno()] = file
             line.send(file.fileno())
-        elif question == "close":
+        elif request == "close":
             line.send(files.pop(*details).close())
         else:
-            line.send(getattr(folder, question)(*details))
+            line.send(getattr(folder, request)(*details))
 
     while True:
         try:

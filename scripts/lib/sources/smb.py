@@ -10,9 +10,8 @@ import os
 import struct
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from smbprotocol import exceptions as smb
 from smbprotocol.connection import Connection
@@ -30,8 +29,9 @@ from smbprotocol.open import (
 from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 
-from scripts.lib.sources.address import Address
+from scripts.lib.files.errors import TryLater
 from scripts.lib.sources.listing import Kind, RawEntry, file_state
+from scripts.lib.sources.server import Server
 from scripts.lib.sources.source import PASSWORD, Lost, time_limit
 
 # It logs every request, and every error that it raises too.
@@ -43,12 +43,11 @@ EPOCH_IN_FILETIME = 116_444_736_000_000_000
 # Offset of the next entry, time of last write, size, attributes, length of the name that follows.
 ENTRY = struct.Struct("<I 4x 8x 8x Q 8x Q 8x I I")
 # One request pays with a credit for each 64 KiB that it reads. Larger requests are not faster.
-PIECE = 1 << 20
-CREDIT = 1 << 16
+CREDIT, MOST_CREDITS = 1 << 16, 16
 LISTING_BYTES = 1 << 16
 SHARED = ShareAccess.FILE_SHARE_READ | ShareAccess.FILE_SHARE_WRITE | ShareAccess.FILE_SHARE_DELETE
-LOOK = FilePipePrinterAccessMask.FILE_READ_ATTRIBUTES
-READ = FilePipePrinterAccessMask.FILE_READ_DATA | LOOK
+ATTRIBUTES = FilePipePrinterAccessMask.FILE_READ_ATTRIBUTES
+READ = FilePipePrinterAccessMask.FILE_READ_DATA | ATTRIBUTES
 
 NOT_THERE = (smb.ObjectNameNotFound, smb.ObjectPathNotFound, smb.NoSuchFile)
 # What a server says of a connection that it has given up.
@@ -59,100 +58,67 @@ GIVEN_UP = (
 )
 
 
-class SmbFolder:
-    """A connection to one server and share, logged in.
-
-    Parameters
-    ----------
-    address : Address
-        ``smb://user@host[:port]/share/path``; the password is in the environment.
-
-    Raises
-    ------
-    Unreachable
-        If login, share or folder are refused.
-    Lost
-        If the server cannot be reached.
-    """
+class SmbFolder(Server):
+    """A connection to a server and share; the path of the address begins with the share."""
 
     PORT = 445
 
-    def __init__(self, address: Address):
-        self.address = address
-        self.share, _, path = address.path.strip("/").partition("/")
+    def log_in(self) -> None:
+        """Connect, log in with the password of the environment, connect to the share."""
+        host, user = self.address.host, self.address.user
+        share, _, path = self.address.path.strip("/").partition("/")
         self.root = path.replace("/", "\\")
-        self.connection = Connection(uuid.uuid4(), address.host, address.port or self.PORT)
-        try:
-            with losses("connection"):
-                self.connection.connect(timeout=time_limit())
-            self.tree = self.connect_tree(self.log_in())
-            self.check()
-        except Exception:
-            self.close()
-            raise
-
-    def log_in(self) -> Session:
-        """Log in with the password of the environment."""
+        self.folder = f"{self.root} on the share {share}"
+        self.connection = Connection(uuid.uuid4(), host, self.port)
+        self.connection.connect(timeout=time_limit())
         password = os.environ.get(PASSWORD, "")
-        session = Session(self.connection, self.address.user, password, require_encryption=False)
+        session = Session(self.connection, user, password, require_encryption=False)
         try:
-            with losses("login"):
-                session.connect()
-        except (smb.SMBException, OSError) as error:
-            if isinstance(error, Lost):
-                raise
+            session.connect()
+        except smb.SMBException as error:
             look = f"is {PASSWORD} right?" if password else f"{PASSWORD} is not set"
-            message = f"refuses the login ({reason(error)}): {look}"
-            raise self.address.unreachable(message) from error
-        return session
-
-    def connect_tree(self, session: Session) -> TreeConnect:
-        """Connect to the share."""
-        tree = TreeConnect(session, rf"\\{self.address.host}\{self.share}")
+            raise self.refusal(error, f"refuses the login ({reason(error)}): {look}") from error
+        self.tree = TreeConnect(session, rf"\\{host}\{share}")
         try:
-            with losses("share"):
-                tree.connect()
+            self.tree.connect()
         except smb.BadNetworkName as error:
-            message = f"has no share {self.share}: is its name right, and is it shared?"
-            raise self.address.unreachable(message) from error
-        except (smb.SMBException, OSError) as error:
-            if isinstance(error, Lost):
-                raise
-            message = f"refuses the share ({reason(error)}): may {self.address.user} read it?"
-            raise self.address.unreachable(message) from error
-        return tree
+            message = f"has no share {share}: is its name right, and is it shared?"
+            raise self.unreachable(message) from error
+        except smb.SMBException as error:
+            message = f"refuses the share ({reason(error)}): may {user} read it?"
+            raise self.refusal(error, message) from error
 
-    def check(self) -> None:
-        """Raise `Unreachable` unless the folder of the nights is there and may be read."""
-        try:
-            self.opened(self.root, READ, CreateOptions.FILE_DIRECTORY_FILE).close()
-        except FileNotFoundError as error:
-            message = f"has no folder {self.root} on the share {self.share}: is its name right?"
-            raise self.address.unreachable(message) from error
-        except OSError as error:
-            if isinstance(error, Lost):
-                raise
-            message = f"cannot be read ({error.strerror}): may {self.address.user} read the folder?"
-            raise self.address.unreachable(message) from error
+    def refusal(self, error: smb.SMBException, message: str) -> OSError:
+        """Return `Unreachable`, or `Lost` if it is the connection that has failed.
+
+        The library refuses a login too: one as guest, or of a server that signs nothing.
+        """
+        lost = isinstance(error, smb.SMBConnectionClosed) or is_given_up(error)
+        return Lost(reason(error)) if lost else self.unreachable(message)
+
+    def find_folder(self) -> None:
+        """Raise an error unless the folder of the nights is there and may be read."""
+        self.opened(self.root, READ, CreateOptions.FILE_DIRECTORY_FILE).close()
 
     def scan(self, night: str, folder: str) -> list[RawEntry]:
-        """Return what lies in a folder of a night.
+        """Return the entries of a folder of a night.
 
-        Size and time come with the names: a question for each file would take minutes. A file
-        that is still open may be listed with an earlier size; `look` returns the true one.
+        Size and time come with the names: a request for each file would take minutes. A file
+        that is still open may be listed with an earlier size; `look_up` returns the true one.
         """
         path = self.path(night, folder)
-        with self.opened(path, READ, CreateOptions.FILE_DIRECTORY_FILE) as opened:
+        with closing(self.opened(path, READ, CreateOptions.FILE_DIRECTORY_FILE)) as opened:
             return opened.entries()
 
-    def look(self, night: str, path: str, follow: bool = True) -> RawEntry:
+    def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
         """Return what a file is now; `scan` finds no links that would be followed."""
-        place = self.path(night, path)
-        with self.opened(place, LOOK, CreateOptions.FILE_NON_DIRECTORY_FILE) as file:
-            written = nanoseconds(file.open.last_write_time)
+        kind = CreateOptions.FILE_NON_DIRECTORY_FILE
+        with closing(self.opened(self.path(night, path), ATTRIBUTES, kind)) as file:
+            # Both of a file's times end at the microsecond.
+            written = (file.open.last_write_time - EPOCH) // timedelta(microseconds=1) * 1000
             return RawEntry(path, Kind.FILE, file_state(file.open.end_of_file, written))
 
-    def open(self, night: str, path: str) -> "SmbFile":
+    def open_frame(self, night: str, path: str) -> "SmbFile":
         """Return a frame opened for reading."""
         return self.opened(self.path(night, path), READ, CreateOptions.FILE_NON_DIRECTORY_FILE)
 
@@ -163,15 +129,14 @@ class SmbFolder:
     def opened(self, path: str, access: int, kind: int) -> "SmbFile":
         """Open a file or folder that is there, shared with everybody."""
         file = Open(self.tree, path)
-        with losses(path):
-            file.create(
-                ImpersonationLevel.Impersonation,
-                access,
-                FileAttributes.FILE_ATTRIBUTE_NORMAL,
-                SHARED,
-                CreateDisposition.FILE_OPEN,
-                kind,
-            )
+        file.create(
+            ImpersonationLevel.Impersonation,
+            access,
+            FileAttributes.FILE_ATTRIBUTE_NORMAL,
+            SHARED,
+            CreateDisposition.FILE_OPEN,
+            kind,
+        )
         return SmbFile(file)
 
     def close(self) -> None:
@@ -179,69 +144,71 @@ class SmbFolder:
         if self.connection.transport:
             self.connection.disconnect(close=False)
 
+    @staticmethod
+    def translate(error: Exception) -> Exception:
+        """Return what `Connection` promises for an error of smbprotocol."""
+        if isinstance(error, TryLater | Lost):
+            return error
+        if isinstance(error, NOT_THERE):
+            return FileNotFoundError(errno.ENOENT, "not there")
+        if isinstance(error, smb.SharingViolation):
+            return OSError(errno.EBUSY, "held by another program that does not share it")
+        if isinstance(error, smb.SMBResponseException) and not is_given_up(error):
+            if error.status == NtStatus.STATUS_ACCESS_DENIED:
+                return PermissionError(errno.EACCES, "permission denied")
+            return OSError(errno.EIO, reason(error))
+        if isinstance(error, struct.error | OverflowError):  # such as a date that no calendar has
+            return OSError(errno.EIO, "the server's answer cannot be read")
+        if isinstance(error, smb.SMBException | ValueError | OSError):
+            return Lost(reason(error))
+        return error
+
 
 class SmbFile:
     """A file or folder that is open."""
 
     def __init__(self, file: Open):
-        self.open = file
-        self.offset = 0
+        self.open, self.offset = file, 0
+        self.connection, tree = file.connection, file.tree_connect
+        self.ids = tree.session.session_id, tree.tree_connect_id
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Read into a buffer; return the bytes read, 0 at the end."""
-        connection, tree = self.open.connection, self.open.tree_connect
-        window = connection.sequence_window
+        window = self.connection.sequence_window
         credits = max(window["high"] - window["low"], 1)
-        size = min(len(buffer), PIECE, credits * CREDIT, connection.max_read_size)
-        with losses(self.open.file_name):
-            message, receive = self.open.read(self.offset, size, send=False)
-            request = connection.send(
-                message,
-                tree.session.session_id,
-                tree.tree_connect_id,
-                credit_request=2 * PIECE // CREDIT,
-            )
-            try:
-                data = receive(request)
-            except smb.EndOfFile:
-                return 0
+        size = min(
+            len(buffer), credits * CREDIT, MOST_CREDITS * CREDIT, self.connection.max_read_size
+        )
+        message, receive = self.open.read(self.offset, size, send=False)
+        request = self.connection.send(message, *self.ids, credit_request=2 * MOST_CREDITS)
+        try:
+            data = receive(request)
+        except smb.EndOfFile:
+            return 0
         buffer[: len(data)] = data
         self.offset += len(data)
         return len(data)
 
     def entries(self) -> list[RawEntry]:
-        """Return what lies in a folder."""
-        connection, tree = self.open.connection, self.open.tree_connect
+        """Return the entries of a folder."""
         found: list[RawEntry] = []
-        with losses(self.open.file_name):
-            while True:
-                message, _ = self.open.query_directory(
-                    "*",
-                    FileInformationClass.FILE_DIRECTORY_INFORMATION,
-                    max_output=LISTING_BYTES,
-                    send=False,
-                )
-                request = connection.send(message, tree.session.session_id, tree.tree_connect_id)
-                response = SMB2QueryDirectoryResponse()
-                try:
-                    response.unpack(connection.receive(request)["data"].get_value())
-                except (smb.NoMoreFiles, smb.NoSuchFile):
-                    return found
-                found += described(response["buffer"].get_value())
+        kind = FileInformationClass.FILE_DIRECTORY_INFORMATION
+        while True:
+            message, _ = self.open.query_directory("*", kind, max_output=LISTING_BYTES, send=False)
+            request = self.connection.send(message, *self.ids)
+            response = SMB2QueryDirectoryResponse()
+            try:
+                response.unpack(self.connection.receive(request)["data"].get_value())
+            except (smb.NoMoreFiles, smb.NoSuchFile):
+                return found
+            found += parse_entries(response["buffer"].get_value())
 
     def close(self) -> None:
         """Close the file."""
-        with losses(self.open.file_name):
-            self.open.close()
-
-    def __enter__(self) -> "SmbFile":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+        self.open.close()
 
 
-def described(entries: bytes) -> Iterator[RawEntry]:
+def parse_entries(entries: bytes) -> Iterator[RawEntry]:
     """Yield entries as MS-FSCC 2.4.10 lays them out, but for the folder itself and its parent.
 
     The library takes 0.4 s for the entries of a large night.
@@ -262,47 +229,9 @@ def described(entries: bytes) -> Iterator[RawEntry]:
         offset += further
 
 
-def nanoseconds(time: datetime) -> int:
-    """Return a time in nanoseconds since 1970; both of a file's times end at the microsecond."""
-    return (time - EPOCH) // timedelta(microseconds=1) * 1000
-
-
-@contextmanager
-def losses(what: str) -> Iterator[None]:
-    """Turn the library's errors about a file into ours, and those of a dead connection too.
-
-    Raises
-    ------
-    Lost
-        If the connection is gone.
-    OSError
-        If the server refuses something about one file. Refusals of login and share pass through.
-    """
-    try:
-        yield
-    except NOT_THERE as error:
-        raise FileNotFoundError(errno.ENOENT, "not there", what) from error
-    except smb.SharingViolation as error:
-        raise OSError(
-            errno.EBUSY, "held by another program that does not share it", what
-        ) from error
-    except smb.SMBResponseException as error:
-        if error.status in GIVEN_UP:
-            raise Lost(reason(error)) from error
-        if what in ("login", "share"):
-            raise
-        if error.status == NtStatus.STATUS_ACCESS_DENIED:
-            raise PermissionError(errno.EACCES, "permission denied", what) from error
-        raise OSError(errno.EIO, reason(error), what) from error
-    except (struct.error, OverflowError) as error:  # such as a date that no calendar has
-        raise OSError(errno.EIO, "the server's answer cannot be read", what) from error
-    except smb.SMBException as error:
-        # The library refuses a login too: one as guest, or of a server that signs nothing.
-        if what in ("login", "share") and not isinstance(error, smb.SMBConnectionClosed):
-            raise
-        raise Lost(reason(error)) from error
-    except (ValueError, OSError) as error:
-        raise Lost(reason(error)) from error
+def is_given_up(error: Exception) -> bool:
+    """Return whether a server says that it has given up the connection."""
+    return isinstance(error, smb.SMBResponseException) and error.status in GIVEN_UP
 
 
 def reason(error: Exception) -> str:
