@@ -26,7 +26,7 @@ from scripts.lib.files.log import logger, start_log
 from scripts.lib.frames.instruments import read_kinds, read_telescopes
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.settings.check import ConfigurationError
-from scripts.lib.settings.logins import credentials
+from scripts.lib.settings.passwords import credentials
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:

@@ -22,8 +22,7 @@ from scripts.lib.ledger.records import Frame, Product, Status
 from scripts.lib.nights.times import iso
 from scripts.lib.running import health
 from scripts.lib.settings.check import ConfigurationError
-from scripts.lib.settings.logins import credentials
-from scripts.lib.settings.passwords import environment
+from scripts.lib.settings.passwords import credentials, environment
 from scripts.lib.settings.profile import read_file
 from tests.night import NIGHT, REPOSITORY, Night, read_csv
 from tests.records import configuration

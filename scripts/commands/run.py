@@ -24,7 +24,7 @@ from scripts.lib.reporting.mail import alert, mailed_since, send_queued
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running import health, run_log
 from scripts.lib.running.preflight import problems_before
-from scripts.lib.running.processes import Ended, end_marked, run_marked
+from scripts.lib.running.processes import end_marked, run_marked
 from scripts.lib.running.run_log import Heartbeat, note, run_log_path
 from scripts.lib.settings.check import ConfigurationError, Unchecked
 from scripts.lib.settings.passwords import read_environment
@@ -150,22 +150,16 @@ def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO)
     cause = f", {ended.cause}" if ended.cause else ""
     length = health.lasting(datetime.now(UTC) - began)
     note(log, f"end: exit status {ended.status}{cause}, {length}")
-    if ended.status:
-        report_failure(config, ended, began, last_lines, log)
-    return ended.status
-
-
-def report_failure(
-    config: Configuration, ended: Ended, began: datetime, last_lines: str, log: BinaryIO
-) -> None:
-    """Report that a run failed, unless its own mail did."""
+    if not ended.status:
+        return 0
     subject = f"run ended with exit status {ended.status}"
-    text = f"{ended.cause}\n\n{last_lines}\n\nAll of it: {run_log_path(config.workdir)}"
-    # A run that was ended from outside does not know why.
+    text = f"{ended.cause}\n\n{last_lines}\n\nAll of it: {run_log_path(workdir)}".strip()
+    # The run's own mail does not know why it was ended from outside.
     if ended.cause or not mailed_since(config, began):
-        report(config, subject, text.strip(), log)
+        report(config, subject, text, log)
     elif queued_messages(queue_of(config)):
-        print(f"{config.telescope}: {subject}\n{text.strip()}", file=sys.stderr)
+        print(f"{config.telescope}: {subject}\n{text}", file=sys.stderr)
+    return ended.status
 
 
 def look_back(config: Configuration, status: int, log: BinaryIO) -> None:

@@ -14,7 +14,7 @@ from pyvo.dal import DALOverflowWarning, TAPService
 
 from scripts.lib.files.deadline import within
 from scripts.lib.files.errors import TryLater
-from scripts.lib.settings.logins import redacted
+from scripts.lib.settings.passwords import redacted
 
 USER, PASSWORD = "SPECULOOS_ESO_USER", "SPECULOOS_ESO_PASSWORD"
 # More than any night has; without a number ESO cuts an answer where it likes.

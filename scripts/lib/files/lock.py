@@ -16,7 +16,7 @@ PAUSE = 0.1
 class FileLock:
     """A lock on a file, which is made when needed and stays; its time says since when it is held.
 
-    The library ``filelock`` cannot tell that: it changes the time also when it gets no lock.
+    The library ``filelock`` cannot say that: it changes the time also when it gets no lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +29,7 @@ class FileLock:
         return self.descriptor is not None
 
     def take(self, seconds: float = 0) -> bool:
-        """Take the lock until `release` or the process's end; tell whether it was free in time."""
+        """Take the lock until `release` or the process's end; return whether it was free."""
         until = time.monotonic() + seconds
         # Opening must not change the time: another process may hold the lock.
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -59,7 +59,7 @@ def taken(path: Path) -> datetime:
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether a process holds the lock of a file.
+    """Return whether a process holds the lock of a file.
 
     To know, it is taken for an instant: who wants it must try for a second.
     """

@@ -24,7 +24,7 @@ from scripts.lib.reporting import mail_queue
 from scripts.lib.reporting.mail_queue import QueuedMail, queue_of, say
 from scripts.lib.reporting.message import compose, flat, parse_address
 from scripts.lib.settings.check import ConfigurationError, Unchecked
-from scripts.lib.settings.logins import credentials, redacted
+from scripts.lib.settings.passwords import credentials, redacted
 from scripts.lib.settings.records import Configuration, Mail
 
 USER, PASSWORD = "SPECULOOS_SMTP_USER", "SPECULOOS_SMTP_PASSWORD"

@@ -76,7 +76,7 @@ def open_log(path: Path, now: datetime) -> BinaryIO:
 
 
 def is_full(path: Path, now: datetime) -> bool:
-    """Tell whether a log is to be put aside: too long, or begun too long ago."""
+    """Return whether a log is to be put aside: too long, or begun too long ago."""
     with suppress(OSError, ValueError, TypeError), open(path, errors="replace") as stream:
         if path.stat().st_size > LARGEST:
             return True
