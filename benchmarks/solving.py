@@ -23,14 +23,12 @@ import numpy as np
 from astropy.wcs import WCS, FITSFixedWarning
 
 from scripts.commands.catalogue import make_index
+from scripts.lib.files.errors import JobFailed
 from scripts.lib.solving.detection import detect
-from scripts.lib.solving.errors import CatalogueError
 from scripts.lib.solving.image import Dark, Image, make_dark
-from scripts.lib.solving.rows import GAIA_DR2, Rows
 from scripts.lib.solving.solver import (
     Orientation,
     Prior,
-    Sky,
     Solution,
     Unsolved,
     header_priors,
@@ -40,10 +38,10 @@ from scripts.lib.solving.solver import (
     solve,
     solve_detected,
 )
+from scripts.lib.solving.stars import GAIA_DR2, CatalogueStars
 from scripts.lib.solving.tangent import TangentWCS, distance, moved_to, oriented, to_sky
 from scripts.simulator.night import frame_bytes, header_cards, read_camera, stored
-from scripts.simulator.sky import Camera, Shot, aimed, astropy_wcs, linear, stretched
-from scripts.simulator.sky import Sky as Drawer
+from scripts.simulator.sky import Camera, Shot, Sky, aimed, astropy_wcs, linear, stretched
 
 EPOCH = datetime(2026, 3, 6, 3, tzinfo=UTC)
 WRONG = 3.0  # arcsec: a solution farther off than this is wrong
@@ -93,7 +91,7 @@ class Trial(NamedTuple):
     shot: Shot
     pixels: np.ndarray
     image: Image
-    sky: Sky
+    stars: CatalogueStars
     mount: Orientation
     header: TangentWCS | None
     detectable: int
@@ -135,14 +133,14 @@ def stretch_of(rng: np.random.Generator) -> np.ndarray:
 def trials(telescope: str, rng: np.random.Generator, seed: int) -> Iterator[Trial]:
     """Yield the frames of a camera."""
     camera = read_camera(telescope, None)
-    drawer = Drawer(camera, seed)
+    drawer = Sky(camera, seed)
     darks = {time: dark_of(drawer, time) for time in (3.0, 5.0, 10.0, 60.0)}
     for difficulty in DIFFICULTIES:
         for seen, shot in shots(camera, difficulty, rng):
             drawer.camera = seen
             pixels = drawer.pixels(shot)
             image = image_of(pixels, darks[shot.exptime])
-            sky = catalogue_of(drawer, shot)
+            stars = catalogue_of(drawer, shot)
             header = stale_header(difficulty.header, seen, shot, rng)
             yield Trial(
                 difficulty.name,
@@ -150,7 +148,7 @@ def trials(telescope: str, rng: np.random.Generator, seed: int) -> Iterator[Tria
                 shot,
                 pixels,
                 image,
-                sky,
+                stars,
                 MOUNTS[telescope],
                 header,
                 detectable(image, drawer, shot),
@@ -158,7 +156,7 @@ def trials(telescope: str, rng: np.random.Generator, seed: int) -> Iterator[Tria
             drawer.fields.clear()
 
 
-def dark_of(drawer: Drawer, exptime: float) -> Dark | None:
+def dark_of(drawer: Sky, exptime: float) -> Dark | None:
     """Return the dark of a camera with a fixed pattern, of seven frames."""
     if drawer.camera.band != "j":
         return None
@@ -176,14 +174,17 @@ def image_of(pixels: np.ndarray, dark: Dark | None) -> Image:
     return Image(stored_array(pixels), dark)
 
 
-def catalogue_of(drawer: Drawer, shot: Shot) -> Sky:
+def catalogue_of(drawer: Sky, shot: Shot) -> CatalogueStars:
     """Return the catalogue around an exposure, brightest first, at its epoch."""
     stars = drawer.stars(shot)
     ra, dec = stars.at(shot.start)
     mag = stars.j if drawer.camera.band == "j" else stars.mag
     known = np.flatnonzero(stars.mag < 19)
     order = known[np.argsort(mag[known])]
-    return Sky(ra[order], dec[order])
+    # In order of brightness, and as if it did not move: all that solving needs.
+    zero = np.zeros(len(order))
+    mag = np.linspace(8, 19, len(order))
+    return CatalogueStars(ra[order], dec[order], mag, zero, zero, zero + GAIA_DR2, zero + np.nan)
 
 
 def stale_header(kind: str, camera: Camera, shot: Shot, rng) -> TangentWCS | None:
@@ -202,17 +203,17 @@ def tangent_of(wcs: dict) -> TangentWCS:
     return TangentWCS(wcs["crval1"], wcs["crval2"], wcs["crpix1"], wcs["crpix2"], cd)
 
 
-def detectable(image: Image, drawer: Drawer, shot: Shot) -> int:
+def detectable(image: Image, drawer: Sky, shot: Shot) -> int:
     """Return how many stars of the catalogue were detected, judged by the truth."""
     if shot.starless:
         return 0
-    sky = catalogue_of(drawer, shot)
+    stars = catalogue_of(drawer, shot)
     wcs = astropy_wcs(shot.wcs)
-    x, y = wcs.wcs_world2pix(sky.ra, sky.dec, 1)
+    x, y = wcs.wcs_world2pix(stars.ra, stars.dec, 1)
     near = (abs(x - image.shape[1] / 2) < image.shape[1]) & (
         abs(y - image.shape[0] / 2) < image.shape[0]
     )
-    x, y = wcs.all_world2pix(sky.ra[near], sky.dec[near], 1)
+    x, y = wcs.all_world2pix(stars.ra[near], stars.dec[near], 1)
     stars = detect(image).stars
     apart = np.hypot(x[:, None] - stars.x, y[:, None] - stars.y)
     limit = DETECTABLE + shot.trail / 2
@@ -241,7 +242,7 @@ def solve_cold(trial: Trial) -> tuple[float | None, float]:
     begin = time.process_time()
     try:
         pointing = trial.shot.ra, trial.shot.dec
-        found = solve(trial.image, trial.sky, priors_of(trial), pointing, trial.mount)
+        found = solve(trial.image, trial.stars, priors_of(trial), pointing, trial.mount)
     except Unsolved:
         return None, time.process_time() - begin
     cpu = time.process_time() - begin
@@ -308,7 +309,7 @@ def run_sequence(telescope: str, density: float, seed: int, frames: int = 40) ->
     """Print how a sequence fares: drift, jitter, a cloud, a flip in its middle, growing stars."""
     rng = np.random.default_rng([seed, 7])
     camera = read_camera(telescope, None)
-    drawer, mount = Drawer(camera, seed), MOUNTS[telescope]
+    drawer, mount = Sky(camera, seed), MOUNTS[telescope]
     dark = dark_of(drawer, 10.0)
     ra, dec = rng.uniform(0, 360), rng.uniform(-75, 20)
     stretch, angle = stretch_of(rng), rng.uniform(0, 360)
@@ -334,13 +335,13 @@ def run_sequence(telescope: str, density: float, seed: int, frames: int = 40) ->
         )
         shot = aimed(camera, shot, angle, stretch)
         image = image_of(drawer.pixels(shot), dark)
-        sky = catalogue_of(drawer, shot)
+        stars = catalogue_of(drawer, shot)
         begin = time.process_time()
         error: float | None = None
         way = "unsolved"
         try:
             priors = pointing_priors(ra, dec, mount, image.shape)
-            before = solve(image, sky, priors, (ra, dec), mount, before)
+            before = solve(image, stars, priors, (ra, dec), mount, before)
             error, way = error_of(before.wcs, shot, image.shape), before.method
         except Unsolved:
             pass
@@ -356,7 +357,7 @@ def run_wrong_skies(lists: list[tuple], count: int, seed: int) -> None:
     """Print how often star lists are solved on a sky that is not theirs."""
     rng = np.random.default_rng([seed, 9])
     solved, lowest, costs = 0, 0.0, []
-    drawer = Drawer(read_camera("Io", None), seed)
+    drawer = Sky(read_camera("Io", None), seed)
     skies = []
     for _ in range(24):
         shot = Shot("science", EPOCH, 10.0, "", "", rng.uniform(0, 360), rng.uniform(-75, 20))
@@ -419,12 +420,9 @@ def run_solve_field(telescope: str, kept: list[Trial], folder: Path, results: li
 
 def index_files(place: Path, trial: Trial) -> str:
     """Make index files of a frame's catalogue, and return the engine's configuration file."""
-    ra, dec = trial.sky
-    zero = np.zeros(len(ra))
-    mag = np.linspace(8, 19, len(ra))  # in order of brightness, as the catalogue is
     try:
-        make_index(Rows(ra, dec, mag, zero, zero, zero + GAIA_DR2), place / "index")
-    except CatalogueError:
+        make_index(trial.stars, place / "index")
+    except JobFailed:
         (place / "index").mkdir(exist_ok=True)  # too few stars for a single quad
     settings = place / "engine.cfg"
     settings.write_text(f"add_path {place / 'index'}\nautoindex\ncpulimit 300\n")

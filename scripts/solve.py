@@ -8,15 +8,17 @@ catalogue, index files and dark, must be readable, or the job fails.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.files.durable import whole_file
+from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.fits.cards import HeaderError
 from scripts.lib.headers import values
@@ -26,23 +28,13 @@ from scripts.lib.ledger.faults import BadFrame
 from scripts.lib.ledger.records import Frame
 from scripts.lib.ledger.snapshot import good, read_frames, sequences
 from scripts.lib.settings.records import Configuration
-from scripts.lib.solving.catalogue import Catalogue, open_catalogue
+from scripts.lib.solving import solver as frame_solver
 from scripts.lib.solving.darks import dark_for
 from scripts.lib.solving.engine import Engine
-from scripts.lib.solving.errors import SolvingError
 from scripts.lib.solving.image import Dark, read_image
-from scripts.lib.solving.settings import Solving
-from scripts.lib.solving.solver import (
-    Orientation,
-    Prior,
-    Sky,
-    Solution,
-    Unsolved,
-    header_priors,
-    middle,
-    pointing_priors,
-    solve,
-)
+from scripts.lib.solving.solver import Orientation, Prior, Solution, Unsolved
+from scripts.lib.solving.star_catalogue import Catalogue, open_catalogue
+from scripts.lib.solving.stars import CatalogueStars
 from scripts.lib.solving.table import Solved, solved_bytes
 from scripts.lib.solving.tangent import distance, moved_to
 
@@ -55,49 +47,43 @@ FEWEST_A_THREAD = 10  # frames: fewer are not worth a process
 J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
 
 
+@dataclass(frozen=True)
+class Solving:
+    """What frames are solved with, as the configuration has it; an empty path means none."""
+
+    catalogue: str  # star catalogue; empty for the stars of ``index``
+    index: str  # folder of astrometry.net index files
+    solve: str  # ``verify`` to begin with the WCS in a raw header, ``always`` to ignore it
+    dark: str  # raw dark frame for nights without
+
+    @property
+    def stars(self) -> str:
+        """Path of the catalogue that stars are taken from."""
+        return self.catalogue or self.index
+
+    @property
+    def verify(self) -> bool:
+        """Whether the WCS in a raw header is a hint."""
+        return self.solve == "verify"
+
+
 class Solver(NamedTuple):
-    """What the frames of a sequence are solved with.
+    """What the frames of a sequence are solved with, opened."""
 
-    Attributes
-    ----------
-    raw : Path
-        Folder of the raw frames.
-    observatory : Observatory
-    catalogue : Catalogue
-    engine : Engine or None
-        For what cannot be solved otherwise.
-    dark : Dark or None
-    verify : bool
-        Whether to begin with the header's WCS.
-    """
-
-    raw: Path
+    raw: Path  # folder of the raw frames
     observatory: Observatory
     catalogue: Catalogue
-    engine: Engine | None
+    engine: Engine | None  # for what cannot be solved otherwise
     dark: Dark | None
-    verify: bool
+    verify: bool  # whether to begin with the header's WCS
 
 
 class Aim(NamedTuple):
-    """Where a frame's header says that it points.
+    """Where a frame's header says that it points."""
 
-    Attributes
-    ----------
-    pointing : tuple of float
-        RA, DEC in degrees.
-    mount : Orientation
-    hints : list of Prior
-        From the WCS in the header, if it has a credible one.
-    """
-
-    pointing: tuple[float, float]
+    pointing: tuple[float, float]  # RA, DEC in degrees
     mount: Orientation
-    hints: list[Prior]
-
-
-# What a process sends: its frames, or the error that ended it.
-Outcome = list[Solved] | Exception
+    hints: list[Prior]  # from the WCS in the header, if it has a credible one
 
 
 def solve_sequence(frames: list[Frame], solver: Solver, threads: int) -> list[Solved]:
@@ -112,7 +98,7 @@ def solve_sequence(frames: list[Frame], solver: Solver, threads: int) -> list[So
 
     Raises
     ------
-    SolvingError
+    JobFailed
         If the catalogue or the index files cannot be read any more.
     RuntimeError
         If a process was killed.
@@ -121,91 +107,74 @@ def solve_sequence(frames: list[Frame], solver: Solver, threads: int) -> list[So
     if threads == 1:
         return list(solve_stretch(frames, solver))
     size = -(-len(frames) // threads)
-    stretches = [frames[i : i + size] for i in range(0, len(frames), size)]
-    # Forked, the processes share catalogue, dark and modules, and start at once. Each ends by
+    # Forked, the processes share catalogue, dark and modules, and start immediately. Each ends by
     # itself: workers of a pool would wait without end if this process were killed.
     context = get_context("fork")
     receivers: list[Connection] = []
     workers = []
+    solved: list[Solved] = []
     try:
-        for stretch in stretches:
+        for begin in range(0, len(frames), size):
             receiver, sender = context.Pipe(duplex=False)
             receivers.append(receiver)
-            worker = context.Process(
-                target=_send_stretch, args=(stretch, solver, sender, tuple(receivers))
-            )
-            worker.start()
+            stretch = frames[begin : begin + size]
+            work = (stretch, solver, sender, tuple(receivers))
+            workers.append(context.Process(target=_send_stretch, args=work))
+            workers[-1].start()
             sender.close()
-            workers.append(worker)
-        return [solved for part in _received(receivers) for solved in part]
-    finally:
-        # After an error the others are of no use any more.
-        for worker in workers:
-            worker.terminate()
-            worker.join()
-
-
-def _received(receivers: list[Connection]) -> list[list[Solved]]:
-    """Return what each process sends; raise the first error that one of them sends."""
-    received: dict[Connection, list[Solved]] = {}
-    while waiting := [receiver for receiver in receivers if receiver not in received]:
-        ready = wait(waiting)
-        for receiver in (one for one in waiting if one in ready):
+        for receiver in receivers:
             try:
-                outcome: Outcome = receiver.recv()
+                outcome: list[Solved] | Exception = receiver.recv()
             except (EOFError, OSError) as error:
                 raise RuntimeError(
                     "a process that solved part of the sequence was killed"
                 ) from error
             if isinstance(outcome, Exception):
                 raise outcome
-            received[receiver] = outcome
-    return [received[receiver] for receiver in receivers]
+            solved += outcome
+    finally:
+        # After an error the others are of no use any more.
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+    return solved
 
 
 def _send_stretch(
-    frames: list[Frame], solver: Solver, sender: Connection, receivers: Iterable[Connection]
+    frames: list[Frame], solver: Solver, sender: Connection, receivers: tuple[Connection, ...]
 ) -> None:
     """Send what became of some frames, or the error that ended it: the work of a process."""
-    # While they are open here, nothing tells this process that nobody reads any more.
+    # While they are open here, this process does not notice that nobody reads any more.
     for receiver in receivers:
         receiver.close()
-    outcome: Outcome
+    outcome: list[Solved] | Exception
     try:
         outcome = list(solve_stretch(frames, solver))
-    except SolvingError as error:
-        # Its cause does not go through the pipe.
-        logger.exception("solving has ended")
-        outcome = error
     except Exception as error:
         logger.exception("solving has ended")
-        outcome = RuntimeError(
-            f"a process that solved part of the sequence: {type(error).__name__}"
-        )
+        # The cause of an error does not go through the pipe, nor does every error.
+        outcome = error
+        if not isinstance(error, JobFailed):
+            kind = type(error).__name__
+            outcome = RuntimeError(f"a process that solved part of the sequence: {kind}")
     with suppress(BrokenPipeError):
         sender.send(outcome)
 
 
 def solve_stretch(frames: list[Frame], solver: Solver) -> Iterator[Solved]:
-    """Yield what became of each of some consecutive frames.
-
-    Raises
-    ------
-    SolvingError
-        If the catalogue or the index files cannot be read any more.
-    """
+    """Yield what became of each of some consecutive frames; raise as `solve_sequence` does."""
     before: Solution | None = None
-    sky: tuple[tuple[float, float], Sky] | None = None
+    centre: tuple[float, float] | None = None
     for frame in frames:
         begin = time.process_time()
         try:
             aim = read_aim(frame, solver)
-            if sky is None or distance(*sky[0], *aim.pointing) > SAME_TARGET:
-                sky, before = (aim.pointing, sky_around(aim, frame, solver)), None
-            before = solve_frame(frame, solver, aim, sky[1], before)
+            if centre is None or distance(*centre, *aim.pointing) > SAME_TARGET:
+                stars, centre, before = stars_around(aim, frame, solver), aim.pointing, None
+            before = solve_frame(frame, solver, aim, stars, before)
             cpu = time.process_time() - begin
             solved = Solved.of(frame.file, before, solver.catalogue.name, cpu)
-        except SolvingError:
+        except JobFailed:
             raise
         except Exception as error:
             # Whatever is wrong with one frame must not cost the others their coordinates.
@@ -218,12 +187,9 @@ def unsolved(frame: Frame, error: Exception) -> Unsolved:
 
     A header tells the world neither our paths nor what libraries say: the log does.
     """
-    if isinstance(error, Unsolved):
+    if isinstance(error, Unsolved | BadFrame):
         logger.warning("%s: unsolved: %s", frame.file, error)
-        return error
-    if isinstance(error, BadFrame):
-        logger.warning("%s: unsolved: %s", frame.file, error)
-        return Unsolved(error.fault.heading)
+        return error if isinstance(error, Unsolved) else Unsolved(error.fault.heading)
     logger.error("%s: unsolved", frame.file, exc_info=error)
     return Unsolved(f"error while solving ({type(error).__name__})")
 
@@ -234,18 +200,19 @@ def read_aim(frame: Frame, solver: Solver) -> Aim:
     pointing = values.ra(exposure), values.dec(exposure)
     camera = solver.observatory.camera
     scale = camera.pixel_scale * exposure.facts.setting.xbinning
-    mount = Orientation(scale, camera.rotation, camera.parity)
+    aim = Aim(pointing, Orientation(scale, camera.rotation, camera.parity), [])
     if not solver.verify:
-        return Aim(pointing, mount, [])
+        return aim
     try:
         wcs = tangent_wcs(header_wcs(exposure.raw, *pointing, scale))
     except HeaderError:
-        return Aim(pointing, mount, [])
-    return Aim(pointing, mount, header_priors(moved_to(wcs, *middle(frame.shape))))
+        return aim
+    centred = moved_to(wcs, *frame_solver.middle(frame.shape))
+    return aim._replace(hints=frame_solver.header_priors(centred))
 
 
 def solve_frame(
-    frame: Frame, solver: Solver, aim: Aim, sky: Sky, before: Solution | None
+    frame: Frame, solver: Solver, aim: Aim, stars: CatalogueStars, before: Solution | None
 ) -> Solution:
     """Return the solution of one frame.
 
@@ -253,27 +220,21 @@ def solve_frame(
     ------
     Unsolved
         With the reason.
-    EngineError
+    JobFailed
         If the index files cannot be read any more.
     """
-    image = read_image(solver.raw / frame.file, frame, solver.dark)
-    priors = aim.hints + pointing_priors(*aim.pointing, aim.mount, image.shape)
-    return solve(image, sky, priors, aim.pointing, aim.mount, before, solver.engine)
+    image = read_image(solver.raw / frame.file, frame.data_start, frame.shape, solver.dark)
+    priors = aim.hints + frame_solver.pointing_priors(*aim.pointing, aim.mount, image.shape)
+    return frame_solver.solve(image, stars, priors, aim.pointing, aim.mount, before, solver.engine)
 
 
-def sky_around(aim: Aim, frame: Frame, solver: Solver) -> Sky:
-    """Return the catalogue's stars around a target, at the epoch of a frame.
-
-    Raises
-    ------
-    CatalogueError
-        If the catalogue cannot be read any more.
-    """
+def stars_around(aim: Aim, frame: Frame, solver: Solver) -> CatalogueStars:
+    """Return the catalogue's stars around a target, at the epoch of a frame."""
     epoch = 2000 + (frame.begin - J2000).total_seconds() / 86400 / 365.25
     diagonal = sum(n**2 for n in frame.shape) ** 0.5 * aim.mount.scale / 3600
     stars = solver.catalogue.cut(*aim.pointing, diagonal / 2 + FIELD_MARGIN, epoch)
     logger.info("%d catalogue stars around %.4f %+.4f", len(stars.ra), *aim.pointing)
-    return Sky(stars.ra, stars.dec)
+    return stars
 
 
 def open_solver(
@@ -288,8 +249,8 @@ def open_solver(
 
     Raises
     ------
-    CatalogueError, EngineError, DarkError
-        If one of them cannot be read; the message names the file, what was found, what is right.
+    JobFailed
+        If catalogue, index files or dark cannot be read.
     """
     camera = observatory.camera
     return Solver(
@@ -315,8 +276,6 @@ def write_solved(
 
     Parameters
     ----------
-    target : Path
-        The table.
     frames : list of Frame
         Of the whole night.
     raw : Path
@@ -328,7 +287,7 @@ def write_solved(
     ------
     LookupError
         If the night has no such sequence.
-    SolvingError
+    JobFailed
         If catalogue, index files or dark cannot be read: there is no table then.
     """
     chosen = sequences(frames).get(sequence)
@@ -356,7 +315,7 @@ def main() -> None:
             snakemake.params.programme,
             snakemake.params.named,
         ),
-        Solving.from_mapping(snakemake.params.solving),
+        Solving(**snakemake.params.solving),
         snakemake.threads,
     )
 

@@ -20,12 +20,12 @@ from astropy.wcs import WCS
 
 from scripts import solve
 from scripts.commands.catalogue import make_index
+from scripts.lib.files.errors import JobFailed
 from scripts.lib.fits.hdu import read_header
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import Frame, Status
-from scripts.lib.solving.catalogue import open_catalogue
-from scripts.lib.solving.errors import CatalogueError, DarkError, EngineError
-from scripts.lib.solving.settings import Solving
+from scripts.lib.solving.star_catalogue import open_catalogue
+from scripts.lib.solving.stars import EVERYWHERE
 from scripts.lib.solving.table import Solved, read_solved
 from scripts.simulator.sky import RADIAL, astropy_wcs
 from tests.night import FULL, NIGHT, Night
@@ -275,7 +275,7 @@ def indexed_night(tmp_path_factory):
         pytest.skip("Debian's astrometry.net is not installed")
     night: Any = Night(tmp_path_factory.mktemp("indexed"), "Callisto", size=None)
     night.simulate(frames=14)
-    rows = open_catalogue(night.stars(), "j").rows(0, 90, 180)
+    rows = open_catalogue(night.stars(), "j").stars(EVERYWHERE)
     night.index = str(night.root / "index")
     make_index(rows, Path(night.index))
     return night
@@ -380,7 +380,7 @@ class Sequence:
 
     def solver(self, catalogue: Path | None = None, **settings: str) -> solve.Solver:
         found = {"index": "", "solve": "always", "dark": ""} | settings
-        solving = Solving(catalogue=str(catalogue or self.catalogue), **found)
+        solving = solve.Solving(catalogue=str(catalogue or self.catalogue), **found)
         return solve.open_solver(self.raw, self.science, self.frames, self.observatory, solving)
 
 
@@ -434,7 +434,7 @@ def test_a_catalogue_lost_before_solving_ends_it(sequence, threads):
     """Also in a process of its own, whose error is passed on, and without one left at work."""
     solver = sequence.solver()
     sequence.catalogue.write_text("a page that asks for a password\n")
-    with pytest.raises(CatalogueError, match="no column ra, dec, mag") as error:
+    with pytest.raises(JobFailed, match="no column ra, dec, mag") as error:
         solve.solve_sequence(sequence.science, solver, threads)
     assert str(error.value).startswith(f"catalogue: {sequence.catalogue}")
     assert not multiprocessing.active_children()
@@ -460,9 +460,9 @@ def test_a_catalogue_lost_in_the_middle_ends_it(sequence, monkeypatch, tmp_path)
         Frame(**{name: getattr(frame, name) for name in frame.__slots__} | {"sequence": "S_1"})
         for frame in sequence.science
     ]
-    solving = Solving(str(sequence.catalogue), "", "always", "")
+    solving = solve.Solving(str(sequence.catalogue), "", "always", "")
     target = tmp_path / "solved.fits"
-    with pytest.raises(CatalogueError, match=str(sequence.catalogue)):
+    with pytest.raises(JobFailed, match=str(sequence.catalogue)):
         solve.write_solved(target, "S_1", frames, sequence.raw, sequence.observatory, solving)
     assert not target.exists()
 
@@ -508,10 +508,10 @@ def test_raw_frames_that_are_damaged_cost_only_themselves(sequence):
 
 
 def test_an_error_of_the_engine_in_a_process_reaches_the_caller(sequence, monkeypatch):
-    error = EngineError("index: /data/index cannot be read: index-00.fits: it is truncated")
+    error = JobFailed("index: /data/index cannot be read: index-00.fits: it is truncated")
     failing = partial(failing_at, 2, error, [], by=solve.solve_frame)
     monkeypatch.setattr(solve, "solve_frame", failing)
-    with pytest.raises(EngineError, match="index-00.fits"):
+    with pytest.raises(JobFailed, match="index-00.fits"):
         solve.solve_sequence(sequence.science, sequence.solver(), 2)
 
 
@@ -548,21 +548,21 @@ def test_a_bug_in_a_process_reaches_the_caller(sequence, monkeypatch):
 
 
 def test_what_cannot_be_used_is_found_before_frames_are_read(sequence, tmp_path):
-    with pytest.raises(CatalogueError, match="nothing.csv does not exist"):
+    with pytest.raises(JobFailed, match="nothing.csv does not exist"):
         sequence.solver(tmp_path / "nothing.csv")
     sequence.observatory.camera.fixed_pattern = True
     darks, sequence.frames = sequence.frames, sequence.science
-    with pytest.raises(DarkError, match="nothing.fits does not exist"):
+    with pytest.raises(JobFailed, match="nothing.fits does not exist"):
         sequence.solver(dark=str(tmp_path / "nothing.fits"))
     sequence.frames = darks
     pytest.importorskip("astrometry")
-    with pytest.raises(EngineError, match="nowhere does not exist"):
+    with pytest.raises(JobFailed, match="nowhere does not exist"):
         sequence.solver(index=str(tmp_path / "nowhere"))
 
 
 def test_a_sequence_is_solved_and_written(sequence, tmp_path):
     name = sequence.science[0].sequence
-    solving = Solving(str(sequence.catalogue), "", "always", "")
+    solving = solve.Solving(str(sequence.catalogue), "", "always", "")
     write = partial(solve.write_solved, tmp_path / "solved.fits")
     write(name, sequence.frames, sequence.raw, sequence.observatory, solving, 2)
     rows = read_solved(tmp_path / "solved.fits")
@@ -570,3 +570,11 @@ def test_a_sequence_is_solved_and_written(sequence, tmp_path):
     assert all(row.solved for row in rows.values())
     with pytest.raises(LookupError, match="S_other: no good frame of this sequence"):
         write("S_other", sequence.frames, sequence.raw, sequence.observatory, solving)
+
+
+def test_settings_are_those_of_the_configuration():
+    config = {"catalogue": "", "index": "/i", "solve": "verify", "dark": ""}
+    assert solve.Solving(**config) == solve.Solving("", "/i", "verify", "")
+    assert solve.Solving(**config).stars == "/i" and solve.Solving(**config).verify
+    solving = solve.Solving(**config | {"catalogue": "/c.csv", "solve": "always"})
+    assert solving.stars == "/c.csv" and not solving.verify

@@ -1,126 +1,162 @@
-"""Cut star catalogues, and make index files for the astrometry.net engine from them."""
+"""Convert and cut star catalogues, and make index files for the astrometry.net engine from them."""
 
 import argparse
 import shutil
+import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scripts.lib.files.durable import whole_file
-from scripts.lib.solving.catalogue import BANDS, open_catalogue
-from scripts.lib.solving.errors import CatalogueError
-from scripts.lib.solving.rows import GAIA_DR2, Rows
+from scripts.lib.files.errors import Damaged, JobFailed
+from scripts.lib.solving import sqlite_catalogue
+from scripts.lib.solving.star_catalogue import BANDS, open_catalogue
+from scripts.lib.solving.stars import (
+    COLUMNS,
+    EVERYWHERE,
+    GAIA_DR2,
+    GAIA_DR3,
+    NO_STARS,
+    PIECE,
+    CatalogueStars,
+    Circle,
+    source_names,
+    stars_of,
+)
+from scripts.lib.solving.unreadable import check_file, failing_job
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 BUILDER = "build-astrometry-index"
 SCALES = [0, 1, 2, 3, 4]  # quads of 2 to 11 arcmin: what fits into the frames of both cameras
 NO_QUADS = "Did not create any quads"
-SKY = (0.0, 90.0, 180.0)  # a circle around everything
-UNITS = ("deg", "deg", "mag", "mas/yr", "mas/yr", "yr", "mag")
 CSV_FORMATS = ("%.9f", "%.9f", "%.9f", "%.3f", "%.3f", "%.3f", "%.9f")
-SITE = {  # columns of the site's catalogue
-    "ra": "ra",
-    "dec": "dec",
-    "pmra": "pmra",
-    "pmdec": "pmdec",
-    "phot_g_mean_mag": "mag",
-    "j_m": "j",
-}
 EXAMPLES = """
 examples:
-  python -m scripts.catalogue cut --from gaia.parquet --to io.sqlite --ra 121.3 --dec 4.3 --radius 1
-  python -m scripts.catalogue cut --from gaia.csv --to site.sqlite
+  python -m scripts.catalogue convert --from gaia.parquet --to site.sqlite
+  python -m scripts.catalogue cut --from site.sqlite --to io.csv --ra 121.3 --dec 4.3 --radius 1
   python -m scripts.catalogue index --from site.sqlite --to /data/index --scales 2 3 4
 """
 
 
-def write_rows(rows: Rows, path: Path) -> None:
-    """Write stars to a file of any kind that `write_pieces` knows."""
-    write_pieces([rows], path)
-
-
-def write_pieces(pieces: Iterable[Rows], path: Path) -> int:
-    """Write stars as a table (.fits, .csv) or in the site's layout (.sqlite).
-
-    Only FITS needs all stars in memory: its header tells their number.
-
-    Returns
-    -------
-    int
-        Number of stars.
-
-    Raises
-    ------
-    CatalogueError
-        If the name ends in none of these.
-    """
+def write_stars(pieces: Iterable[CatalogueStars], path: Path) -> int:
+    """Write stars as a table (.csv) or in the site's layout (.sqlite), and return their number."""
     check_name(path)
-    return WRITERS[path.suffix]((_complete(piece) for piece in pieces), path)
+    return WRITERS[path.suffix](pieces, path)
 
 
 def check_name(path: Path) -> None:
-    """Raise `CatalogueError` unless a file of that name can be written."""
+    """Raise `JobFailed` unless a file of that name can be written."""
     if path.suffix not in WRITERS:
-        raise CatalogueError(f"{path}: the name must end in {', '.join(WRITERS)}")
+        raise JobFailed(f"{path}: the name must end in {', '.join(WRITERS)}")
 
 
-def _complete(rows: Rows) -> Rows:
-    return rows if rows.j is not None else rows._replace(j=np.full(len(rows.ra), np.nan))
-
-
-def _write_fits(pieces: Iterable[Rows], path: Path) -> int:
-    from astropy.table import Table
-
-    columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
-    columns = columns or [np.empty(0)] * len(UNITS)
-    table = Table(dict(zip(Rows._fields, columns, strict=True)), units=UNITS)
-    with whole_file(path) as stream:
-        table.write(stream, format="fits")
-    return len(table)
-
-
-def _write_csv(pieces: Iterable[Rows], path: Path) -> int:
+def _write_csv(pieces: Iterable[CatalogueStars], path: Path) -> int:
     count = 0
     with whole_file(path) as stream:
-        stream.write(f"{','.join(Rows._fields)}\n".encode())
-        for rows in pieces:
-            np.savetxt(stream, np.array(rows).T, CSV_FORMATS, ",")
-            count += len(rows.ra)
+        stream.write(f"{','.join(CatalogueStars._fields)}\n".encode())
+        for stars in pieces:
+            np.savetxt(stream, np.array(stars).T, CSV_FORMATS, ",")
+            count += len(stars.ra)
     return count
 
 
-def _write_sqlite(pieces: Iterable[Rows], path: Path) -> int:
+def _write_sqlite(pieces: Iterable[CatalogueStars], path: Path) -> int:
     """Write a table for each degree of declination, at the epoch of Gaia DR2."""
-    import sqlite3
-
     count = 0
-    columns = ", ".join(f"{name} REAL" for name in SITE)
+    columns = ", ".join(f"{name} REAL" for name in sqlite_catalogue.COLUMNS.values())
     with whole_file(path) as stream, closing(sqlite3.connect(stream.name)) as connection:
         # Half a file is never kept, so it needs no journal.
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
-        for rows in (piece.at(GAIA_DR2) for piece in pieces):
-            strips = np.floor(np.minimum(rows.dec, 89.999)).astype(int)
-            for degree in np.unique(strips).tolist():
-                name = f'"{degree}_{degree + 1}"'
-                here = rows.taken(strips == degree)
+        for stars in (piece.at(GAIA_DR2) for piece in pieces):
+            degrees = np.floor(np.minimum(stars.dec, 89.999)).astype(int)
+            for degree in np.unique(degrees).tolist():
+                name = f'"{sqlite_catalogue.table_of(degree)}"'
+                here = stars.taken(degrees == degree)
                 # SQLite keeps NaN as NULL.
-                stars = zip(*(getattr(here, key).tolist() for key in SITE.values()), strict=True)
+                rows = np.column_stack([getattr(here, key) for key in sqlite_catalogue.COLUMNS])
                 connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
-                connection.executemany(f"INSERT INTO {name} VALUES (?, ?, ?, ?, ?, ?)", stars)
-            count += len(rows.ra)
+                connection.executemany(
+                    f"INSERT INTO {name} VALUES (?, ?, ?, ?, ?, ?)", rows.tolist()
+                )
+            count += len(stars.ra)
         connection.commit()
     return count
 
 
-WRITERS = {".fits": _write_fits, ".csv": _write_csv, ".sqlite": _write_sqlite}
+WRITERS = {".csv": _write_csv, ".sqlite": _write_sqlite}
+
+
+def foreign_stars(path: Path) -> Iterator[CatalogueStars]:
+    """Yield the stars of a table of another kind.
+
+    Raises
+    ------
+    JobFailed
+        If it is not such a table, not there, not readable, damaged or without stars.
+    """
+    with failing_job("catalogue", path):
+        check_file(path)
+        count = 0
+        try:
+            for table in _tables(path):
+                names = source_names(table.colnames)
+                columns = {ours: _floats(table, name) for ours, name in names.items()}
+                count += len(table)
+                yield stars_of(columns, "g", _epoch(table.meta)).usable(EVERYWHERE)
+        except (Damaged, MemoryError):
+            raise
+        except ImportError as error:
+            raise Damaged("it needs pyarrow: pip install -r requirements-solving.txt") from error
+        except Exception as error:
+            raise Damaged(f"its reader finds no whole table in it; {COLUMNS}") from error
+        if not count:
+            raise Damaged(NO_STARS)
+
+
+def _tables(path: Path) -> "Iterator[Table]":
+    """Yield a Parquet file as tables of some rows each, what else astropy reads as one."""
+    from astropy.table import Table
+
+    if path.suffix.lower() != ".parquet":
+        yield Table.read(path)
+        return
+    from pyarrow import parquet
+
+    # Read ahead, or by several threads, a row group would be in memory many times.
+    with parquet.ParquetFile(path, pre_buffer=False) as file:
+        names = list(source_names(file.schema_arrow.names).values())
+        for batch in file.iter_batches(PIECE, columns=names, use_threads=False):
+            yield Table({name: batch[name].to_numpy(zero_copy_only=False) for name in names})
+
+
+def _floats(table: "Table", name: str) -> np.ndarray:
+    """Return a column as floats, NaN where there is no value."""
+    column: Any = np.ma.asarray(table[name])
+    if column.ndim != 1 or column.dtype.kind not in "biuf":
+        raise Damaged(f"its column {name} is not one number a row")
+    return np.ma.filled(column.astype(float), np.nan)
+
+
+def _epoch(header: dict[str, Any]) -> float:
+    """Return the epoch that a table's header states, such as 2016.0 or J2016.0."""
+    keyword = "EPOCH" if "EPOCH" in header else "REFEPOCH"
+    value = header.get(keyword, GAIA_DR3)
+    try:
+        return float(str(value).lstrip("J"))
+    except ValueError:
+        raise Damaged(f"{keyword} is {value!r}, not a year such as 2016.0") from None
 
 
 def make_index(
-    rows: Rows, folder: Path, scales: list[int] = SCALES, epoch: float = GAIA_DR2
+    stars: CatalogueStars, folder: Path, scales: list[int] = SCALES, epoch: float = GAIA_DR2
 ) -> list[Path]:
     """Make an index file for each scale that has stars enough, and return their paths.
 
@@ -129,30 +165,30 @@ def make_index(
 
     Parameters
     ----------
-    rows : Rows
-        Stars.
     scales : list of int
         As in the names of index files: 0 for quads of 2 to 2.8 arcmin, each further one by the
         root of 2 larger.
     epoch : float
-        Julian year of the places that the engine matches: it knows no proper motions. That of the
-        5200 series unless told otherwise.
+        Julian year of the places that the engine matches: it knows no proper motions. The default
+        is that of the 5200 series.
 
     Raises
     ------
-    CatalogueError
+    JobFailed
         If Debian's astrometry.net is missing, or fails.
     """
+    from astropy.table import Table
+
     if not shutil.which(BUILDER):
-        raise CatalogueError(f"{BUILDER} is missing: apt-get install astrometry.net")
+        raise JobFailed(f"{BUILDER} is missing: apt-get install astrometry.net")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         table = Path(temporary) / "stars.fits"
         # Stars without J have NaN there, which goes along unchanged.
-        write_rows(rows.at(epoch), table)
+        Table(stars.at(epoch)._asdict()).write(table)
         made = [path for scale in scales if (path := _index_file(table, folder, scale))]
     if not made:
-        raise CatalogueError(f"{folder}: too few stars for index files of scales {scales}")
+        raise JobFailed(f"{folder}: too few stars for index files of scales {scales}")
     return made
 
 
@@ -161,56 +197,49 @@ def _index_file(table: Path, folder: Path, scale: int) -> Path | None:
     target = folder / f"index-{scale:02d}.fits"
     part = table.with_name(target.name)
     # -E looks where stars are: without it a small piece of sky is taken for a whole one.
-    words: list[str | Path] = [
-        BUILDER,
-        "-i",
-        table,
-        "-o",
-        part,
-        "-A",
-        "ra",
-        "-D",
-        "dec",
-        "-S",
-        "mag",
-        "-E",
-    ]
-    words += ["-M", "-P", str(scale), "-I", str(scale), "-t", table.parent]
+    options = f"-A ra -D dec -S mag -E -M -P {scale} -I {scale}".split()
+    words = [BUILDER, "-i", str(table), "-o", str(part), "-t", str(table.parent), *options]
     done = subprocess.run(words, capture_output=True, text=True, errors="replace")
     printed = done.stdout + done.stderr
     if NO_QUADS in printed:
         return None
     if done.returncode or not part.exists():
-        raise CatalogueError(f"{BUILDER} failed for scale {scale}: {printed[-500:].strip()}")
+        raise JobFailed(f"{BUILDER} failed for scale {scale}: {printed[-500:].strip()}")
     with whole_file(target) as stream, open(part, "rb") as content:
         shutil.copyfileobj(content, stream)
     part.unlink()
     return target
 
 
-def circle_of(options: argparse.Namespace) -> tuple[float, float, float]:
-    """Return the circle that the command line asks for: ra, dec, radius; or the whole sky."""
+def circle_of(options: argparse.Namespace) -> Circle:
+    """Return the circle that the command line asks for, or one around the whole sky."""
     circle = (options.ra, options.dec, options.radius)
     if all(value is None for value in circle):
-        return SKY
+        return EVERYWHERE
     if any(value is None for value in circle):
-        raise CatalogueError("--ra, --dec and --radius go together")
+        raise JobFailed("--ra, --dec and --radius go together")
     if not (-90 <= options.dec <= 90 and 0 < options.radius <= 180):
-        raise CatalogueError("--dec must lie within -90 and 90, --radius within 0 and 180")
-    return circle
+        raise JobFailed("--dec must lie within -90 and 90, --radius within 0 and 180")
+    return Circle(options.ra % 360, options.dec, options.radius)
+
+
+def convert(options: argparse.Namespace) -> None:
+    """Write the stars of a table of another kind."""
+    check_name(options.to)
+    print(f"{options.to}: {write_stars(foreign_stars(Path(options.source)), options.to)} stars")
 
 
 def cut(options: argparse.Namespace) -> None:
     """Write the stars of a circle, or all."""
     check_name(options.to)
-    pieces = open_catalogue(options.source).pieces(*circle_of(options))
-    print(f"{options.to}: {write_pieces(pieces, options.to)} stars")
+    pieces = open_catalogue(options.source).pieces(circle_of(options))
+    print(f"{options.to}: {write_stars(pieces, options.to)} stars")
 
 
 def index(options: argparse.Namespace) -> None:
     """Make index files of the stars of a circle, or of all."""
-    rows = open_catalogue(options.source, options.band).rows(*circle_of(options))
-    for path in make_index(rows, options.to, options.scales, options.epoch):
+    stars = open_catalogue(options.source, options.band).stars(circle_of(options))
+    for path in make_index(stars, options.to, options.scales, options.epoch):
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -222,51 +251,34 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(metavar="cut | index", required=True)
+    commands = parser.add_subparsers(metavar="convert | cut | index", required=True)
+    written = "as .csv, or as .sqlite in the site's layout, at epoch 2015.5"
     texts = {
-        cut: "write the stars of a circle, or all, at their own epoch, as .fits or .csv, or as "
-        ".sqlite in the site's layout, at epoch 2015.5",
+        convert: f"write a table of another kind (.parquet, .fits, what astropy reads) {written}",
+        cut: f"write the stars of a circle, or all, {written}",
         index: "make index files of the stars of a circle, or of all (needs Debian's "
         "astrometry.net, and all these stars in memory)",
     }
     for run, text in texts.items():
         command = commands.add_parser(run.__name__, help=text, description=text)
         command.set_defaults(run=run)
-        command.add_argument(
-            "--from",
-            dest="source",
-            required=True,
-            metavar="CATALOGUE",
-            help=".sqlite, .fits, .csv or .parquet, or a folder of index files",
-        )
-        command.add_argument("--to", required=True, type=Path, help="file, or folder of the index")
-        command.add_argument("--ra", type=float, metavar="DEG", help="of the circle's centre")
-        command.add_argument("--dec", type=float, metavar="DEG", help="of the circle's centre")
-        command.add_argument("--radius", type=float, metavar="DEG")
-    _add_index_options(command)
+        add = command.add_argument
+        kinds = "the table" if run is convert else ".sqlite, .csv or a folder of index files"
+        add("--from", dest="source", required=True, metavar="CATALOGUE", help=kinds)
+        add("--to", required=True, type=Path, help="file, or folder of the index")
+        if run is convert:
+            continue
+        add("--ra", type=float, metavar="DEG", help="of the circle's centre")
+        add("--dec", type=float, metavar="DEG", help="of the circle's centre")
+        add("--radius", type=float, metavar="DEG")
+        if run is cut:
+            continue
+        scales = "0: quads of 2 to 2.8 arcmin, each next one 1.4 times larger; default: 0 1 2 3 4"
+        add("--scales", type=int, nargs="+", default=SCALES, choices=range(20), help=scales)
+        add("--band", choices=BANDS, default="g", help="ranks the stars; default: g")
+        epoch = "of the places that the engine matches, Julian year; default: %(default)s"
+        add("--epoch", type=float, default=GAIA_DR2, help=epoch)
     return parser.parse_args(words)
-
-
-def _add_index_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--scales",
-        type=int,
-        nargs="+",
-        default=SCALES,
-        choices=range(20),
-        metavar="N",
-        help="0: quads of 2 to 2.8 arcmin, each next one 1.4 times larger; default: 0 1 2 3 4",
-    )
-    command.add_argument(
-        "--band", choices=BANDS, default="g", help="whose brightest stars come first; default: g"
-    )
-    command.add_argument(
-        "--epoch",
-        type=float,
-        default=GAIA_DR2,
-        metavar="YEAR",
-        help="of the places that the engine matches; default: %(default)s",
-    )
 
 
 def main() -> None:
@@ -274,7 +286,7 @@ def main() -> None:
     options = parse()
     try:
         options.run(options)
-    except CatalogueError as error:
+    except JobFailed as error:
         raise SystemExit(str(error)) from error
     except OSError as error:
         raise SystemExit(f"{options.to}: {error.strerror or 'cannot be written'}") from error

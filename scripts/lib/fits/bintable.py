@@ -3,6 +3,7 @@
 FITS Standard 4.0, section 7.3. Columns of numbers, logicals and text.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ from scripts.lib.fits.cards import Header, HeaderError, Value, card, quoted
 from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.hdu import iter_hdus, padding, with_checksums
 
-# Forms of columns of single numbers and logicals; others than us write J, I, E and B.
-FORMS = {"K": ">i8", "D": ">f8", "L": "S1", "J": ">i4", "I": ">i2", "E": ">f4", "B": "u1"}
+# Letters of forms as types of numpy; of complex numbers and descriptors only the width is known.
+FORMS = {"L": "V1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
+FORMS |= {"C": "V8", "M": "V16", "P": "V8", "Q": "V16"}
 LOGICALS = {b"T": True, b"F": False}
 # Section 7.3.3.1: a zero byte is a logical without a value.
 STORED_LOGICALS: dict[Value, bytes] = {True: b"T", False: b"F", None: b""}
@@ -96,18 +98,38 @@ def table_columns(header: Header, data: bytes) -> dict[str, list[Value]]:
     ValueError
         If the data are cut short, or rows are of another length than the columns together.
     """
-    numbers = range(1, header.whole("TFIELDS") + 1)
-    forms = {_text(header, f"TTYPE{n}"): _text(header, f"TFORM{n}") for n in numbers}
-    # A repeat count of one says nothing, but for text.
-    forms = {n: f.removeprefix("1") if f[1:] in FORMS else f for n, f in forms.items()}
-    row = np.dtype([(name, FORMS.get(form) or f"S{form[:-1]}") for name, form in forms.items()])
-    count = header.whole("NAXIS2")
-    if row.itemsize != header.value("NAXIS1"):
-        raise ValueError(f"rows of {header.value('NAXIS1')} bytes for columns of {row.itemsize}")
+    row, count = row_type(header), header.whole("NAXIS2")
     if len(data) < row.itemsize * count:
         raise ValueError(f"cut short, {len(data)} bytes of table")
     rows = np.frombuffer(data, row, count)
-    return {name: _values(rows[name], form) for name, form in forms.items()}
+    return {name: _values(rows[name]) for name in row.names or ()}
+
+
+def row_type(header: Header) -> np.dtype:
+    """Return the rows of a table as a type of numpy (sections 7.3.1 and 7.3.2).
+
+    Raises
+    ------
+    HeaderError
+        If the header does not describe a table, or rows of another length than its columns.
+    """
+    fields = []
+    for n in range(1, header.whole("TFIELDS") + 1):
+        name, form = _text(header, f"TTYPE{n}"), _text(header, f"TFORM{n}")
+        match = re.match(r"(\d*)([LXBIJKAEDCMPQ])", form)
+        if match is None:
+            raise HeaderError(f"TFORM{n} is {form!r}, not a column of FITS")
+        count, letter = int(match[1] or 1), match[2]
+        if letter == "X":
+            count, letter = -(-count // 8), "B"
+        if letter == "A":
+            fields.append((name, f"S{count}"))
+        else:
+            fields.append((name, FORMS[letter] if count == 1 else f"{count}{FORMS[letter]}"))
+    row = np.dtype(fields)
+    if row.itemsize != header.value("NAXIS1"):
+        raise HeaderError(f"rows of {header.value('NAXIS1')} bytes for columns of {row.itemsize}")
+    return row
 
 
 def _text(header: Header, keyword: str) -> str:
@@ -117,11 +139,11 @@ def _text(header: Header, keyword: str) -> str:
     return value
 
 
-def _values(column: np.ndarray, form: str) -> list[Value]:
+def _values(column: np.ndarray) -> list[Value]:
     stored = column.tolist()
-    if form == "L":
+    if column.dtype == FORMS["L"]:
         return [LOGICALS.get(value) for value in stored]
-    return stored if form in FORMS else [value.decode("ascii").rstrip() for value in stored]
+    return [v.decode("ascii").rstrip() for v in stored] if column.dtype.kind == "S" else stored
 
 
 def _stored(values: Sequence[Value]) -> tuple[np.ndarray, str]:

@@ -203,9 +203,8 @@ class Configuration:
         "What ESO gets: one cube per sequence, or every frame.", enum=["cubes", "frames"]
     )
     catalogue: str = key(
-        "Star catalogue for solving: the site's SQLite file, or a table (.fits, .csv, .parquet) of "
-        "ra, dec, mag, pmra, pmdec; its whole path. Empty: the stars of the index files; both "
-        "empty: no solving.",
+        "Star catalogue for solving: the site's SQLite file, or a CSV table of ra, dec, mag, pmra, "
+        "pmdec; its whole path. Empty: the stars of the index files; both empty: no solving.",
         pattern=ABSOLUTE_OR_EMPTY,
         examples=[""],
     )

@@ -16,54 +16,36 @@ CONVERGED = 1e-3  # pixels
 TO_FWHM = 2.3548  # of a Gaussian's sigma
 
 
-class Stars(NamedTuple):
-    """Stars of a frame, arrays of one length.
+class Centroids(NamedTuple):
+    """Stars of a frame where they were measured, arrays of one length."""
 
-    Attributes
-    ----------
-    x, y : numpy.ndarray
-        Pixels, counted from 1.
-    flux : numpy.ndarray
-        ADU above the background, within the stamp.
-    error : numpy.ndarray
-        Standard error of the centroid along an axis, pixels.
-    fwhm, thinnest : numpy.ndarray
-        Pixels, from second moments: mean of the axes, and the short one.
-    snr : numpy.ndarray
-        Signal to noise.
-    saturated : numpy.ndarray
-        Whether a pixel is.
-    """
-
-    x: np.ndarray
+    x: np.ndarray  # pixels, counted from 1
     y: np.ndarray
-    flux: np.ndarray
-    error: np.ndarray
-    fwhm: np.ndarray
-    thinnest: np.ndarray
-    snr: np.ndarray
-    saturated: np.ndarray
+    flux: np.ndarray  # ADU above the background, within the stamp
+    error: np.ndarray  # standard error of the centroid along an axis, pixels
+    fwhm: np.ndarray  # pixels, from second moments: mean of the axes
+    thinnest: np.ndarray  # FWHM along the short axis
+    snr: np.ndarray  # signal to noise
+    saturated: np.ndarray  # whether a pixel is
 
     @property
     def xy(self) -> np.ndarray:
         """Places, shape (n, 2)."""
         return np.column_stack([self.x, self.y])
 
-    def take(self, which: np.ndarray) -> "Stars":
+    def taken(self, which: np.ndarray) -> "Centroids":
         """Return some of the stars, by index or mask."""
-        x, y, flux, error, fwhm, thinnest, snr, saturated = (column[which] for column in self)
-        return Stars(x, y, flux, error, fwhm, thinnest, snr, saturated)
+        return Centroids(*(column[which] for column in self))
 
     def __len__(self) -> int:
         return len(self.x)
 
 
-def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Stars:
+def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Centroids:
     """Return the stars that stand near given places.
 
     Parameters
     ----------
-    image : Image
     xy : numpy.ndarray
         Places (n, 2), pixels counted from 1. Those whose stamp leaves the image are not measured:
         their SNR is 0.
@@ -74,7 +56,7 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Stars:
     """
     if not len(xy):
         none = np.empty(0)
-        return Stars(none, none, none, none, none, none, none, np.empty(0, bool))
+        return Centroids(none, none, none, none, none, none, none, np.empty(0, bool))
     half = int(np.ceil(1.5 * fwhm + reach)) + 2
     columns, rows = image.shape[1], image.shape[0]
     ix, iy = (np.rint(xy[:, i]).astype(int) - 1 for i in (0, 1))
@@ -100,8 +82,8 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Stars:
         total = weighted[0].sum(1)
         safe = np.where(total > 0, total, np.inf)
         step = [
-            np.clip(2 * (weighted[0] * (grid - dx[:, None])).sum(1) / safe, -2, 2),
-            np.clip(2 * (weighted[1] * (grid - dy[:, None])).sum(1) / safe, -2, 2),
+            np.clip(2 * (along * (grid - d[:, None])).sum(1) / safe, -2, 2)
+            for along, d in zip(weighted, (dx, dy), strict=True)
         ]
         dx, dy = np.clip(dx + step[0], -half, half), np.clip(dy + step[1], -half, half)
         if max(abs(step[0]).max(initial=0), abs(step[1]).max(initial=0)) < CONVERGED:
@@ -110,33 +92,20 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Stars:
     norm = np.einsum("nj,nj->n", wx, wx) * np.einsum("ni,ni->n", wy, wy)
     amplitude = total / norm
     snr = total / (noise * np.sqrt(norm))
-    crossed = np.einsum(
-        "nij,ni,nj->n", light, wy * (grid - dy[:, None]), wx * (grid - dx[:, None]), optimize=True
-    )
-    narrow, wide = _axes((*weighted, crossed), grid, dx, dy, safe)
+    x, y = grid - dx[:, None], grid - dy[:, None]
+    # Windowed second moments, pixels squared; then along the short and the long axis.
+    crossed = np.einsum("nij,ni,nj->n", light, wy * y, wx * x, optimize=True) / safe
+    xx, yy = (weighted[0] * x**2).sum(1) / safe, (weighted[1] * y**2).sum(1) / safe
+    mean, elongation = (xx + yy) / 2, np.hypot((xx - yy) / 2, crossed)
+    narrow, wide = np.maximum(mean - elongation, 1e-3), np.maximum(mean + elongation, 1e-3)
     width, thin = _unwindowed(np.sqrt(narrow * wide), sigma), _unwindowed(narrow, sigma)
     flux = amplitude * 2 * np.pi * sigma**2
     away = np.hypot(dx - start[0], dy - start[1]) > reach
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.hypot(np.clip(width, 1, 12) / TO_FWHM / np.clip(snr, 1e-3, None), 0.02)
     snr = np.where(inside & ~away & (total > 0), snr, 0.0)
-    return Stars(cx + dx + 1, cy + dy + 1, flux, error, width, thin, snr, peak >= image.saturation)
-
-
-def _axes(
-    weighted: tuple[np.ndarray, np.ndarray, np.ndarray],
-    grid: np.ndarray,
-    dx: np.ndarray,
-    dy: np.ndarray,
-    total: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the windowed second moments along the short and the long axis, pixels squared."""
-    x, y = grid - dx[:, None], grid - dy[:, None]
-    xx = (weighted[0] * x**2).sum(1) / total
-    yy = (weighted[1] * y**2).sum(1) / total
-    xy = weighted[2] / total
-    mean, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    return np.maximum(mean - half, 1e-3), np.maximum(mean + half, 1e-3)
+    saturated = peak >= image.saturation
+    return Centroids(cx + dx + 1, cy + dy + 1, flux, error, width, thin, snr, saturated)
 
 
 def _unwindowed(moment: np.ndarray, sigma: float) -> np.ndarray:

@@ -9,57 +9,50 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.lib.solving.errors import LONGEST, Unreadable, check_file
-from scripts.lib.solving.rows import (
-    COLUMNS,
-    GAIA_DR3,
-    NO_STARS,
-    PIECE,
-    Circle,
-    Rows,
-    no_columns,
-    rows_of,
-    source_names,
-)
+from scripts.lib.files.errors import Damaged
+from scripts.lib.solving import stars
+from scripts.lib.solving.unreadable import LONGEST, check_file
 
 BLANK = ("", "null")  # what tables of numbers have where there is none
 BLOCK = 1 << 20  # bytes at either end that are looked at when a table is opened
 
 
 def check(path: Path) -> None:
-    """Raise `Unreadable` or `OSError` unless a file is such a table; read its ends only."""
-    size = check_file(path, no_columns())
+    """Raise `Damaged` or `OSError` unless a file is such a table; read its ends only."""
+    size = check_file(path, stars.no_columns())
     with open(path, "rb") as binary:
         first = binary.read(BLOCK)
         binary.seek(max(0, size - BLOCK))
         last = binary.read()
     if b"\0" in first or (b"\n" not in first and size > BLOCK):
-        raise Unreadable(f"it is not a table of text; {COLUMNS}")
+        raise Damaged(f"it is not a table of text; {stars.COLUMNS}")
     with open(path, encoding="utf-8-sig") as text:
         places, lines = _opened(text)
         star = list(islice(lines, 1))
     if not star:
-        raise Unreadable(NO_STARS)
+        raise Damaged(stars.NO_STARS)
     _numbers(star, places)
     # A truncated table ends within a line.
     if ending := list(_data(last.decode("utf-8", "replace").split("\n")))[-1:]:
         _numbers(ending, places)
 
 
-def read(path: Path, band: str, circle: Circle) -> Iterator[Rows]:
+def read(path: Path, band: str, circle: stars.Circle) -> Iterator[stars.CatalogueStars]:
     """Yield stars among which are all of a circle.
 
     Raises
     ------
-    Unreadable
+    Damaged
         If a line is not one of this table.
     """
+    low, high = circle.declinations()
     with open(path, encoding="utf-8-sig") as stream:
         places, lines = _opened(stream)
-        while piece := list(islice(lines, PIECE)):
-            columns = dict(zip(places, _numbers(piece, places), strict=True))
-            near = circle.in_strip(columns["dec"])
-            yield rows_of({key: value[near] for key, value in columns.items()}, band, GAIA_DR3)
+        dec = list(places).index("dec")
+        while piece := list(islice(lines, stars.PIECE)):
+            columns = _numbers(piece, places)
+            near = columns[:, (columns[dec] >= low) & (columns[dec] <= high)]
+            yield stars.stars_of(dict(zip(places, near, strict=True)), band, stars.GAIA_DR3)
 
 
 def _data(lines: Iterable[str]) -> Iterator[str]:
@@ -72,16 +65,16 @@ def _opened(stream: Iterable[str]) -> tuple[dict[str, int], Iterator[str]]:
     try:
         header = next(csv.reader(lines), [])
     except csv.Error as error:
-        raise Unreadable(f"it has no line of column names; {COLUMNS}") from error
-    return {name: header.index(theirs) for name, theirs in source_names(header).items()}, lines
+        raise Damaged(f"it has no line of column names; {stars.COLUMNS}") from error
+    return {name: header.index(own) for name, own in stars.source_names(header).items()}, lines
 
 
 def _numbers(lines: list[str], places: dict[str, int]) -> np.ndarray:
-    """Return columns of lines of the table; empty values are NaN.
+    """Return columns of lines of the table, shape (columns, lines); empty values are NaN.
 
     Raises
     ------
-    Unreadable
+    Damaged
         If a value is not a number, or a line too short.
     """
     parse = partial(
@@ -99,10 +92,13 @@ def _numbers(lines: list[str], places: dict[str, int]) -> np.ndarray:
     except ValueError:
         pass
     try:
-        # Slower: only where values are missing.
-        return parse(converters=lambda text: math.nan if text.strip() in BLANK else float(text))
+        return parse(converters=_number)  # slower: only where values are missing
     except ValueError as error:
-        raise Unreadable(_wrong_line(lines, places)) from error
+        raise Damaged(_wrong_line(lines, places)) from error
+
+
+def _number(text: str) -> float:
+    return math.nan if text.strip() in BLANK else float(text)
 
 
 def _wrong_line(lines: list[str], places: dict[str, int]) -> str:
@@ -113,7 +109,7 @@ def _wrong_line(lines: list[str], places: dict[str, int]) -> str:
             if place >= len(values):
                 return f"its line {line.strip()[:LONGEST]!r} ends before column {name}"
             try:
-                float(values[place] if values[place].strip() not in BLANK else "nan")
+                _number(values[place])
             except ValueError:
                 return f"its column {name} has {values[place][:LONGEST]!r}, which is not a number"
     return "it has a line that is not one of this table"

@@ -5,18 +5,18 @@ files. Its own WCS is rough, so it only becomes a prior: the match that counts i
 """
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scripts.lib.solving.centroids import Stars
-from scripts.lib.solving.errors import EngineError, Unreadable, explained
+from scripts.lib.files.errors import Damaged, JobFailed
+from scripts.lib.solving.centroids import Centroids
 from scripts.lib.solving.fitting import FREE
 from scripts.lib.solving.index_files import check_quads, open_index
 from scripts.lib.solving.solver import Orientation, Prior, middle
 from scripts.lib.solving.tangent import TangentWCS, moved_to
+from scripts.lib.solving.unreadable import failing_job
 
 MOST_STARS = 60  # more junk than this costs seconds
 SCALE = 0.1  # relative
@@ -29,7 +29,7 @@ class Engine:
 
     Raises
     ------
-    EngineError
+    JobFailed
         If the package is missing, or an index file is missing or damaged.
     """
 
@@ -37,52 +37,45 @@ class Engine:
         try:
             import astrometry
         except ImportError as error:
-            raise EngineError(
+            raise JobFailed(
                 "index is set, but the package astrometry is missing: pip install astrometry"
             ) from error
         self.folder = folder
         self._package = astrometry
-        with explained(EngineError, "index", folder):
+        with failing_job("index", folder):
             self._files = open_index(folder)
             check_quads(self._files)
             self._solver = self._loaded([file.path for file in self._files])
 
     def _loaded(self, paths: list[Path]) -> Any:
-        """Return the package's solver; raise `Unreadable` with the file that it cannot load."""
+        """Return the package's solver; raise `Damaged` with the file that it cannot load."""
         try:
             return self._package.Solver(paths)
         except Exception as error:
             if len(paths) == 1:
-                raise Unreadable(f"{paths[0].name}: the engine cannot load it") from error
+                raise Damaged(f"{paths[0].name}: the engine cannot load it") from error
             for path in paths:
                 self._loaded([path])
             raise
 
     def prior(
-        self, stars: Stars, ra: float, dec: float, mount: Orientation, shape: tuple[int, int]
+        self, stars: Centroids, ra: float, dec: float, mount: Orientation, shape: tuple[int, int]
     ) -> Prior | None:
-        """Return where the engine has a frame, or None if it finds no match.
+        """Return where the engine has a frame of (rows, columns), or None if it finds no match.
 
-        Parameters
-        ----------
-        stars : Stars
-            Brightest first.
-        ra, dec : float
-            Pointing, degrees.
-        shape : tuple of int
-            Rows and columns of the frame.
+        The stars are those found, brightest first; ``ra, dec`` the pointing in degrees.
 
         Raises
         ------
-        EngineError
+        JobFailed
             If an index file has changed since it was opened.
         """
-        with explained(EngineError, "index", self.folder):
+        with failing_job("index", self.folder):
             for file in self._files:
                 file.check_unchanged()
         package = self._package
         solution = self._solver.solve(
-            stars=[(float(x), float(y)) for x, y in stars.xy[:MOST_STARS]],
+            stars=stars.xy[:MOST_STARS].tolist(),
             size_hint=package.SizeHint(mount.scale * (1 - SCALE), mount.scale * (1 + SCALE)),
             position_hint=package.PositionHint(ra % 360, dec, RADIUS),
             solution_parameters=package.SolutionParameters(
@@ -94,12 +87,8 @@ class Engine:
         )
         if not solution.has_match():
             return None
-        wcs = moved_to(_read_wcs(solution.best_match().wcs_fields), *middle(shape))
-        return Prior("engine", wcs, 30.0, math.radians(0.5), 0.01, FREE)
-
-
-def _read_wcs(fields: Mapping[str, tuple[Any, str]]) -> TangentWCS:
-    """Return the WCS of the engine's keywords."""
-    value = {keyword: found for keyword, (found, _) in fields.items()}
-    cd = 3600 * np.array([[value[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)], float)
-    return TangentWCS(value["CRVAL1"], value["CRVAL2"], value["CRPIX1"], value["CRPIX2"], cd)
+        value = {key: found for key, (found, _) in solution.best_match().wcs_fields.items()}
+        cd = 3600 * np.array([[value[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)], float)
+        wcs = TangentWCS(value["CRVAL1"], value["CRVAL2"], value["CRPIX1"], value["CRPIX2"], cd)
+        centred = moved_to(wcs, *middle(shape))
+        return Prior("engine", centred, 30.0, math.radians(0.5), 0.01, FREE)

@@ -16,21 +16,11 @@ ROUNDS = 4
 
 
 class Freedom(NamedTuple):
-    """Standard deviations of a WCS's starting values.
+    """Standard deviations of a WCS's starting values."""
 
-    Attributes
-    ----------
-    rotation : float
-        Radians.
-    scale : float
-        Relative.
-    stretch : float
-        Relative; stretch and shear, which differential refraction makes (up to 1e-3).
-    """
-
-    rotation: float
-    scale: float
-    stretch: float
+    rotation: float  # radians
+    scale: float  # relative
+    stretch: float  # relative; stretch and shear, which differential refraction makes (up to 1e-3)
 
 
 FREE = Freedom(rotation=1.0, scale=0.02, stretch=5e-4)
@@ -39,20 +29,11 @@ SEQUENCE = Freedom(rotation=1e-3, scale=3e-4, stretch=1e-4)
 
 
 class Fit(NamedTuple):
-    """A fitted WCS.
-
-    Attributes
-    ----------
-    wcs : TangentWCS
-    rms : float
-        Of the residuals of the stars kept, arcsec, both axes together.
-    kept : numpy.ndarray
-        Mask of the stars that were not left out.
-    """
+    """A fitted WCS."""
 
     wcs: TangentWCS
-    rms: float
-    kept: np.ndarray
+    rms: float  # of the residuals of the stars kept, arcsec, both axes together
+    kept: np.ndarray  # mask of the stars that were not left out
 
 
 def fit_wcs(
@@ -69,13 +50,15 @@ def fit_wcs(
     error : numpy.ndarray
         Standard errors of the stars' places, arcsec, shape (n,).
     freedom : Freedom
-        How far the matrix may be from that of ``start``.
+        Of the matrix around that of ``start``.
     """
     off = (xy - (start.x, start.y)) @ start.cd.T
     kept, typical = np.ones(len(xy), bool), 1.0
     for _ in range(ROUNDS):
         values = _adjustment(off[kept], plane[kept], typical * error[kept], freedom)
-        matrix = np.eye(2) + _matrix(values[2:])
+        rotation, scale, stretch, shear = values[2:]
+        change = [[scale + stretch, shear - rotation], [shear + rotation, scale - stretch]]
+        matrix = np.eye(2) + change
         residual = plane - off @ matrix.T - values[:2]
         size = np.hypot(*residual.T)
         # The scatter found counts if it is larger than the errors stated: a trail, bad seeing.
@@ -86,7 +69,10 @@ def fit_wcs(
         kept = still
     (ra,), (dec,) = deproject(values[:2], start.ra, start.dec)
     wcs = TangentWCS(float(ra), float(dec), start.x, start.y, matrix @ start.cd)
-    turn = _convergence(start, wcs)
+    # North is turned between the planes of two reference points close to each other.
+    angle = math.radians((wcs.ra - start.ra + 180) % 360 - 180) * math.sin(math.radians(wcs.dec))
+    cos, sin = math.cos(angle), math.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]])
     return Fit(wcs._replace(cd=turn @ wcs.cd), math.sqrt((size[kept] ** 2).mean()), kept)
 
 
@@ -103,15 +89,3 @@ def _adjustment(
     matrix = np.concatenate([east, north]) * weight[:, None]
     target = np.concatenate([plane[:, 0] - x, plane[:, 1] - y]) * weight
     return np.linalg.solve(matrix.T @ matrix + np.diag(stiff**2), matrix.T @ target)
-
-
-def _matrix(values: np.ndarray) -> np.ndarray:
-    rotation, scale, stretch, shear = values
-    return np.array([[scale + stretch, shear - rotation], [shear + rotation, scale - stretch]])
-
-
-def _convergence(start: TangentWCS, wcs: TangentWCS) -> np.ndarray:
-    """Return the turn of north between the planes of two reference points close to each other."""
-    angle = math.radians((wcs.ra - start.ra + 180) % 360 - 180) * math.sin(math.radians(wcs.dec))
-    cos, sin = math.cos(angle), math.sin(angle)
-    return np.array([[cos, -sin], [sin, cos]])

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scripts.lib.ledger.records import Frame
-from scripts.lib.solving.errors import Unreadable
+from scripts.lib.solving.unreadable import check_size
 
 OFFSET = 32768  # BZERO: pixels are stored signed
 SATURATION = 65_000  # ADU
@@ -17,18 +16,10 @@ BAD_PIXEL = 7.0  # robust standard deviations of the pattern
 
 
 class Dark(NamedTuple):
-    """The fixed pattern of a camera at one exposure time.
+    """The fixed pattern of a camera at one exposure time, arrays of shape (rows, columns)."""
 
-    Attributes
-    ----------
-    pattern : numpy.ndarray
-        ADU above the median, float32, shape (rows, columns).
-    good : numpy.ndarray
-        False where a pixel is hot or dead.
-    """
-
-    pattern: np.ndarray
-    good: np.ndarray
+    pattern: np.ndarray  # ADU above the median, float32
+    good: np.ndarray  # False where a pixel is hot or dead
 
 
 class Image:
@@ -42,26 +33,18 @@ class Image:
         To be subtracted.
     """
 
+    saturation = SATURATION - OFFSET
+
     def __init__(self, stored: np.ndarray, dark: Dark | None = None):
         self.stored, self.dark = stored, dark
         rows, columns = stored.shape
         self.shape: tuple[int, int] = (rows, columns)
-        self.saturation = SATURATION - OFFSET
 
     def stamps(self, x: np.ndarray, y: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
         """Return squares of pixels, and which of them are good; bad ones are interpolated.
 
-        Parameters
-        ----------
-        x, y : numpy.ndarray
-            Indices of the central pixels, shape (n,).
-        half : int
-            A stamp has 2 half + 1 pixels a side.
-
-        Returns
-        -------
-        numpy.ndarray, numpy.ndarray
-            Shape (n, side, side): float32, bool.
+        Around central pixels of the indices ``x, y`` (n,): shape (n, side, side), float32 and
+        bool, of 2 half + 1 pixels a side.
         """
         grid = np.arange(-half, half + 1)
         index = (y[:, None, None] + grid[:, None], x[:, None, None] + grid[None, :])
@@ -121,19 +104,8 @@ def _mean_and_excess(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return total / 4, highest - others
 
 
-def read_image(path: Path, frame: Frame, dark: Dark | None = None) -> Image:
-    """Return the image of a raw frame, mapped, not yet read.
-
-    Raises
-    ------
-    OSError, Unreadable
-        If there is no such file, or it is truncated.
-    """
-    return Image(map_pixels(path, frame.data_start, frame.shape), dark)
-
-
-def map_pixels(path: Path, begin: int, shape: tuple[int, int]) -> np.ndarray:
-    """Return the stored pixels of a raw frame, mapped, not yet read.
+def read_image(path: Path, begin: int, shape: tuple[int, int], dark: Dark | None = None) -> Image:
+    """Return the image of a raw frame, its pixels mapped, not yet read.
 
     Parameters
     ----------
@@ -144,13 +116,11 @@ def map_pixels(path: Path, begin: int, shape: tuple[int, int]) -> np.ndarray:
 
     Raises
     ------
-    OSError, Unreadable
+    OSError, Damaged
         If there is no such file, or it is truncated.
     """
-    size, right = path.stat().st_size, begin + 2 * shape[0] * shape[1]
-    if size < right:
-        raise Unreadable(f"it is truncated: {size} bytes of {right}")
-    return np.memmap(path, ">i2", "r", begin, shape)
+    check_size(path, begin + 2 * shape[0] * shape[1])
+    return Image(np.memmap(path, ">i2", "r", begin, shape), dark)
 
 
 def make_dark(images: list[np.ndarray], factor: float = 1.0) -> Dark:

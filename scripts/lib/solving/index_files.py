@@ -11,19 +11,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from scripts.lib.fits.hdu import read_primary_header
-from scripts.lib.solving.binary_tables import Table, read_tables
-from scripts.lib.solving.errors import Unreadable, check_file, within
-from scripts.lib.solving.rows import GAIA_DR2, NO_STARS, Circle, Rows, join, rows_of
+from scripts.lib.files.errors import Damaged
+from scripts.lib.fits.bintable import row_type
+from scripts.lib.fits.cards import Header
+from scripts.lib.fits.hdu import iter_hdus
+from scripts.lib.solving.stars import GAIA_DR2, NO_STARS, CatalogueStars, Circle, joined, stars_of
+from scripts.lib.solving.unreadable import check_file, check_size, one_of_folder
 
 DATA, SPLIT, LAST, RANGE = (f"kdtree_{name}_stars" for name in ("data", "split", "lr", "range"))
 TREE = "kdtree_header_stars"
 SWEEP = "sweep"
 SEARCHED = ("quads", "kdtree_data_codes", TREE, SWEEP)  # by the engine, beside `DATA`
 TAGALONG = "TAGALONG"  # AN_FILE of the table of what else is known
-G = ("mag", "phot_g_mean_mag", "g_mag", "gmag", "g")
-J = ("j", "j_mag", "j_m")
+MAGNITUDES = {
+    "mag": ("mag", "phot_g_mean_mag", "g_mag", "gmag", "g"),
+    "j": ("j", "j_mag", "j_m"),
+}
 MOTIONS = ("pmra", "pmdec", "epoch")
 # Bytes in a row of the tables that are read as arrays.
 WIDTHS = {DATA: 12, SPLIT: 4, LAST: 4, RANGE: 8, SWEEP: 1}
@@ -33,38 +38,62 @@ LEAVES = 10_000  # of the tree, read at a time: about 100,000 stars
 SAME = 0.3 / 3600  # degrees: nearer stars of index files are one star
 
 
-class IndexFile(NamedTuple):
-    """An index file as it was when it was opened.
+class MappedTable(NamedTuple):
+    """A binary table of a file; its rows stay on disk until they are asked for."""
 
-    Attributes
-    ----------
-    path : Path
-    bytes : int
-    size : float
-        Of its largest quads, radians; 1 if unknown.
-    names : frozenset of str
-        Of all its tables: of each the first column, or `TAGALONG`.
-    tables : dict of Table
-        Those with its stars, by name.
-    """
+    path: Path
+    header: Header
+    begin: int  # of its rows in the file, bytes
+    rows: int
+    row: np.dtype  # names in lower case
+
+    def mapped(self, kind: DTypeLike, width: int = 1) -> np.ndarray:
+        """Return the rows as an array of shape (rows, width), or (rows,).
+
+        Mapped again each time: what was read no longer counts as memory once the array is gone.
+
+        Raises
+        ------
+        Damaged
+            If the file has become shorter.
+        """
+        if not self.rows:
+            return np.empty(0)
+        check_size(self.path, self.begin + self.rows * self.row.itemsize)
+        shape = (self.rows, width) if width > 1 else (self.rows,)
+        return np.memmap(self.path, kind, "r", self.begin, shape)
+
+    def numbers(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return a column as floats, NaN where it has no value (FITS Standard 4.0, 7.3.2)."""
+        number = list(self.row.fields or ()).index(name) + 1
+        scale, zero, null = (
+            self.header.number(key) if (key := f"{keyword}{number}") in self.header else default
+            for keyword, default in (("TSCAL", 1), ("TZERO", 0), ("TNULL", math.nan))
+        )
+        stored = self.mapped(self.row)[name][rows]
+        return np.where(stored == null, np.nan, stored.astype(float) * scale + zero)
+
+
+class IndexFile(NamedTuple):
+    """An index file as it was when it was opened."""
 
     path: Path
     bytes: int
-    size: float
-    names: frozenset[str]
-    tables: dict[str, Table]
+    size: float  # of its largest quads, radians; 1 if unknown
+    names: frozenset[str]  # of all its tables: the first column of each, or `TAGALONG`
+    tables: dict[str, MappedTable]  # those with its stars, by name
 
     def check_unchanged(self) -> None:
-        """Raise `Unreadable` if the file is not there any more, or is another.
+        """Raise `Damaged` if the file is not there any more, or is another.
 
         It is mapped into memory, and the engine opens it again: that ends the process then.
         """
-        with within(self.path.name):
+        with one_of_folder(self.path.name):
             size = self.path.stat().st_size
             if size != self.bytes:
-                raise Unreadable(f"{size} bytes, {self.bytes} when it was opened")
+                raise Damaged(f"{size} bytes, {self.bytes} when it was opened")
             if not os.access(self.path, os.R_OK):
-                raise Unreadable("not readable any more")
+                raise Damaged("not readable any more")
 
 
 def open_index(folder: Path) -> list[IndexFile]:
@@ -74,62 +103,122 @@ def open_index(folder: Path) -> list[IndexFile]:
     ------
     OSError
         If the folder cannot be read.
-    Unreadable
+    Damaged
         If it has no index files, or one is damaged; the message names that.
     """
     paths = sorted(path for path in folder.iterdir() if path.name.endswith(".fits"))
     if not paths:
-        raise Unreadable("it has no index files (*.fits)")
+        raise Damaged("it has no index files (*.fits)")
     files = []
     for path in paths:
-        with within(path.name):
+        with one_of_folder(path.name):
             files.append(_open(path))
     return files
 
 
+def _open(path: Path) -> IndexFile:
+    size = check_file(path)
+    quads = 1.0
+    tables = {}
+    with open(path, "rb") as stream:
+        for hdu in iter_hdus(stream):
+            header = hdu.header
+            check_size(path, hdu.data_begin + hdu.data_size)
+            if hdu.begin == 0 and "SCALE_U" in header:
+                quads = header.number("SCALE_U")
+            if header.value("XTENSION") == "BINTABLE":
+                row = row_type(header)
+                row.names = tuple(name.lower() for name in row.names or ())
+                tagalong = header.value("AN_FILE") == TAGALONG
+                name = TAGALONG if tagalong else next(iter(row.names), "")
+                rows = header.whole("NAXIS2")
+                tables[name] = MappedTable(path, header, hdu.data_begin, rows, row)
+    if DATA not in tables:
+        raise Damaged(f"not an index file: it has no table {DATA}")
+    kept = {name: table for name, table in tables.items() if name in READ}
+    return IndexFile(path, size, quads, frozenset(tables), kept)
+
+
 def check_quads(files: list[IndexFile]) -> None:
-    """Raise `Unreadable` unless all index files have what the engine searches.
+    """Raise `Damaged` unless all index files have what the engine searches.
 
     It takes a file without, and the process ends when it looks for them.
     """
     for file in files:
         if missing := [name for name in SEARCHED if name not in file.names]:
-            raise Unreadable(f"{file.path.name}: it has no table {', '.join(missing)}")
+            raise Damaged(f"{file.path.name}: it has no table {', '.join(missing)}")
 
 
 def check_stars(files: list[IndexFile]) -> None:
-    """Raise `Unreadable` unless the stars of all index files can be read."""
+    """Raise `Damaged` unless the stars of all index files can be read."""
     for file in files:
-        with within(file.path.name):
+        with one_of_folder(file.path.name):
             _check_tree(file.tables)
 
 
-def read(files: list[IndexFile], band: str, circle: Circle) -> Iterator[Rows]:
+def _check_tree(tables: dict[str, MappedTable]) -> None:
+    """Raise `Damaged` unless the tables are those of a tree of stars that belong together."""
+    linear = TREE in tables and tables[TREE].header.value("KDT_LINL")
+    leaves = () if linear else (LAST,)
+    for name in (TREE, SPLIT, RANGE, *leaves):
+        if name not in tables:
+            raise Damaged(f"its kd-tree has no table {name}")
+    kinds = {tables[TREE].header.value(keyword) for keyword in ("KDT_DATA", "KDT_INT")}
+    if kinds != {"u32"}:
+        raise Damaged(f"its kd-tree is of {', '.join(sorted(map(str, kinds)))}, not of u32")
+    stars = tables[DATA].rows
+    if not stars:
+        raise Damaged(NO_STARS)
+    rows = {RANGE: 7, SWEEP: stars, TAGALONG: stars}
+    rows |= dict.fromkeys(leaves, tables[SPLIT].rows + 1)
+    for name, table in tables.items():
+        width = table.row.itemsize
+        if width != WIDTHS.get(name, width):
+            raise Damaged(f"its table {name} has rows of {width} bytes, not {WIDTHS[name]}")
+        if table.rows != rows.get(name, table.rows):
+            raise Damaged(f"its table {name} has {table.rows} rows, not {rows[name]}")
+    for name in _known(tables.get(TAGALONG)).values():
+        kind = tables[TAGALONG].row[name]
+        if kind.shape or kind.kind not in "iuf":
+            raise Damaged(f"its column {name} is not one number a row")
+
+
+def _known(table: MappedTable | None) -> dict[str, str]:
+    """Return which columns of TAGALONG are read, by our name for each."""
+    present = table.row.names or () if table else ()
+    known = {name: name for name in MOTIONS if name in present}
+    for ours, theirs in MAGNITUDES.items():
+        if found := next((name for name in theirs if name in present), ""):
+            known[ours] = found
+    return known
+
+
+def read(files: list[IndexFile], band: str, circle: Circle) -> Iterator[CatalogueStars]:
     """Yield the stars of a circle.
 
     Raises
     ------
-    Unreadable
+    Damaged
         If a file has changed; the message names it.
     """
     pieces = []
     for file in files:
         file.check_unchanged()
-        with within(file.path.name):
-            for chosen in rows_near(file.tables, circle):
-                columns = stars_of(file, chosen)
-                pieces.append(rows_of(columns, band, GAIA_DR2).usable(circle))
-    rows = join(pieces)
-    yield rows.taken(distinct(rows))
+        with one_of_folder(file.path.name):
+            for chosen in _rows_near(file.tables, circle):
+                stars = stars_of(_columns(file, chosen), band, GAIA_DR2)
+                pieces.append(stars.usable(circle))
+    stars = joined(pieces)
+    yield stars.taken(distinct(stars))
 
 
-def distinct(rows: Rows) -> np.ndarray:
+def distinct(stars: CatalogueStars) -> np.ndarray:
     """Return the indices of stars that have no brighter one within `SAME`.
 
     Index files of several scales, and neighbouring tiles, hold the same stars.
     """
-    order = np.lexsort((rows.mag, rows.dec))
-    ra, dec, mag = np.radians(rows.ra[order]), rows.dec[order], rows.mag[order]
+    order = np.lexsort((stars.mag, stars.dec))
+    ra, dec, mag = np.radians(stars.ra[order]), stars.dec[order], stars.mag[order]
     doubles = np.zeros(len(order), bool)
     for step in range(1, len(order)):
         near = np.flatnonzero(dec[step:] - dec[:-step] <= SAME)
@@ -143,68 +232,19 @@ def distinct(rows: Rows) -> np.ndarray:
     return np.sort(order[~doubles])
 
 
-def _open(path: Path) -> IndexFile:
-    size = check_file(path)
-    quads = read_primary_header(path).value("SCALE_U") or 1.0
-    if not isinstance(quads, int | float):
-        raise Unreadable(f"SCALE_U is {quads!r}, not a number")
-    tables = {_key(table): table for table in read_tables(path)}
-    if DATA not in tables:
-        raise Unreadable(f"no index file: it has no table {DATA}")
-    kept = {name: table for name, table in tables.items() if name in READ}
-    return IndexFile(path, size, float(quads), frozenset(tables), kept)
-
-
-def _key(table: Table) -> str:
-    """Return what tells a table from the others of an index file."""
-    if table.header.value("AN_FILE") == TAGALONG:
-        return TAGALONG
-    return next(iter(table.columns), "")
-
-
-def _check_tree(tables: dict[str, Table]) -> None:
-    """Raise `Unreadable` unless the tables are those of a tree of stars that belong together."""
-    header = tables[TREE].header if TREE in tables else None
-    leaves = () if header and header.value("KDT_LINL") else (LAST,)
-    for name in (TREE, SPLIT, RANGE, *leaves):
-        if name not in tables:
-            raise Unreadable(f"its kd-tree has no table {name}")
-    tree = tables[TREE].header
-    if (kinds := {tree.value("KDT_DATA"), tree.value("KDT_INT")}) != {"u32"}:
-        raise Unreadable(f"its kd-tree is of {', '.join(sorted(map(str, kinds)))}, not of u32")
-    for name, width in WIDTHS.items():
-        if name in tables and tables[name].width != width:
-            raise Unreadable(
-                f"its table {name} has rows of {tables[name].width} bytes, not {width}"
-            )
-    stars = tables[DATA].rows
-    if not stars:
-        raise Unreadable(NO_STARS)
-    right = {RANGE: 7, SWEEP: stars, TAGALONG: stars} | dict.fromkeys(
-        leaves, tables[SPLIT].rows + 1
-    )
-    for name, rows in right.items():
-        if name in tables and tables[name].rows != rows:
-            raise Unreadable(f"its table {name} has {tables[name].rows} rows, not {rows}")
-    if known := tables.get(TAGALONG):
-        known.check_numbers(_known(known)[0])
-
-
-def _known(table: Table | None) -> tuple[list[str], str | None, str | None]:
-    """Return which columns of TAGALONG are read, and which of them are G and J."""
-    present = table.columns if table else {}
-    g, j = (next((name for name in names if name in present), None) for names in (G, J))
-    return [*{name for name in (g, j) if name}, *(n for n in MOTIONS if n in present)], g, j
-
-
-def rows_near(tables: dict[str, Table], circle: Circle) -> Iterator[np.ndarray]:
+def _rows_near(tables: dict[str, MappedTable], circle: Circle) -> Iterator[np.ndarray]:
     """Yield, in pieces, the indices of the stars in the leaves that a circle touches."""
     low, scale = _range(tables)
-    middle = _vector(circle.ra, circle.dec)
+    ra, dec = math.radians(circle.ra), math.radians(circle.dec)
+    centre = np.array([math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec)])
     chord = 2 * math.sin(math.radians(min(circle.radius, 180)) / 2)
     split = tables[SPLIT].mapped("<u4")
-    leaves = _leaves(split, (middle - chord - low) * scale, (middle + chord - low) * scale)
-    ends = _ends(tables, len(split) + 1)
+    leaves = _leaves(split, (centre - chord - low) * scale, (centre + chord - low) * scale)
+    count = len(split) + 1
+    # The row behind the last one of each leaf.
+    ends: np.ndarray = np.arange(1, count + 1) * tables[DATA].rows // count
+    if not tables[TREE].header.value("KDT_LINL"):
+        ends = tables[LAST].mapped("<u4") + np.uint32(1)
     for begin in range(0, len(leaves), LEAVES):
         piece = leaves[begin : begin + LEAVES]
         first = np.where(piece > 0, ends[piece - 1], 0).astype(int)
@@ -212,13 +252,6 @@ def rows_near(tables: dict[str, Table], circle: Circle) -> Iterator[np.ndarray]:
         # Each leaf is a run of rows: count through all of them, shifted to where each begins.
         shifts = first - np.cumsum(counts) + counts
         yield np.repeat(shifts, counts) + np.arange(counts.sum())
-
-
-def _ends(tables: dict[str, Table], leaves: int) -> np.ndarray:
-    """Return the row behind the last one of each leaf of the tree."""
-    if tables[TREE].header.value("KDT_LINL"):
-        return np.arange(1, leaves + 1) * tables[DATA].rows // leaves
-    return tables[LAST].mapped("<u4") + np.uint32(1)
 
 
 def _leaves(split: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -235,27 +268,19 @@ def _leaves(split: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.sort(nodes) - len(split)
 
 
-def stars_of(file: IndexFile, chosen: np.ndarray) -> dict[str, np.ndarray]:
-    """Return stars by index.
+def _columns(file: IndexFile, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    """Return stars by index: the columns that `stars_of` takes, as far as they are known.
 
-    Returns
-    -------
-    dict
-        Columns ra, dec (degrees), mag, and j, pmra, pmdec (mas a year), epoch where known. Files
-        without magnitudes have in their place ranks that are comparable between files.
+    Files without magnitudes have in their place ranks that are comparable between files.
     """
     low, scale = _range(file.tables)
     x, y, z = (file.tables[DATA].mapped("<u4", 3)[chosen] / scale + low).T
-    ra = np.degrees(np.arctan2(y, x)) % 360
-    stars = {"ra": ra, "dec": np.degrees(np.arctan2(z, np.hypot(x, y)))}
     table = file.tables.get(TAGALONG)
-    wanted, g, j = _known(table)
-    values = table.numbers(wanted, chosen) if table and wanted else {}
-    stars |= {name: values[name] for name in MOTIONS if name in values}
-    if j:
-        stars["j"] = values[j]
-    magnitude = g or j
-    stars["mag"] = values[magnitude] if magnitude else _rank(file, chosen)
+    stars = {ours: table.numbers(name, chosen) for ours, name in _known(table).items() if table}
+    stars["ra"] = np.degrees(np.arctan2(y, x)) % 360
+    stars["dec"] = np.degrees(np.arctan2(z, np.hypot(x, y)))
+    if "mag" not in stars:
+        stars["mag"] = stars["j"] if "j" in stars else _rank(file, chosen)
     return stars
 
 
@@ -270,12 +295,7 @@ def _rank(file: IndexFile, chosen: np.ndarray) -> np.ndarray:
     return 2.5 * np.log10((file.tables[SWEEP].mapped("u1")[chosen] + 1.0) / file.size**2)
 
 
-def _range(tables: dict[str, Table]) -> tuple[np.ndarray, float]:
+def _range(tables: dict[str, MappedTable]) -> tuple[np.ndarray, float]:
     """Return the lowest corner of the tree's box, and tree units a unit of the sphere."""
     values = tables[RANGE].mapped("<f8")
     return np.array(values[:3]), float(values[-1])
-
-
-def _vector(ra: float, dec: float) -> np.ndarray:
-    ra, dec = math.radians(ra), math.radians(dec)
-    return np.array([math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec)])

@@ -18,24 +18,12 @@ MOST_VOTES = 3_000_000
 
 
 class Match(NamedTuple):
-    """A similarity that maps stars of the frame onto the catalogue.
+    """A similarity that maps stars of the frame onto the catalogue."""
 
-    Attributes
-    ----------
-    turn : complex
-        Scale and rotation relative to the assumed ones.
-    shift : complex
-        Arcsec.
-    pairs : numpy.ndarray
-        Index of frame star and of catalogue star, shape (n, 2).
-    log_fap : float
-        log10 of the expected number of such matches by chance.
-    """
-
-    turn: complex
-    shift: complex
-    pairs: np.ndarray
-    log_fap: float
+    turn: complex  # scale and rotation relative to the assumed ones
+    shift: complex  # arcsec
+    pairs: np.ndarray  # index of frame star and of catalogue star, shape (n, 2)
+    log_fap: float  # log10 of the expected number of such matches by chance
 
 
 def vote(
@@ -45,10 +33,8 @@ def vote(
 
     Parameters
     ----------
-    stars : numpy.ndarray
-        Complex places of the frame's stars under the assumed scale and rotation.
-    catalogue : numpy.ndarray
-        Complex places of the catalogue's stars.
+    stars, catalogue : numpy.ndarray
+        Complex places: of the frame's stars under the assumed scale and rotation.
     rotation : float
         Largest error of the assumed rotation, radians; pi or more for any.
     scale : float
@@ -101,7 +87,7 @@ def _most_voted(
             row * width + column, return_inverse=True, return_counts=True
         )
         best = np.argsort(-counts, kind="stable")[:CANDIDATES]
-        for cell in best[counts[best] >= 1]:
+        for cell in best:
             members = inverse == cell
             found.append((counts[cell], _middle(turn[members]), _middle(shift[members])))
     found.sort(key=lambda item: -item[0])
@@ -139,20 +125,10 @@ def similarity(
 def log_chance(matched: int, of: int, probability: float, hypotheses: float, given: int) -> float:
     """Return log10 of how many matches as good are expected by chance.
 
-    Each hypothesis is made from ``given`` stars, which match for sure; each other star has its
-    own chance to have a catalogue star by its side. Bonferroni's bound: chance of one hypothesis
-    (tail of the binomial distribution) times their number.
-
-    Parameters
-    ----------
-    matched, of : int
-        Stars matched, and stars that could have been.
-    probability : float
-        Of one star to match by chance.
-    hypotheses : float
-        Number tried.
-    given : int
-        Stars a hypothesis is made of: 2 of a pair vote, 1 where only the shift is sought.
+    Each hypothesis is made from ``given`` stars, which match for sure (2 of a pair vote, 1 where
+    only the shift is sought); each other star has its own ``probability`` to have a catalogue star
+    by its side. Bonferroni's bound: chance of one hypothesis (tail of the binomial distribution)
+    times their number.
     """
     tries, hits = max(of - given, 0), max(matched - given, 0)
     if not hits:
@@ -204,13 +180,9 @@ def best_match(
         distance = abs((turn * stars + shift)[pairs[:, 0]] - catalogue[pairs[:, 1]])
         for radius in (0.6, 1.0, MATCH):
             close = distance < radius
-            chance = log_chance(
-                int(close.sum()),
-                len(stars),
-                density * math.pi * radius**2,
-                3 * hypotheses,
-                2 if loose else 1,
-            )
+            single = density * math.pi * radius**2
+            given = 2 if loose else 1
+            chance = log_chance(int(close.sum()), len(stars), single, 3 * hypotheses, given)
             if best is None or chance < best.log_fap:
                 best = Match(turn, shift, pairs[close], chance)
     return best

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scripts.lib.solving.centroids import Stars, measure
+from scripts.lib.solving.centroids import Centroids, measure
 from scripts.lib.solving.detection import Found, detect
 from scripts.lib.solving.fitting import FREE, SEQUENCE, Freedom, fit_wcs
 from scripts.lib.solving.image import Image
 from scripts.lib.solving.matching import Match, best_match, log_chance, pair_up, vote
+from scripts.lib.solving.stars import CatalogueStars
 from scripts.lib.solving.tangent import (
     TangentWCS,
     distance,
@@ -46,84 +47,44 @@ FORCED_SHARE = 0.6  # of the stars with light at their place must have moved ali
 FORCED_ALIKE = (0.35, 0.7)  # … to this many arcsec
 
 
-class Sky(NamedTuple):
-    """Catalogue stars around a target, brightest first: degrees, at the epoch of the frames."""
+class Orientation(NamedTuple):
+    """How a camera sits on its telescope."""
 
-    ra: np.ndarray
-    dec: np.ndarray
+    scale: float  # arcsec a pixel
+    rotation: float  # degrees
+    parity: int  # 1, or -1 mirrored
 
 
 class Prior(NamedTuple):
-    """Where a frame may lie.
-
-    Attributes
-    ----------
-    name : str
-    wcs : TangentWCS
-        Reference at the middle of the frame.
-    window : float
-        Largest error of its place, arcsec.
-    rotation : float
-        Largest error of its rotation, radians; pi for any.
-    scale : float
-        Largest relative error of its scale.
-    freedom : Freedom
-        Of the fit.
-    """
+    """Where a frame may lie: a WCS, and the largest errors that it may have."""
 
     name: str
-    wcs: TangentWCS
-    window: float
-    rotation: float
-    scale: float
-    freedom: Freedom
+    wcs: TangentWCS  # reference at the middle of the frame
+    window: float  # of its place, arcsec
+    rotation: float  # radians; pi for any
+    scale: float  # relative
+    freedom: Freedom  # of the fit
 
 
 class Solution(NamedTuple):
-    """The world coordinates of a frame and how good they are.
-
-    Attributes
-    ----------
-    wcs : TangentWCS
-    method : str
-        The prior that led to it, or ``forced``.
-    detected, matched : int
-        Stars.
-    rms : float
-        Residual, arcsec.
-    log_fap : float
-        log10 of the expected number of false matches.
-    offset : float
-        From the pointing to the middle of the frame, arcsec.
-    background : float
-        ADU.
-    fwhm : float
-        Pixels.
-    members : numpy.ndarray
-        Index of the matched stars in the catalogue, brightest first.
-    """
+    """The world coordinates of a frame and how good they are."""
 
     wcs: TangentWCS
-    method: str
-    detected: int
+    method: str  # the prior that led to it, or ``forced``
+    detected: int  # stars
     matched: int
-    rms: float
-    log_fap: float
-    offset: float
-    background: float
-    fwhm: float
-    members: np.ndarray
+    rms: float  # residual, arcsec
+    log_fap: float  # log10 of the expected number of false matches
+    offset: float  # from the pointing to the middle of the frame, arcsec
+    background: float  # ADU
+    fwhm: float  # pixels
+    members: np.ndarray  # index of the matched stars in the catalogue, brightest first
 
 
 class Unsolved(ValueError):
     """A frame has no solution; the message is the reason.
 
-    Attributes
-    ----------
-    found : Found or None
-        What was seen of the frame.
-    log_fap : float
-        Of the best match that was refused.
+    ``found`` is what was seen of the frame, ``log_fap`` that of the best match that was refused.
     """
 
     def __init__(self, reason: str, found: Found | None = None, log_fap: float = 0.0):
@@ -131,30 +92,17 @@ class Unsolved(ValueError):
         self.found, self.log_fap = found, log_fap
 
 
-class Orientation(NamedTuple):
-    """How a camera sits on its telescope: arcsec a pixel, degrees, 1 or -1 (mirrored)."""
-
-    scale: float
-    rotation: float
-    parity: int
-
-
 def middle(shape: tuple[int, int]) -> tuple[float, float]:
     """Return the central pixel, counted from 1, of an image of (rows, columns)."""
     return (shape[1] + 1) / 2, (shape[0] + 1) / 2
 
 
-def turned(wcs: TangentWCS) -> TangentWCS:
-    """Return a WCS on the other side of the pier: turned by 180 degrees."""
-    return wcs._replace(cd=-wcs.cd)
-
-
 def sequence_priors(before: TangentWCS) -> list[Prior]:
     """Return where a frame may lie that follows another of its sequence."""
-    flipped = turned(before)
+    other_side = before._replace(cd=-before.cd)  # of the pier: turned by 180 degrees
     return [
         Prior("sequence", before, 40.0, 0.0, 0.0, SEQUENCE),
-        Prior("flipped", flipped, 180.0, math.radians(0.5), 0.002, FREE),
+        Prior("flipped", other_side, 180.0, math.radians(0.5), 0.002, FREE),
     ]
 
 
@@ -163,7 +111,7 @@ def header_priors(wcs: TangentWCS) -> list[Prior]:
     tolerances = (math.radians(0.5), 0.004, FREE)
     return [
         Prior("header", wcs, 60.0, *tolerances),
-        Prior("header flipped", turned(wcs), 180.0, *tolerances),
+        Prior("header flipped", wcs._replace(cd=-wcs.cd), 180.0, *tolerances),
     ]
 
 
@@ -186,7 +134,7 @@ def pointing_priors(
 
 def solve_detected(
     found: Found,
-    sky: Sky,
+    catalogue: CatalogueStars,
     priors: list[Prior],
     pointing: tuple[float, float],
     shape: tuple[int, int],
@@ -202,15 +150,15 @@ def solve_detected(
         raise Unsolved(f"no stars: {len(found.stars)} found", found)
     tried, best = 0, 0.0
     for lists, prior in itertools.product(LISTS, priors):
-        match, tried = match_prior(found.stars, sky, prior, shape, tried, lists)
+        match, tried = match_prior(found.stars, catalogue, prior, shape, tried, lists)
         if match is None:
             continue
         best = min(best, match.log_fap)
         fewest = FEWEST_IN_SEQUENCE if prior.rotation == 0 else FEWEST
         if match.log_fap > ACCEPTED or len(match.pairs) < fewest:
             continue
-        solution = refine(found, sky, prior, match, pointing)
-        if not refusal(solution, prior):
+        solution = refine(found, catalogue, prior, match, pointing)
+        if is_credible(solution, prior):
             return solution
     raise Unsolved(
         f"no match beyond doubt: {len(found.stars)} stars found, "
@@ -221,8 +169,8 @@ def solve_detected(
 
 
 def match_prior(
-    stars: Stars,
-    sky: Sky,
+    stars: Centroids,
+    catalogue: CatalogueStars,
     prior: Prior,
     shape: tuple[int, int],
     tried: int,
@@ -230,7 +178,7 @@ def match_prior(
 ) -> tuple[Match | None, int]:
     """Return the best match under a prior, or None, and how many hypotheses were tried so far."""
     rows, columns = shape
-    plane = project(sky.ra, sky.dec, prior.wcs.ra, prior.wcs.dec)
+    plane = project(catalogue.ra, catalogue.dec, prior.wcs.ra, prior.wcs.dec)
     reach = math.hypot(rows, columns) * prior.wcs.scale / 2
     if prior.rotation < 1:
         box = abs(np.linalg.inv(prior.wcs.cd) @ plane.T) - (prior.window / prior.wcs.scale)
@@ -240,20 +188,22 @@ def match_prior(
     else:
         inside = np.hypot(*plane.T) < reach + prior.window
         area = math.pi * (reach + prior.window) ** 2
-    catalogue = plane[inside] @ (1, 1j)
+    known = plane[inside] @ (1, 1j)
     places = to_plane(prior.wcs, stars.xy) @ (1, 1j)
     field = rows * columns * prior.wcs.scale**2
     best: Match | None = None
     seen = set()
     for number, ratio in lists:
         mine = places[:number]
-        theirs = catalogue[: min(MOST_CATALOGUE, max(8, round(len(mine) * ratio * area / field)))]
+        theirs = known[: min(MOST_CATALOGUE, max(8, round(len(mine) * ratio * area / field)))]
         if (len(mine), len(theirs)) in seen:
             continue
         seen.add((len(mine), len(theirs)))
         if prior.rotation == 0:
-            candidates = shifts(mine, theirs, prior.window)
-            votes = len(candidates)
+            # Every shift that brings a star of the frame onto one of the catalogue.
+            shifts = (theirs[None, :] - mine[:, None]).ravel()
+            shifts = shifts[(abs(shifts.real) < prior.window) & (abs(shifts.imag) < prior.window)]
+            candidates, votes = [(1 + 0j, complex(shift)) for shift in shifts], len(shifts)
         else:
             candidates, votes = vote(mine, theirs, prior.rotation, prior.scale, prior.window)
         tried += votes
@@ -266,17 +216,12 @@ def match_prior(
     return best, tried
 
 
-def shifts(
-    stars: np.ndarray, catalogue: np.ndarray, window: float
-) -> list[tuple[complex, complex]]:
-    """Return every shift that brings a star of the frame onto one of the catalogue."""
-    all_of_them = (catalogue[None, :] - stars[:, None]).ravel()
-    near = (abs(all_of_them.real) < window) & (abs(all_of_them.imag) < window)
-    return [(1 + 0j, complex(shift)) for shift in all_of_them[near]]
-
-
 def refine(
-    found: Found, sky: Sky, prior: Prior, match: Match, pointing: tuple[float, float]
+    found: Found,
+    catalogue: CatalogueStars,
+    prior: Prior,
+    match: Match,
+    pointing: tuple[float, float],
 ) -> Solution:
     """Return the solution that all stars of a frame agree on, given the match of the brightest."""
     turn = np.array([[match.turn.real, -match.turn.imag], [match.turn.imag, match.turn.real]])
@@ -287,7 +232,7 @@ def refine(
     wcs = moved_to(wcs, prior.wcs.x, prior.wcs.y)
     start = wcs
     for radius in (2 * PAIRED, PAIRED, PAIRED):
-        plane = project(sky.ra, sky.dec, wcs.ra, wcs.dec)
+        plane = project(catalogue.ra, catalogue.dec, wcs.ra, wcs.dec)
         near = np.flatnonzero(np.hypot(*plane.T) < 1.1 * np.hypot(wcs.x, wcs.y) * wcs.scale)
         near = near[: max(FEWEST_PAIRED, 15 * len(found.stars))]
         pairs = pair_up(to_plane(wcs, found.stars.xy) @ (1, 1j), plane[near] @ (1, 1j), radius)
@@ -296,7 +241,7 @@ def refine(
         mine, theirs = pairs[:, 0], near[pairs[:, 1]]
         # The prior stays at the first matrix: one that moved along with the fit would be none.
         base = wcs._replace(cd=start.cd)
-        error = _weights(found.stars.take(mine), wcs.scale)
+        error = _errors(found.stars.taken(mine), wcs.scale)
         fit = fit_wcs(base, found.stars.xy[mine], plane[theirs], error, prior.freedom)
         wcs = fit.wcs
     kept = theirs[fit.kept]
@@ -314,27 +259,23 @@ def refine(
     )
 
 
-def _weights(stars: Stars, scale: float) -> np.ndarray:
+def _errors(stars: Centroids, scale: float) -> np.ndarray:
     """Return the errors of stars' places, arcsec; saturated ones count little."""
     return np.hypot(np.where(stars.saturated, 1.0, stars.error) * scale, 0.02)
 
 
-def refusal(solution: Solution, prior: Prior) -> str:
-    """Return why a solution cannot be right, or nothing."""
-    ratio = solution.wcs.scale / prior.wcs.scale - 1
-    if abs(ratio) > max(prior.scale, 0.003) * 1.2:
-        return f"scale {solution.wcs.scale:.4f}, not {prior.wcs.scale:.4f}"
-    if solution.wcs.skew > LARGEST_SKEW:
-        return f"skew {solution.wcs.skew:.4f}"
-    if solution.rms > LARGEST_RMS:
-        return f"residuals {solution.rms:.2f} arcsec"
-    if solution.offset > FARTHEST * 3600:
-        return f"{solution.offset:.0f} arcsec from the pointing"
-    return ""
+def is_credible(solution: Solution, prior: Prior) -> bool:
+    """Tell whether a solution is one that its telescope can have, given the prior."""
+    return (
+        abs(solution.wcs.scale / prior.wcs.scale - 1) <= max(prior.scale, 0.003) * 1.2
+        and solution.wcs.skew <= LARGEST_SKEW
+        and solution.rms <= LARGEST_RMS
+        and solution.offset <= FARTHEST * 3600
+    )
 
 
 def solve_forced(
-    image: Image, sky: Sky, before: Solution, pointing: tuple[float, float]
+    image: Image, catalogue: CatalogueStars, before: Solution, pointing: tuple[float, float]
 ) -> Solution | None:
     """Return the solution of a frame by the stars of the frame before it, or None if unsafe.
 
@@ -345,15 +286,15 @@ def solve_forced(
     if len(before.members) < FORCED_FEWEST:
         return None
     members = before.members[:FORCED_STARS]
-    ra, dec = sky.ra[members], sky.dec[members]
+    ra, dec = catalogue.ra[members], catalogue.dec[members]
     fwhm = float(np.clip(before.fwhm, 2.5, 14))
     reach = max(4.0, 0.7 * fwhm)
     stars = measure(image, to_pixels(before.wcs, ra, dec), fwhm, reach)
     bright = stars.snr > FORCED_SNR
     if bright.sum() < max(FORCED_FEWEST, 0.5 * len(members)):
         return None
-    stars, members = stars.take(bright), members[bright]
-    plane = project(sky.ra[members], sky.dec[members], before.wcs.ra, before.wcs.dec)
+    stars, members = stars.taken(bright), members[bright]
+    plane = project(catalogue.ra[members], catalogue.dec[members], before.wcs.ra, before.wcs.dec)
     moved = plane - to_plane(before.wcs, stars.xy)
     astray = np.hypot(*(moved - np.median(moved, 0)).T)
     chance, radius = min(
@@ -362,8 +303,8 @@ def solve_forced(
     alike = astray < radius
     if alike.mean() < FORCED_SHARE or chance > ACCEPTED:
         return None
-    stars, members, plane = stars.take(alike), members[alike], plane[alike]
-    fit = fit_wcs(before.wcs, stars.xy, plane, _weights(stars, before.wcs.scale), SEQUENCE)
+    stars, members, plane = stars.taken(alike), members[alike], plane[alike]
+    fit = fit_wcs(before.wcs, stars.xy, plane, _errors(stars, before.wcs.scale), SEQUENCE)
     solution = before._replace(
         wcs=fit.wcs,
         method="forced",
@@ -386,7 +327,7 @@ def _chance_alike(astray: np.ndarray, radius: float, reach: float) -> float:
 
 def solve(
     image: Image,
-    sky: Sky,
+    catalogue: CatalogueStars,
     priors: list[Prior],
     pointing: tuple[float, float],
     mount: Orientation,
@@ -398,8 +339,8 @@ def solve(
     Parameters
     ----------
     image : Image
-    sky : Sky
-        Stars around the pointing.
+    catalogue : CatalogueStars
+        Stars around the pointing, brightest first, at the epoch of the frame.
     priors : list of Prior
         Besides the frame before; see `header_priors` and `pointing_priors`.
     pointing : tuple of float
@@ -416,17 +357,17 @@ def solve(
         With the reason.
     """
     if before is not None:
-        forced = solve_forced(image, sky, before, pointing)
+        forced = solve_forced(image, catalogue, before, pointing)
         if forced is not None:
             return forced
         priors = sequence_priors(before.wcs) + priors
     found = detect(image)
     try:
-        return solve_detected(found, sky, priors, pointing, image.shape)
+        return solve_detected(found, catalogue, priors, pointing, image.shape)
     except Unsolved:
         if engine is None or len(found.stars) < FEWEST:
             raise
         prior = engine.prior(found.stars, *pointing, mount, image.shape)
         if prior is None:
             raise
-        return solve_detected(found, sky, [prior], pointing, image.shape)
+        return solve_detected(found, catalogue, [prior], pointing, image.shape)

@@ -3,16 +3,19 @@
 There is no SQL index, so a table is read through; those of other declinations are not.
 """
 
+import itertools
 import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from scripts.lib.solving.errors import Unreadable, check_file, first_wrong
-from scripts.lib.solving.rows import GAIA_DR2, NO_STARS, PIECE, Circle, Rows, rows_of
+from scripts.lib.files.errors import Damaged
+from scripts.lib.solving.stars import GAIA_DR2, NO_STARS, PIECE, CatalogueStars, Circle, stars_of
+from scripts.lib.solving.unreadable import LONGEST, check_file
 
 MAGIC = b"SQLite format 3\0"
 # Our name of a column, and the catalogue's.
@@ -27,36 +30,35 @@ COLUMNS = {
 NO_TABLES = "no tables such as '-6_-5', each of a degree of declination"
 
 
+def table_of(degree: int) -> str:
+    """Return the name of the table of the stars north of a declination."""
+    return f"{degree}_{degree + 1}"
+
+
 def check(path: Path) -> None:
-    """Raise `Unreadable` or `OSError` unless a file is such a catalogue; read no stars."""
+    """Raise `Damaged` or `OSError` unless a file is such a catalogue; read no stars."""
     with _opened(path) as connection:
         strips = _strips(connection)
         if not strips:
-            raise Unreadable(f"it has {NO_TABLES}")
+            raise Damaged(f"it has {NO_TABLES}")
         for strip, present in strips.items():
             if missing := [name for name in COLUMNS.values() if name not in present]:
-                raise Unreadable(
+                raise Damaged(
                     f"its table '{strip}' has no column {', '.join(missing)}; needed are "
                     f"{', '.join(COLUMNS.values())}"
                 )
         if not any(connection.execute(f'SELECT 1 FROM "{s}" LIMIT 1').fetchone() for s in strips):
-            raise Unreadable(NO_STARS)
+            raise Damaged(NO_STARS)
 
 
-def read(path: Path, band: str, circle: Circle) -> Iterator[Rows]:
-    """Yield stars among which are all of a circle.
-
-    Raises
-    ------
-    Unreadable
-        If the file is damaged.
-    """
+def read(path: Path, band: str, circle: Circle) -> Iterator[CatalogueStars]:
+    """Yield stars among which are all of a circle; raise `Damaged` if the file is."""
     low, high = circle.declinations()
     columns = ", ".join(COLUMNS.values())
     with _opened(path) as connection:
         strips = _strips(connection)
         for degree in range(math.floor(low), math.floor(min(high, 89.999)) + 1):
-            if (strip := f"{degree}_{degree + 1}") not in strips:
+            if (strip := table_of(degree)) not in strips:
                 continue
             for west, east in circle.right_ascensions():
                 found = connection.execute(
@@ -66,7 +68,7 @@ def read(path: Path, band: str, circle: Circle) -> Iterator[Rows]:
                 )
                 while piece := found.fetchmany(PIECE):
                     values = dict(zip(COLUMNS, _numbers(piece, strip), strict=True))
-                    yield rows_of(values, band, GAIA_DR2)
+                    yield stars_of(values, band, GAIA_DR2)
 
 
 @contextmanager
@@ -80,10 +82,8 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorname", "")
         if code.startswith("SQLITE_IOERR"):
-            raise Unreadable(f"its disk cannot be read ({code})") from error
-        raise Unreadable(
-            f"SQLite finds it damaged {f'({code})' if code else ''}".strip()
-        ) from error
+            raise Damaged(f"its disk cannot be read ({code})") from error
+        raise Damaged(f"SQLite finds it damaged{f' ({code})' if code else ''}") from error
 
 
 def _check_header(path: Path) -> None:
@@ -96,12 +96,12 @@ def _check_header(path: Path) -> None:
     with open(path, "rb") as stream:
         header = stream.read(100)
     if not header.startswith(MAGIC):
-        raise Unreadable(f"it is not an SQLite database, it has {NO_TABLES}")
+        raise Damaged(f"it is not an SQLite database, it has {NO_TABLES}")
     page = int.from_bytes(header[16:18], "big")
     right = int.from_bytes(header[28:32], "big") * (65536 if page == 1 else page)
     counted = header[24:28] == header[92:96]
     if len(header) < 100 or (counted and size < right):
-        raise Unreadable(f"it is truncated: {size} bytes of {max(right, 100)}")
+        raise Damaged(f"it is truncated: {size} bytes of {max(right, 100)}")
 
 
 def _strips(connection: sqlite3.Connection) -> dict[str, set[str]]:
@@ -123,5 +123,15 @@ def _numbers(rows: list[tuple], strip: str) -> np.ndarray:
     try:
         return np.array(rows, float).T
     except (TypeError, ValueError):
-        wrong = first_wrong(value for row in rows for value in row)
-        raise Unreadable(f"its table '{strip}' has {wrong}, which is not a number") from None
+        wrong = next(filter(_is_wrong, itertools.chain.from_iterable(rows)), "a value")
+        found = repr(wrong[:LONGEST] if isinstance(wrong, str | bytes) else wrong)
+        raise Damaged(f"its table '{strip}' has {found}, which is not a number") from None
+
+
+def _is_wrong(value: Any) -> bool:
+    """Tell whether a value is neither missing nor a number nor the text of one."""
+    try:
+        float("nan" if value is None else value)
+    except (TypeError, ValueError):
+        return True
+    return False

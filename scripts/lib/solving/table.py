@@ -16,39 +16,26 @@ if TYPE_CHECKING:  # readers of the table need no solver
 
 EXTNAME = "SOLUTIONS"
 NAN = math.nan
-UNITS = {
-    "ra": "deg",
-    "dec": "deg",
-    "crpix1": "pixel",
-    "crpix2": "pixel",
-    "cd1_1": "deg/pixel",
-    "cd1_2": "deg/pixel",
-    "cd2_1": "deg/pixel",
-    "cd2_2": "deg/pixel",
-    "rms": "arcsec",
-    "scale": "arcsec/pixel",
-    "rotation": "deg",
-    "offset": "arcsec",
-    "background": "adu",
-    "fwhm": "arcsec",
-    "cpu": "s",
+COLUMNS_IN = {
+    "deg": ("ra", "dec", "rotation"),
+    "pixel": ("crpix1", "crpix2"),
+    "deg/pixel": ("cd1_1", "cd1_2", "cd2_1", "cd2_2"),
+    "arcsec": ("rms", "offset", "fwhm"),
+    "arcsec/pixel": ("scale",),
+    "adu": ("background",),
+    "s": ("cpu",),
 }
+UNITS = {column: unit for unit, columns in COLUMNS_IN.items() for column in columns}
 
 
 class Solved(NamedTuple):
-    """What became of one frame; NaN and 0 where it has no solution.
-
-    ``ra``, ``dec``, ``crpix…``, ``cd…`` are the WCS (TAN, ICRS, at the epoch of the frame);
-    ``rotation`` is the position angle of +y, ``parity`` 1 as the sky is seen and -1 mirrored;
-    ``offset`` is from the pointing to the middle of the frame; ``log_fap`` the log10 of the
-    expected number of false matches.
-    """
+    """What became of one frame: a row of the table; NaN and 0 where it has no solution."""
 
     file: str
     solved: bool
     method: str = ""
     catalogue: str = ""
-    ra: float = NAN
+    ra: float = NAN  # of the WCS, with crpix… and cd…: TAN, ICRS, at the epoch of the frame
     dec: float = NAN
     crpix1: float = NAN
     crpix2: float = NAN
@@ -59,11 +46,11 @@ class Solved(NamedTuple):
     detected: int = 0
     matched: int = 0
     rms: float = NAN
-    log_fap: float = NAN
+    log_fap: float = NAN  # log10 of the expected number of false matches
     scale: float = NAN
-    rotation: float = NAN
-    parity: int = 0
-    offset: float = NAN
+    rotation: float = NAN  # position angle of +y
+    parity: int = 0  # 1 as the sky is seen, -1 mirrored
+    offset: float = NAN  # from the pointing to the middle of the frame
     background: float = NAN
     fwhm: float = NAN
     cpu: float = NAN
@@ -71,15 +58,7 @@ class Solved(NamedTuple):
 
     @classmethod
     def of(cls, file: str, solution: "Solution", catalogue: str, cpu: float) -> "Solved":
-        """Return the row of a solved frame.
-
-        Parameters
-        ----------
-        catalogue : str
-            Its file name.
-        cpu : float
-            Seconds.
-        """
+        """Return the row of a solved frame; ``cpu`` in seconds."""
         wcs = solution.wcs
         (cd1_1, cd1_2), (cd2_1, cd2_2) = (wcs.cd / 3600).tolist()
         return cls(
@@ -112,16 +91,13 @@ class Solved(NamedTuple):
     def failed(cls, file: str, error: "Unsolved", cpu: float) -> "Solved":
         """Return the row of a frame without a solution."""
         reason = str(error).encode("ascii", "backslashreplace").decode()
+        row = cls(file, False, cpu=cpu, reason=reason)
         if error.found is None:
-            return cls(file, False, cpu=cpu, reason=reason)
-        return cls(
-            file,
-            False,
+            return row
+        return row._replace(
             detected=len(error.found.stars),
             log_fap=error.log_fap,
             background=error.found.background,
-            cpu=cpu,
-            reason=reason,
         )
 
     @property
@@ -130,18 +106,14 @@ class Solved(NamedTuple):
         if not self.solved:
             return f"unsolved: {self.reason}"[:LONGEST_STRING]
         figures = f"{self.method}, {self.matched} stars, rms {self.rms:.3f} arcsec, "
-        return figures + _shortened(self.catalogue, LONGEST_STRING - len(figures))
+        name, room = self.catalogue, LONGEST_STRING - len(figures)
+        return figures + (name if len(name) <= room else f"{name[: room - 3]}...")
 
     @property
     def wcs(self) -> TangentWCS:
         """The WCS, where ``solved``."""
         cd = 3600 * np.array([[self.cd1_1, self.cd1_2], [self.cd2_1, self.cd2_2]])
         return TangentWCS(self.ra, self.dec, self.crpix1, self.crpix2, cd)
-
-
-def _shortened(name: str, longest: int) -> str:
-    """Return a name of at most so many characters; dots stand for the end that was cut."""
-    return name if len(name) <= longest else f"{name[: longest - 3]}..."
 
 
 def solved_bytes(rows: list[Solved]) -> bytes:

@@ -14,23 +14,13 @@ ARCSEC = 3600.0
 
 
 class TangentWCS(NamedTuple):
-    """A linear TAN WCS.
+    """A linear TAN WCS."""
 
-    Attributes
-    ----------
-    ra, dec : float
-        Reference point on the sky, degrees (CRVAL).
-    x, y : float
-        Reference pixel (CRPIX).
-    cd : numpy.ndarray
-        Matrix, shape (2, 2), from pixels to the tangent plane, arcsec a pixel (3600 CD).
-    """
-
-    ra: float
+    ra: float  # reference point on the sky, degrees (CRVAL)
     dec: float
-    x: float
+    x: float  # reference pixel (CRPIX)
     y: float
-    cd: np.ndarray
+    cd: np.ndarray  # shape (2, 2): from pixels to the tangent plane, arcsec a pixel (3600 CD)
 
     @property
     def scale(self) -> float:
@@ -57,38 +47,16 @@ class TangentWCS(NamedTuple):
 def oriented(
     ra: float, dec: float, x: float, y: float, scale: float, rotation: float, parity: int
 ) -> TangentWCS:
-    """Return a WCS of square pixels.
-
-    Parameters
-    ----------
-    ra, dec : float
-        Reference point, degrees.
-    x, y : float
-        Reference pixel.
-    scale : float
-        Arcsec a pixel.
-    rotation : float
-        Position angle of +y, degrees.
-    parity : int
-        1 as the sky is seen, -1 mirrored.
-    """
+    """Return a WCS of square pixels: scale, rotation and parity as those of `TangentWCS`."""
     sin, cos = math.sin(math.radians(rotation)), math.cos(math.radians(rotation))
     cd = scale * np.array([[-parity * cos, sin], [parity * sin, cos]])
     return TangentWCS(ra, dec, x, y, cd)
 
 
 def project(ra: ArrayLike, dec: ArrayLike, ra0: float, dec0: float) -> np.ndarray:
-    """Return the places of stars on the plane that touches the sphere at ``ra0, dec0``.
+    """Return the places of stars (degrees) on the plane that touches the sphere at ``ra0, dec0``.
 
-    Parameters
-    ----------
-    ra, dec : array_like
-        Degrees, shape (n,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n, 2): to the east and to the north, arcsec. NaN for stars of the other hemisphere.
+    Shape (n, 2): to the east and to the north, arcsec. NaN for stars of the other hemisphere.
     """
     along = np.radians(np.asarray(ra, float) - ra0)
     dec, dec0 = np.radians(np.asarray(dec, float)), math.radians(dec0)

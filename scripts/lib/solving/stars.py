@@ -1,17 +1,17 @@
-"""Stars as catalogues have them, and the circle on the sky that is asked for."""
+"""Stars of a catalogue, and the circle on the sky that is asked for."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from scripts.lib.solving.errors import Unreadable
+from scripts.lib.files.errors import Damaged
 
 GAIA_DR3, GAIA_DR2 = 2016.0, 2015.5  # epochs, Julian years
 NEEDED = ("ra", "dec", "mag")
 OPTIONAL = ("pmra", "pmdec", "epoch", "j")
-PIECE = 200_000  # rows read at a time
+PIECE = 200_000  # stars read at a time
 MAS = 3_600_000  # a degree
 NO_STARS = "it holds no stars"
 COLUMNS = "needed are ra, dec (deg) and mag, useful pmra, pmdec (mas/yr), j and epoch (yr)"
@@ -37,11 +37,6 @@ class Circle(NamedTuple):
         """Return the lowest and the highest declination in it."""
         return max(self.dec - self.radius, -90.0), min(self.dec + self.radius, 90.0)
 
-    def in_strip(self, dec: np.ndarray) -> np.ndarray:
-        """Tell which declinations are between its lowest and its highest."""
-        low, high = self.declinations()
-        return (dec >= low) & (dec <= high)
-
     def right_ascensions(self) -> list[tuple[float, float]]:
         """Return the ranges of right ascension that it touches: two if it lies across 0."""
         if abs(self.dec) + self.radius >= 90:
@@ -52,32 +47,21 @@ class Circle(NamedTuple):
         return [(low, high)] if low <= high else [(low, 360.0), (0.0, high)]
 
 
-class Rows(NamedTuple):
-    """Stars as their source has them.
+EVERYWHERE = Circle(0.0, 90.0, 180.0)
 
-    Attributes
-    ----------
-    ra, dec : numpy.ndarray
-        Degrees, ICRS, at ``epoch``.
-    mag : numpy.ndarray
-        Magnitude in the catalogue's band.
-    pmra, pmdec : numpy.ndarray
-        Proper motion, mas a year; pmra includes the cosine of the declination.
-    epoch : numpy.ndarray
-        Julian years.
-    j : numpy.ndarray, optional
-        J magnitude, NaN where unknown.
-    """
 
-    ra: np.ndarray
+class CatalogueStars(NamedTuple):
+    """Stars as a catalogue has them, arrays of floats of one length."""
+
+    ra: np.ndarray  # degrees, ICRS, at ``epoch``
     dec: np.ndarray
-    mag: np.ndarray
-    pmra: np.ndarray
+    mag: np.ndarray  # in the band that was asked for
+    pmra: np.ndarray  # mas a year, with the cosine of the declination; 0 where unknown
     pmdec: np.ndarray
-    epoch: np.ndarray
-    j: np.ndarray | None = None
+    epoch: np.ndarray  # Julian years
+    j: np.ndarray  # magnitude, NaN where unknown
 
-    def at(self, epoch: float) -> "Rows":
+    def at(self, epoch: float) -> "CatalogueStars":
         """Return the stars where they are at an epoch: proper motions are applied linearly."""
         years = (epoch - self.epoch) / MAS
         return self._replace(
@@ -86,62 +70,58 @@ class Rows(NamedTuple):
             epoch=np.full(len(self.ra), epoch),
         )
 
-    def taken(self, which: np.ndarray) -> "Rows":
+    def taken(self, which: np.ndarray) -> "CatalogueStars":
         """Return some of the stars, by index or by mask."""
-        ra, dec, mag, pmra, pmdec, epoch = (column[which] for column in self[:6])
-        j = None if self.j is None else self.j[which]
-        return Rows(ra, dec, mag, pmra, pmdec, epoch, j)
+        return CatalogueStars(*(column[which] for column in self))
 
-    def usable(self, circle: Circle) -> "Rows":
+    def usable(self, circle: Circle) -> "CatalogueStars":
         """Return the stars of a circle that have a magnitude."""
         return self.taken(circle.contains(self.ra, self.dec) & np.isfinite(self.mag))
 
 
-def rows_of(columns: dict[str, np.ndarray], band: str, epoch: float) -> Rows:
-    """Return rows of named columns.
+def stars_of(columns: Mapping[str, np.ndarray], band: str, epoch: float) -> CatalogueStars:
+    """Return stars of named columns, NaN where there is no value.
 
     Parameters
     ----------
-    columns : dict of numpy.ndarray
+    columns : mapping
         Those of `NEEDED`; those of `OPTIONAL` may be missing.
     band : str
-        g or j.
+        Magnitude to rank by: g; or j, and g where a star has none.
     epoch : float
         Julian year, of stars without an epoch of their own.
     """
-    columns = {name: np.asarray(column, float) for name, column in columns.items()}
-    ra, dec, g = (columns[name] for name in NEEDED)
-    j = columns.get("j", np.full(len(ra), np.nan))
-    epochs = columns.get("epoch", np.full(len(ra), epoch))
-    return Rows(
+    ra, dec, g = (np.asarray(columns[name], float) for name in NEEDED)
+    unknown = np.full(len(ra), np.nan)
+    pmra, pmdec, epochs, j = (np.asarray(columns.get(name, unknown), float) for name in OPTIONAL)
+    return CatalogueStars(
         ra,
         dec,
         np.where(np.isfinite(j), j, g) if band == "j" else g,
-        columns.get("pmra", np.zeros(len(ra))),
-        columns.get("pmdec", np.zeros(len(ra))),
+        np.nan_to_num(pmra),
+        np.nan_to_num(pmdec),
         np.where(np.isfinite(epochs), epochs, epoch),
         j,
     )
 
 
-def join(pieces: list[Rows]) -> Rows:
-    """Return the stars of several pieces, all of the same columns, as one."""
-    if not pieces:
-        return Rows(*(np.empty(0) for _ in Rows._fields))
-    return Rows(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
+def joined(pieces: Iterable[CatalogueStars]) -> CatalogueStars:
+    """Return the stars of several pieces as one."""
+    none = np.empty((len(CatalogueStars._fields), 0))
+    return CatalogueStars(*np.concatenate([none, *pieces], axis=1))
 
 
-def source_names(present: list[str]) -> dict[str, str]:
-    """Return the source's name of each column we read, whatever its case.
+def source_names(present: Iterable[str]) -> dict[str, str]:
+    """Return a table's own name of each column that we read, whatever its case.
 
     Raises
     ------
-    Unreadable
+    Damaged
         If a column is missing.
     """
     lower = {name.strip().lower(): name for name in present}
     if missing := [name for name in NEEDED if name not in lower]:
-        raise Unreadable(f"it has {no_columns(missing)}")
+        raise Damaged(f"it has {no_columns(missing)}")
     return {name: lower[name] for name in (*NEEDED, *OPTIONAL) if name in lower}
 
 
