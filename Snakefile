@@ -41,6 +41,7 @@ wildcard_constraints:
     group="[SC]",
 
 
+include: "rules/snakemake_internals.smk"
 include: "rules/common.smk"
 include: "rules/raw.smk"
 include: "rules/solve.smk"
@@ -66,15 +67,8 @@ onstart:
 
 
 onsuccess:
-    list_transfers()
-    mail_run(SETTINGS, LEDGER, ended_run([], True, log), MAIL_TEMPLATES)
-    copy_transfer_logs()
-    count_unanswered()
+    end_run(True, log)
 
 
 onerror:
-    print(failures(workflow.scheduler.failed), file=sys.stderr)
-    list_transfers()
-    mail_failure(log)
-    copy_transfer_logs()
-    count_unanswered()
+    end_run(False, log)

@@ -13,10 +13,8 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from scripts.lib.delivery.confirmation import FAILED, causes, nights_to_confirm
+from scripts.lib.delivery.confirmation import nights_to_confirm
 from scripts.lib.delivery.publish import remove_forgotten
-from scripts.lib.delivery.retries import PATIENCE, count_failure
-from scripts.lib.delivery.transfer_log import copy_or_count, write_transfer_logs
 from scripts.lib.files.lock import FileLock
 from scripts.lib.frames.corrections import correction_file
 from scripts.migration.earlier_tables import open_ledger
@@ -27,10 +25,6 @@ from scripts.lib.running.planning import STAMPS, Planner, concerned, table_seque
 from scripts.lib.running.processes import MARKER
 from scripts.lib.settings.passwords import read_environment
 from scripts.lib.settings.records import Configuration
-from scripts.lib.reporting.failures import failures
-from scripts.lib.reporting.mail import alert
-from scripts.lib.reporting.report import Run, mail_run
-from scripts.lib.reporting.transfer_lists import write_transfer_lists
 
 # Nothing here does linear algebra, and numpy's threads for it double the start-up of every job.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -48,7 +42,7 @@ try:
 except LedgerError as error:
     raise WorkflowError(str(error))
 # A programme named on the command line is that of all frames.
-NAMED = SETTINGS.programme if "programme" in workflow.config_settings.config else ""
+NAMED = SETTINGS.programme if named_by_hand("programme") else ""
 PLANNER = Planner(LEDGER, SETTINGS, NOW.date(), NAMED)
 NIGHTS = PLANNER.wanted_nights(NOW)
 # ESO is asked again in each run.
@@ -59,19 +53,12 @@ TABLES = {
     name: f"{workflow.basedir}/config/{name}.csv" for name in ("telescopes", "kinds", "keywords")
 }
 CHECKS = f"{workflow.basedir}/config/checks.csv"
-TEMPLATE = f"{workflow.basedir}/templates/night.html"
 CUBES = SETTINGS.products == "cubes"
-MAIL_TEMPLATES = Path(workflow.basedir) / "templates"
+TEMPLATES = Path(workflow.basedir) / "templates"
 
 # What frames are solved with: a change solves them again.
 SOLVING = {key: getattr(SETTINGS, key) for key in ("catalogue", "index", "solve", "dark")}
 SOLVED = SETTINGS.solve != "never" and bool(SETTINGS.catalogue or SETTINGS.index)
-
-
-def is_real():
-    """Tell whether jobs will be run: not by `-n`, `--dag`, `--summary`, nor in a job of a run."""
-    shown = workflow.executor_plugin is None or workflow.dryrun or workflow.touch
-    return workflow.is_main_process and not shown
 
 
 @cache
@@ -102,66 +89,24 @@ def prepare():
             remove_forgotten(LEDGER, SETTINGS.archive, night)
 
 
-def ended_run(failed, ended, logs):
-    """What a mail is to say of this run."""
-    command = [str(Path(sys.executable).with_name("snakemake")), *sys.argv[1:]]
-    path = next((str(Path(path).absolute()) for path in logs), "")
-    return Run(
+def end_run(ended, logs):
+    """Report the run: lists, mail, transfer logs; the wrapper mails why it stopped a run."""
+    # Imported here: planning and dry runs do without.
+    from scripts.lib.reporting import end_of_run
+    from scripts.lib.reporting.report import Run
+
+    run = Run(
         nights=NIGHTS,
-        failed=failed,
+        failed=[] if ended else failed_jobs(),
         ended=ended,
-        command=command,
-        folder=workflow.workdir_init,
-        log=path,
+        command=[str(Path(sys.executable).with_name("snakemake")), *sys.argv[1:]],
+        folder=called_in(),
+        log=next((str(Path(path).absolute()) for path in logs), ""),
         asked=TO_CONFIRM,
+        attempt=THIS_RUN,
     )
-
-
-def mail_failure(logs):
-    """Mail that the run failed, unless the wrapper does: why a run was stopped it alone knows."""
-    stopped = workflow.scheduler._user_kill
-    if not (stopped and MARKER in os.environ):
-        run = ended_run(workflow.scheduler.failed, False, logs)
-        mail_run(SETTINGS, LEDGER, run, MAIL_TEMPLATES)
-
-
-def copy_transfer_logs():
-    """Copy the transfer logs to the survey's server; tell somebody once it keeps failing."""
-    try:
-        count, cause = copy_or_count(Path(), SETTINGS.transfer_log_remote)
-        if count:
-            print(cause, file=sys.stderr)
-        if count == PATIENCE:
-            alert(SETTINGS, f"transfer log not copied, {count} times in a row", cause)
-    except OSError as error:
-        # The run is over; its outcome stands.
-        print(f"transfer log not copied: {error}", file=sys.stderr)
-
-
-def count_unanswered():
-    """Count the runs in a row that ESO's archive did not answer; tell somebody of the third."""
-    try:
-        if asked := causes(Path(), TO_CONFIRM, THIS_RUN):
-            cause = next(filter(None, asked), "")
-            count = count_failure(Path(FAILED), cause)
-            if cause:
-                print(f"ESO's archive could not be asked: {cause}", file=sys.stderr)
-            if count == PATIENCE:
-                alert(SETTINGS, f"ESO's archive could not be asked, {count} runs in a row", cause)
-    except OSError as error:
-        # The run is over; its outcome stands.
-        print(f"confirmations not counted: {error}", file=sys.stderr)
-
-
-def list_transfers():
-    """Write the transfer logs, and for each night what was transferred and what was not."""
-    try:
-        write_transfer_logs(Path(), LEDGER.transfers())
-        for night in NIGHTS:
-            write_transfer_lists(LEDGER, Path(), night)
-    except (OSError, LedgerError) as error:
-        # The run is over; its outcome stands.
-        print(f"lists of transferred files not written: {error}", file=sys.stderr)
+    mail = ended or not (was_stopped() and MARKER in os.environ)
+    end_of_run.end_run(SETTINGS, LEDGER, run, TEMPLATES, mail)
 
 
 def wanted_tables(wildcards):

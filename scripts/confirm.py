@@ -5,22 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.lib.delivery.confirmation import (
-    BAD,
-    CONFIRMED,
-    Answer,
-    Delivered,
-    Expected,
-    counts_of,
-    judge_all,
-    products_of,
-    query_of,
-    read_confirmed,
-    unasked,
-    write_asked,
-    write_confirmed,
-)
-from scripts.lib.delivery.tap import PASSWORD, USER, Service, ask
+from scripts.lib.delivery import confirmation, tap
 from scripts.lib.files.errors import TryLater
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.frames.instruments import read_kinds, read_telescopes
@@ -35,11 +20,10 @@ if TYPE_CHECKING:
 
 def confirm(
     night: str,
-    products: list[Delivered],
-    expected: Expected,
-    service: Service,
-    patience: timedelta,
-) -> list[Answer]:
+    products: list[confirmation.Delivered],
+    instrument: confirmation.Instrument,
+    settings: Configuration,
+) -> list[confirmation.Answer]:
     """Return what ESO's archive says now of each product of a night.
 
     Raises
@@ -47,43 +31,42 @@ def confirm(
     TryLater
         If it cannot be asked.
     ConfigurationError
-        If user or password is missing.
+        If there is a user without a password, or a password without a user.
     """
-    login = credentials(os.environ, USER, PASSWORD)
-    found = ask(service, query_of(night, expected.number), login)
+    service = tap.Service(
+        settings.confirm_service, settings.confirm_token_service, settings.confirm_timeout
+    )
+    login = credentials(os.environ, tap.USER, tap.PASSWORD)
+    found = tap.ask(service, confirmation.query_of(night, instrument.number), login)
     who = "with a password" if login else "as anybody: science data are not shown to all"
     logger.info("asked %s; %d rows of %s", who, len(found), night)
-    now = datetime.now(UTC)
-    return judge_all(products, found, expected, now, patience, anonymous=login is None)
+    now, limit = datetime.now(UTC), timedelta(hours=settings.confirm_after)
+    return confirmation.judge_all(products, found, instrument, now, limit, anonymous=login is None)
 
 
 def main() -> None:
     """Run the job."""
     start_log(snakemake.log[0])
     output, night = Path(snakemake.output.table), snakemake.wildcards.night
-    settings = Configuration.of(snakemake.config)
-    telescope = read_telescopes(Path(snakemake.input.telescopes))[settings.telescope]
-    expected = Expected(telescope.number, read_kinds(Path(snakemake.input.kinds)))
-    service = Service(
-        settings.confirm_service, settings.confirm_token_service, settings.confirm_timeout
-    )
-    patience, cause = timedelta(hours=settings.confirm_after), ""
+    settings, cause = Configuration.of(snakemake.config), ""
+    number = read_telescopes(Path(snakemake.input.telescopes))[settings.telescope].number
+    instrument = confirmation.Instrument(number, read_kinds(Path(snakemake.input.kinds)))
     with Ledger(ledger_path(Path())) as ledger:
-        products = products_of(ledger, night)
+        products = confirmation.products_of(ledger, night)
         try:
-            answers = confirm(night, products, expected, service, patience)
+            answers = confirm(night, products, instrument, settings)
         except (TryLater, ConfigurationError) as error:
             cause = str(error)
             logger.warning("not asked, the next run tries again: %s", cause)
-            answers = unasked(products, read_confirmed(output), expected)
-        confirmed = [answer.product for answer in answers if answer.status == CONFIRMED]
+            earlier = confirmation.read_confirmed(output)
+            answers = confirmation.unasked(products, earlier, instrument)
+        confirmed = [one.product for one in answers if one.status == confirmation.CONFIRMED]
         ledger.confirm(confirmed, datetime.now(UTC))
-    for answer in answers:
-        if answer.status in BAD:
-            logger.warning("%s: %s %s", answer.product, answer.status, answer.differs)
-    logger.info("%s", counts_of([answers]))
-    write_confirmed(output, answers)
-    write_asked(output.parent, snakemake.params.run, cause)
+    for answer in confirmation.bad_answers(answers):
+        logger.warning("%s: %s %s", answer.product, answer.status, answer.differs)
+    logger.info("%s", confirmation.counts_of([answers]))
+    confirmation.write_confirmed(output, answers)
+    confirmation.write_asked(output.parent, snakemake.params.run, cause)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import Frame, Product, Status
 from scripts.lib.reporting.charts import draw, limits, value_ticks
+from scripts.lib.reporting.message import render
 from scripts.lib.reporting.summary import summarise
 from scripts.lib.solving.table import Solved, solved_bytes
-from scripts.night import page
 from tests.browser import needs_browser, shown
 from tests.night import NIGHT, REPOSITORY
 
@@ -110,5 +110,5 @@ def test_the_page_fits_its_window(tmp_path, width):
             ledger.enter([product])
         facts = summarise("Callisto", NIGHT, ledger, tmp_path)
         charts = draw(ledger.frames(NIGHT), solved)
-    html = page(facts, charts, REPOSITORY / "templates/night.html")
+    html = render(REPOSITORY / "templates/night.html", charts=charts, **vars(facts))
     assert html.count("h0") == 4 * len(frames) and shown(html, width, tmp_path) == width

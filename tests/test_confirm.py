@@ -12,7 +12,7 @@ import yaml
 from astropy.io import fits
 
 from scripts.lib.delivery import confirmation, retries, tap
-from scripts.lib.delivery.confirmation import Delivered, Expected, judge_all, query_of
+from scripts.lib.delivery.confirmation import Delivered, Instrument, judge_all, query_of
 from scripts.lib.delivery.tap import Service
 from scripts.lib.files.errors import TryLater
 from scripts.lib.frames import names
@@ -30,7 +30,7 @@ from tests.smtp import MailServer, free_port
 from tests.tap import PASSWORD, TOKEN, USER, TapServer, bounds_of, wait_for
 
 LOGIN = {tap.USER: USER, tap.PASSWORD: PASSWORD}
-EXPECTED = Expected(4, read_kinds(REPOSITORY / "config/kinds.csv"))
+INSTRUMENT = Instrument(4, read_kinds(REPOSITORY / "config/kinds.csv"))
 NOW = datetime(2026, 3, 7, 12, tzinfo=UTC)
 
 
@@ -156,7 +156,7 @@ def product(kind="science", hours=30, **values) -> Delivered:
 
 def judged(one: Delivered, *found: dict, anonymous: bool = False) -> tuple[str, str]:
     patience = timedelta(hours=24)
-    [answer] = judge_all([one], list(found), EXPECTED, NOW, patience, anonymous)
+    [answer] = judge_all([one], list(found), INSTRUMENT, NOW, patience, anonymous)
     return answer.status, answer.differs
 
 
@@ -213,12 +213,12 @@ def test_a_night_is_asked_for_until_judged_and_reported(tmp_path, hours, status,
     one = product(hours=hours)
     folder = tmp_path / NIGHT
     folder.mkdir()
-    answers = [confirmation.unasked_answer(one, EXPECTED)]
+    answers = [INSTRUMENT.unasked(one)]
     if status:
         answers = [replace(answers[0], status=status)]
         confirmation.write_confirmed(folder / "confirmed.csv", answers)
     if reported:
-        confirmation.write_told(folder, confirmation.marks_of(answers))
+        confirmation.write_reported(folder, confirmation.marks_of(answers))
     recipients = {"from": "a@b.example", "to": ["a@b.example"], "host": "b.example"}
 
     with Ledger(ledger_path(tmp_path)) as ledger:
@@ -238,7 +238,7 @@ def test_a_night_is_asked_for_until_judged_and_reported(tmp_path, hours, status,
         enter(ledger, NIGHT, one._replace(delivered=NOW - timedelta(hours=5)))
         assert nights() == [NIGHT]
         products = confirmation.products_of(ledger, NIGHT)
-        [kept] = confirmation.unasked(products, answers, EXPECTED)
+        [kept] = confirmation.unasked(products, answers, INSTRUMENT)
         assert kept.status == "waiting"
 
 
@@ -263,8 +263,8 @@ def test_failures_in_a_row_are_counted_once_a_run(tmp_path):
         (tmp_path / night).mkdir()
         confirmation.write_asked(tmp_path / night, run, cause)
     nights = ["20260301", "20260302", "20260303", "20260304"]
-    assert confirmation.causes(tmp_path, nights, "A") == ["x y", ""]
-    assert confirmation.causes(tmp_path, nights, "C") == []
+    assert confirmation.failed_attempts(tmp_path, nights, "A") == ["x y", ""]
+    assert confirmation.failed_attempts(tmp_path, nights, "C") == []
     assert [retries.count_failure(record, cause) for cause in ("a", "b c", "", "d")] == [
         1,
         2,

@@ -19,7 +19,7 @@ from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.records import Frame, Product, Status
 from scripts.lib.reporting import mail, mail_queue, report
-from scripts.lib.reporting.failures import failures
+from scripts.lib.reporting.failures import FailedJob, failures
 from scripts.lib.reporting.mail import alert, mailed_since, send_queued
 from scripts.lib.reporting.message import LONGEST_SUBJECT
 from scripts.lib.settings.check import Unchecked, checked
@@ -442,25 +442,6 @@ HELD = [
 LONG = "Traceback of a job whose error has a very long line without blanks: " + "x" * 300
 
 
-class Wildcards(dict):
-    """Iterates over values, as Snakemake's does."""
-
-    def __iter__(self):
-        return iter(self.values())
-
-
-class Rule:
-    def __init__(self, name):
-        self.name = name
-
-
-class Job:
-    """What a run's failed jobs look like; the workflow's own are in the test at the end."""
-
-    def __init__(self, rule: str, log: Path, **wildcards):
-        self.rule, self.log, self.wildcards = Rule(rule), [log], Wildcards(wildcards)
-
-
 def run_of(workdir: Path, failed=(), ended=False, nights=(NIGHT,)) -> report.Run:
     command = ["/opt/archive/.venv/bin/snakemake", "--profile", "callisto"]
     return report.Run(list(nights), failed, ended, command, "/home/obs", "/var/run.log")
@@ -509,14 +490,14 @@ def removed(workdir: Path) -> None:
     ledger_path(workdir).unlink()
 
 
-def facts_of(config, run: report.Run) -> report.RunFacts:
+def facts_of(config, run: report.Run) -> report.Report:
     with ledger_of(config.workdir) as ledger:
-        return report.run_facts(config, ledger, run)
+        return report.report_of(config, ledger, run)
 
 
 def rendered(config, run: report.Run) -> tuple[str, str]:
     facts = facts_of(config, run)
-    return report.render(facts, report.next_steps(config, run, facts), TEMPLATES)
+    return report.texts(facts, report.next_steps(config, run, facts), TEMPLATES)
 
 
 def mailed(config, run: report.Run, templates: Path, environ: dict, workdir: Path) -> str:
@@ -524,15 +505,16 @@ def mailed(config, run: report.Run, templates: Path, environ: dict, workdir: Pat
         return report.mail_run(config, ledger, run, templates, environ)
 
 
-def failed_jobs(folder: Path, count: int = 2) -> list[Job]:
+def failed_jobs(folder: Path, count: int = 2) -> list[FailedJob]:
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     log = folder / "logs/bias.log"
     lines = [*(f"line {i}" for i in range(20)), LONG, "OSError: \x1b[31mdisk <full>"]
     log.write_text("\n".join(lines) + "\n")
-    jobs = [Job("ingest", folder / "logs/none.log", night=folder.name)]
-    return jobs + [
-        Job("cube", log, night=folder.name, n="4", start="20260306T000000", sequence=f"C_bias{i}")
-        for i in range(count - 1)
+    night = {"night": folder.name}
+    cube = night | {"n": "4", "start": "20260306T000000"}
+    return [
+        FailedJob("ingest", night, str(folder / "logs/none.log")),
+        *(FailedJob("cube", cube | {"sequence": f"C_bias{i}"}, str(log)) for i in range(count - 1)),
     ]
 
 
@@ -748,14 +730,9 @@ def test_a_mail_that_fails_leaves_the_run_as_it_was(tmp_path, environment):
 
 
 def test_failures_name_rule_wildcards_and_log(tmp_path):
-    class Job:
-        class rule:
-            name = "cube"
-
-        wildcards = ["20260305", "C_bias"]
-        log = [tmp_path / "cube.log"]
-
-    Job.log[0].write_text("first\nDamaged: a.fits ends early\n")
-    text = failures([Job])
+    log = tmp_path / "cube.log"
+    log.write_text("first\nDamaged: a.fits ends early\n")
+    job = FailedJob("cube", {"night": "20260305", "sequence": "C_bias"}, str(log))
+    text = failures([job])
     assert "1 job(s) failed" in text and "cube 20260305 C_bias" in text
-    assert "Damaged: a.fits ends early" in text and str(Job.log[0]) in text
+    assert "Damaged: a.fits ends early" in text and str(log) in text

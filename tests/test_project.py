@@ -49,6 +49,12 @@ def test_snakemake_is_the_version_whose_internals_are_used():
     assert snakemake.__version__ == pins(REPOSITORY / "requirements.txt")["snakemake"]
 
 
+def test_internals_of_snakemake_are_used_in_one_place():
+    for path in [REPOSITORY / "Snakefile", *REPOSITORY.glob("rules/*.smk")]:
+        used = set(re.findall(r"\bworkflow\.\w+", path.read_text()))
+        assert path.name == "snakemake_internals.smk" or used <= {"workflow.basedir"}, path
+
+
 def test_every_telescope_has_configuration_and_profile():
     for path in (REPOSITORY / "config").glob("*.yaml"):
         if path.name != "schema.yaml":

@@ -7,11 +7,11 @@ import pytest
 
 from scripts.lib.delivery.transfer_log import (
     FAILED,
-    RemoteError,
     copy_logs,
     copy_or_count,
     rsync_target,
 )
+from scripts.lib.files.errors import TryLater
 from tests.night import NIGHT
 from tests.servers import Sshd, needs
 
@@ -48,7 +48,7 @@ def test_addresses_as_rsync_needs_them():
     assert rsync_target("ssh://u@host:2222/a%20b/") == ("u@host:/a b/", 2222)
     assert rsync_target("ssh://u@[2001:db8::1]/logs") == ("u@[2001:db8::1]:/logs/", None)
     for address in ("ssh://u@[2001:db8::1/logs", "ssh://u@host:port/logs"):
-        with pytest.raises(RemoteError, match="must have the form"):
+        with pytest.raises(TryLater, match="must have the form"):
             rsync_target(address)
 
 
@@ -65,10 +65,10 @@ def test_a_server_with_another_host_key_gets_nothing(server, workdir):
     server.make_key("other")
     kind, key, *_ = (server.home / "other.pub").read_text().split()
     known.write_text(f"[127.0.0.1]:{server.port} {kind} {key}\n")
-    with pytest.raises(RemoteError, match="127.0.0.1"):
+    with pytest.raises(TryLater, match="127.0.0.1"):
         copy_logs(workdir, remote(server), environment(server))
     known.write_text("")
-    with pytest.raises(RemoteError, match="127.0.0.1"):
+    with pytest.raises(TryLater, match="127.0.0.1"):
         copy_logs(workdir, remote(server), environment(server))
     assert not list(server.share.iterdir())
 

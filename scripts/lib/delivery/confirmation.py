@@ -1,11 +1,10 @@
 """Whether ESO's archive shows what was delivered to it: the table ``confirmed.csv`` of a night.
 
-One row per product of the night's receipts. A product is in ESO's table of raw data under a dp_id
-that its instrument and DATE-OBS make, and with the name of the file as it was delivered.
-
-ESO needs some hours to take files in. So a product that is not seen is waiting at first, and
-missing once ``confirm_after`` hours have passed. Asked without a password, ESO shows nothing but
-public calibrations: what is not seen of the sky is then unknown, not missing.
+A product is in ESO's table of raw data under a dp_id that its instrument and DATE-OBS make, and
+with the name of the file as it was delivered. ESO needs some hours to take files in. So a product
+that is not seen is waiting at first, and missing once ``confirm_after`` hours have passed. Asked
+without a password, ESO shows nothing but public calibrations: what is not seen of the sky is then
+unknown, not missing.
 """
 
 import hashlib
@@ -33,13 +32,12 @@ STATUSES = (CONFIRMED, WAITING, MISSING, DIFFERENT, UNKNOWN)
 BAD = (MISSING, DIFFERENT)
 
 TABLE = "confirmed.csv"
-ASKED = "confirm.asked"  # in a night's folder: by which run it was asked, and why in vain
-TOLD = "confirmed.told"  # in a night's folder: what a mail has told of
-FAILED = "confirm.failed"  # in the working directory: runs in a row that asked in vain
-FOUND = ["dp_id", "origfile", "prog_id", "dp_cat", "dp_type"]
+ASKED = "confirm.asked"  # in a night's folder: by which run it was asked, and why that failed
+REPORTED = "confirmed.told"  # in a night's folder: what a mail has reported
+FAILED = "confirm.failed"  # in the working directory: runs in a row that failed to ask
 # ESO is not asked earlier: nothing is there yet.
 FIRST_ASKED = timedelta(hours=3)
-# What nobody could be told of for so long after it was given up is given up too, unlooked at.
+# What could not be reported for so long after it was given up is given up too.
 GRACE = timedelta(days=30)
 
 
@@ -62,7 +60,7 @@ class Answer:
     programme: str
     dp_type: str
     delivered: str
-    status: str
+    status: str = WAITING
     differs: str = ""
     found_dp_id: str = ""
     found_origfile: str = ""
@@ -80,15 +78,21 @@ class Answer:
 COLUMNS = [field.name for field in fields(Answer)]
 
 
-class Expected(NamedTuple):
-    """What ESO's archive is to show of a telescope: its number and the kinds of frames."""
+class Instrument(NamedTuple):
+    """A telescope's instrument as ESO's archive names it: its number and kinds of frames."""
 
     number: int
     kinds: dict[str, Kind]
 
-    def dp_id(self, product: Delivered) -> str:
-        """Return the name under which ESO has a product."""
-        return names.dp_id(self.number, product.start)
+    def unasked(self, product: Delivered) -> Answer:
+        """Return what is known of a product that ESO was not asked for yet."""
+        return Answer(
+            product=product.name,
+            dp_id=names.dp_id(self.number, product.start),
+            programme=product.programme,
+            dp_type=self.kinds[product.kind].type,
+            delivered=iso(product.delivered),
+        )
 
 
 def products_of(ledger: Ledger, night: str) -> list[Delivered]:
@@ -116,7 +120,7 @@ def query_of(night: str, number: int) -> str:
     The instrument is known by the beginning of its dp_ids. The night's bounds make it one question
     whatever the number of products.
     """
-    begin, end = (mjd(moment) for moment in night_bounds(night))
+    begin, end = map(mjd, night_bounds(night))
     return (
         "SELECT dp_id, origfile, prog_id, dp_cat, dp_type, mjd_obs, instrument FROM dbo.raw "
         f"WHERE dp_id LIKE 'SPECU{number}.%' AND mjd_obs >= {begin:.6f} AND mjd_obs < {end:.6f}"
@@ -129,9 +133,9 @@ def query_of(night: str, number: int) -> str:
 def judge_all(
     products: list[Delivered],
     found: Sequence[Mapping[str, str]],
-    expected: Expected,
+    instrument: Instrument,
     now: datetime,
-    patience: timedelta,
+    limit: timedelta,
     anonymous: bool,
 ) -> list[Answer]:
     """Return what ESO's archive says of each product.
@@ -140,88 +144,63 @@ def judge_all(
     ----------
     found : sequence of mapping
         ESO's rows of the night.
-    patience : timedelta
+    limit : timedelta
         After which a product that is not seen is missing.
     anonymous : bool
         Whether they were asked for without a password.
     """
-    ids = {row["dp_id"]: row for row in found}
-    files = {row["origfile"]: row for row in found if row["origfile"]}
+    by_id = {row["dp_id"]: row for row in found}
+    by_file = {row["origfile"]: row for row in found if row["origfile"]}
     answers = []
     for product in products:
-        row = ids.get(expected.dp_id(product))
+        kind, late = instrument.kinds[product.kind], now - product.delivered >= limit
+        answer = replace(instrument.unasked(product), asked=iso(now))
         # One of its name alone may be an earlier delivery; it is the product's if no other comes.
-        row = row or (files.get(product.name) if now - product.delivered >= patience else None)
+        row = by_id.get(answer.dp_id) or (by_file.get(product.name) if late else None)
         if row:
-            differs = differences(product, row, expected)
-            status = DIFFERENT if differs else CONFIRMED
-        else:
-            differs = ""
-            status = status_of_unseen(product, expected, now, patience, anonymous)
-        known = {f"found_{name}": row[name] for name in FOUND} if row else {}
-        plain = unasked_answer(product, expected)
-        answers.append(replace(plain, status=status, differs=differs, asked=iso(now), **known))
+            answer = judged(answer, row, kind)
+        elif anonymous and kind.catg == "SCIENCE":
+            answer = replace(answer, status=UNKNOWN)
+        elif late:
+            answer = replace(answer, status=MISSING)
+        answers.append(answer)
     return answers
 
 
-def unasked_answer(product: Delivered, expected: Expected) -> Answer:
-    """Return what is known of a product that ESO was not asked for yet."""
-    return Answer(
-        product=product.name,
-        dp_id=expected.dp_id(product),
-        programme=product.programme,
-        dp_type=expected.kinds[product.kind].type,
-        delivered=iso(product.delivered),
-        status=WAITING,
-    )
-
-
-def differences(product: Delivered, row: Mapping[str, str], expected: Expected) -> str:
-    """Return in what ESO's row is unlike the product; nothing if it is as it should be.
+def judged(answer: Answer, row: Mapping[str, str], kind: Kind) -> Answer:
+    """Return what ESO's row says of a product: in what it differs.
 
     The category of science data comes back as SCIENCE or as CALIB, which means nothing.
     """
-    kind = expected.kinds[product.kind]
     right = {
-        "dp_id": expected.dp_id(product),
-        "origfile": product.name,
-        "prog_id": product.programme,
+        "dp_id": answer.dp_id,
+        "origfile": answer.product,
+        "prog_id": answer.programme,
         "dp_type": kind.type,
+        "dp_cat": row["dp_cat"] if kind.catg == "SCIENCE" else kind.catg,
     }
-    if not is_science(kind):
-        right["dp_cat"] = kind.catg
-    return "; ".join(
+    differs = [
         f"{key} is {row[key] or 'empty'}, not {value}"
         for key, value in right.items()
         if row[key] != value
-    )
+    ]
+    status = DIFFERENT if differs else CONFIRMED
+    found = {f"found_{key}": row[key] for key in right}
+    return replace(answer, status=status, differs="; ".join(differs), **found)
 
 
-def status_of_unseen(
-    product: Delivered, expected: Expected, now: datetime, patience: timedelta, anonymous: bool
-) -> str:
-    """Return what a product is that ESO does not show."""
-    if anonymous and is_science(expected.kinds[product.kind]):
-        return UNKNOWN
-    return MISSING if now - product.delivered >= patience else WAITING
-
-
-def is_science(kind: Kind) -> bool:
-    """Tell whether frames of a kind show the sky."""
-    return kind.catg == "SCIENCE"
-
-
-def unasked(products: list[Delivered], earlier: list[Answer], expected: Expected) -> list[Answer]:
+def unasked(
+    products: list[Delivered], earlier: list[Answer], instrument: Instrument
+) -> list[Answer]:
     """Return what is known of products when ESO could not be asked.
 
     Parameters
     ----------
     earlier : list of Answer
-        So far. One of before the product was delivered again counts no more.
+        So far. One from before the product was delivered again counts no more.
     """
     known = {answer.key: answer for answer in earlier}
-    plain = [unasked_answer(product, expected) for product in products]
-    return [known.get(answer.key, answer) for answer in plain]
+    return [known.get(one.key, one) for one in map(instrument.unasked, products)]
 
 
 # Which nights
@@ -230,13 +209,7 @@ def unasked(products: list[Delivered], earlier: list[Answer], expected: Expected
 def nights_to_confirm(
     ledger: Ledger, settings: Configuration, nights: list[str], now: datetime
 ) -> list[str]:
-    """Return the nights that ESO is to be asked for.
-
-    Parameters
-    ----------
-    nights : list of str
-        Only these; if there are none, all.
-    """
+    """Return the nights that ESO is to be asked for; only of ``nights``, if there are any."""
     if not settings.confirm or settings.redeliver:
         return []
     since = now - timedelta(days=settings.confirm_until) - GRACE
@@ -247,42 +220,30 @@ def nights_to_confirm(
 def is_due(ledger: Ledger, night: str, settings: Configuration, now: datetime) -> bool:
     """Tell whether ESO is to be asked for a night; a damaged table is its job's to report."""
     folder, limit = settings.workdir / night, timedelta(days=settings.confirm_until)
+    mails = settings.mail.to and settings.mail.when != "never"
     try:
-        answers = read_confirmed(folder / TABLE)
-        known = {answer.key: answer for answer in answers}
-        reported = read_told(folder) if is_reporting(settings) else marks_of(answers)
-        return any(
-            is_open(
-                product, known.get((product.name, iso(product.delivered))), reported, limit, now
-            )
-            for product in products_of(ledger, night)
-        )
+        answers = {answer.key: answer for answer in read_confirmed(folder / TABLE)}
+        reported = read_reported(folder) if mails else marks_of(answers.values())
+        for product in products_of(ledger, night):
+            answer = answers.get((product.name, iso(product.delivered)))
+            if is_open(now - product.delivered, answer, reported, limit):
+                return True
     except (OSError, KeyError, ValueError):
         return True
+    return False
 
 
-def is_open(
-    product: Delivered, answer: Answer | None, reported: set[str], limit: timedelta, now: datetime
-) -> bool:
-    """Tell whether ESO is to be asked for a product.
+def is_open(age: timedelta, answer: Answer | None, reported: set[str], limit: timedelta) -> bool:
+    """Tell whether ESO is to be asked for a product that was delivered so long ago.
 
     Once it is older than ``limit``, only until it was judged and reported. What was never asked
     for by then is from before somebody wanted to know.
     """
-    age = now - product.delivered
     if age < FIRST_ASKED or (answer and answer.status == CONFIRMED):
         return False
-    if age <= limit:
-        return True
-    if answer is None:
-        return False
-    unreported = answer.status in BAD and not marks_of([answer]) <= reported
-    return answer.status == WAITING or unreported
-
-
-def is_reporting(settings: Configuration) -> bool:
-    """Tell whether mails are sent at all."""
-    return bool(settings.mail.to) and settings.mail.when != "never"
+    if age <= limit or answer is None:
+        return age <= limit
+    return answer.status == WAITING or not marks_of([answer]) <= reported
 
 
 # What became of it
@@ -305,30 +266,29 @@ def bad_answers(answers: Iterable[Answer]) -> list[Answer]:
 
 def marks_of(answers: Iterable[Answer]) -> set[str]:
     """Return a short text for each product that is missing or different, and how."""
-    texts = ("\t".join((*one.key, one.status, one.differs)) for one in answers)
+    texts = ("\t".join((*one.key, one.status, one.differs)) for one in bad_answers(answers))
     return {hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts}
 
 
-def read_told(folder: Path) -> set[str]:
-    """Return the fingerprints of what a mail has told of a night."""
-    path = folder / TOLD
+def read_reported(folder: Path) -> set[str]:
+    """Return the marks of what a mail has reported of a night."""
+    path = folder / REPORTED
     return set(path.read_text().split()) if path.exists() else set()
 
 
-def write_told(folder: Path, told: set[str]) -> None:
-    """Write down what a mail has told of a night."""
-    write_text(folder / TOLD, "".join(f"{one}\n" for one in sorted(told)))
+def write_reported(folder: Path, marks: set[str]) -> None:
+    """Write down what a mail has reported of a night."""
+    write_text(folder / REPORTED, "".join(f"{mark}\n" for mark in sorted(marks)))
 
 
 def recent_answers(workdir: Path, since: datetime) -> dict[str, list[Answer]]:
-    """Return by night what is said of what was delivered since a moment."""
+    """Return by night what is said of what was delivered since a time."""
     found: dict[str, list[Answer]] = {}
-    for folder in sorted(workdir.glob("[0-9]" * 8)):
-        path = folder / TABLE
+    for path in sorted(workdir.glob(f"{'[0-9]' * 8}/{TABLE}")):
         # A table is never older than what it says.
-        if path.exists() and datetime.fromtimestamp(path.stat().st_mtime, UTC) >= since:
+        if datetime.fromtimestamp(path.stat().st_mtime, UTC) >= since:
             answers = [a for a in read_confirmed(path) if parse_date(a.delivered) >= since]
-            found |= {folder.name: answers} if answers else {}
+            found |= {path.parent.name: answers} if answers else {}
     return found
 
 
@@ -338,23 +298,13 @@ def counts_of(tables: Iterable[list[Answer]]) -> dict[str, int]:
     return {status: counts[status] for status in STATUSES if counts[status]}
 
 
-def write_asked(folder: Path, run: str, cause: str) -> None:
-    """Write down that a night was asked for, and why in vain."""
-    write_text(folder / ASKED, f"{run} {cause}\n")
+def write_asked(folder: Path, attempt: str, cause: str) -> None:
+    """Write down that a run asked for a night, and why it failed to."""
+    write_text(folder / ASKED, f"{attempt} {cause}\n")
 
 
-def causes(workdir: Path, nights: list[str], run: str) -> list[str]:
-    """Return for each night that a run asked for why in vain; an empty text if it was answered.
-
-    Parameters
-    ----------
-    run : str
-        The run, as it was handed to `write_asked`.
-    """
-    found = []
-    for night in nights:
-        path = workdir / night / ASKED
-        by, _, cause = path.read_text().strip().partition(" ") if path.exists() else ("", "", "")
-        if by == run:
-            found.append(cause)
-    return found
+def failed_attempts(workdir: Path, nights: Iterable[str], attempt: str) -> list[str]:
+    """Return for each night that a run asked for why it failed to; empty if it was answered."""
+    paths = [workdir / night / ASKED for night in nights]
+    found = [path.read_text().strip().partition(" ") for path in paths if path.exists()]
+    return [cause for by, _, cause in found if by == attempt]

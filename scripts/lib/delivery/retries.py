@@ -1,10 +1,10 @@
-"""Failures in a row of something that must not fail a run: counted, and told once they are many."""
+"""Failures in a row of something that must not fail a run; reported once they are many."""
 
 from pathlib import Path
 
 from scripts.lib.files.durable import write_text
 
-PATIENCE = 3  # failures before somebody is told
+ALERT_AFTER = 3  # failures in a row
 
 
 def count_failure(record: Path, cause: str) -> int:

@@ -1,7 +1,7 @@
 """The transfer log: how many products each night gave, one line a night, a file a programme.
 
 The survey's server gets a copy with rsync over SSH. A copy that fails changes nothing of a run; the
-next run tries again, and after some failures in a row a person is told.
+next run tries again, and some failures in a row are reported.
 """
 
 import os
@@ -14,15 +14,12 @@ from urllib.parse import unquote, urlsplit
 
 from scripts.lib.delivery.retries import count_failure
 from scripts.lib.files.durable import write_text
+from scripts.lib.files.errors import TryLater
 from scripts.lib.ledger.records import Transfer
 
 FAILED = "transfer_log_remote.failed"  # in the working directory: failures in a row, and the last
 LINE = re.compile(r"(\d{8})\s+\d+\s*", re.ASCII)
 CONNECT, SILENCE, WHOLE = 20, 60, 180  # s: to connect, without a byte, for the whole copy
-
-
-class RemoteError(RuntimeError):
-    """The copy failed; the message names the server and the cause."""
 
 
 def transfer_log_name(programme: str, own: str) -> str:
@@ -80,8 +77,8 @@ def copy_logs(workdir: Path, remote: str, environ: Mapping[str, str] = os.enviro
 
     Raises
     ------
-    RemoteError
-        If a log did not arrive.
+    TryLater
+        If a log did not arrive; the message names the server and the cause.
     """
     logs = sorted(str(path) for path in workdir.glob("transfer_log*.txt"))
     if not logs:
@@ -92,11 +89,10 @@ def copy_logs(workdir: Path, remote: str, environ: Mapping[str, str] = os.enviro
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=WHOLE)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise RemoteError(f"transfer log not copied to {remote}: {error}") from error
+        raise TryLater(f"transfer log not copied to {remote}: {error}") from error
     if done.returncode:
-        cause = done.stderr.strip().splitlines()
-        told = cause[0] if cause else f"rsync ended with {done.returncode}"
-        raise RemoteError(f"transfer log not copied to {remote}: {told}")
+        cause, *_ = *done.stderr.strip().splitlines(), f"rsync ended with {done.returncode}"
+        raise TryLater(f"transfer log not copied to {remote}: {cause}")
 
 
 def rsync_target(remote: str) -> tuple[str, int | None]:
@@ -104,14 +100,14 @@ def rsync_target(remote: str) -> tuple[str, int | None]:
 
     Raises
     ------
-    RemoteError
+    TryLater
         If the address cannot be understood.
     """
     try:
         place = urlsplit(remote)
         host, port = place.hostname or "", place.port
     except ValueError:
-        raise RemoteError(
+        raise TryLater(
             f"transfer_log_remote: {remote} must have the form ssh://user@host[:port]/folder"
         ) from None
     host = f"[{host}]" if ":" in host else host
@@ -133,18 +129,12 @@ def ssh_words(port: int | None, environ: Mapping[str, str]) -> list[str]:
 def copy_or_count(
     workdir: Path, remote: str, environ: Mapping[str, str] = os.environ
 ) -> tuple[int, str]:
-    """Copy the logs if there is a server for them; count failures in a row.
-
-    Returns
-    -------
-    int, str
-        Failures in a row, 0 if all is well, and the cause of the last.
-    """
-    record = workdir / FAILED
+    """Copy the logs if there is a server for them; return failures in a row and the last cause."""
     if not remote:
         return 0, ""
+    cause = ""
     try:
         copy_logs(workdir, remote, environ)
-    except RemoteError as error:
-        return count_failure(record, str(error)), str(error)
-    return count_failure(record, ""), ""
+    except TryLater as error:
+        cause = str(error)
+    return count_failure(workdir / FAILED, cause), cause

@@ -1,11 +1,13 @@
 """What failed in a run, for the people who must know."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
+from scripts.lib.files.log import tail
 from scripts.lib.files.space import free_gb
+from scripts.lib.reporting.message import clean, shortened
 
 # A message of the job's log (see `scripts.lib.files.log`); an error's last line is none.
 MESSAGE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ (DEBUG|INFO|WARNING) ")
@@ -14,44 +16,62 @@ OURS = re.compile(r"scripts(\.\w+)+: ")
 # In the working directory, where a run reports.
 SNAKEMAKE = Path(".snakemake")
 KILLED = "killed, or failed before it could say why"
+TAIL, LONGEST_LINE = 10, 400
 
 
-class Rule(Protocol):
-    """A rule of Snakemake."""
+class FailedJob(NamedTuple):
+    """A job that failed; without a log its path is empty."""
 
-    name: str
-
-
-class Job(Protocol):
-    """A job as Snakemake's scheduler has it."""
-
-    rule: Rule
+    rule: str
     wildcards: Mapping[str, str]
-    log: Sequence[str]
+    log: str
+
+    @property
+    def night(self) -> str:
+        """The night that it was for."""
+        return self.wildcards.get("night", "")
+
+    @property
+    def what(self) -> str:
+        """Its wildcards, the night first."""
+        others = (value for key, value in self.wildcards.items() if key != "night")
+        return " ".join(filter(None, [self.night, *others]))
+
+    @property
+    def last_lines(self) -> list[str]:
+        """The last lines of its log."""
+        if not self.log or not Path(self.log).exists():
+            return []
+        return [shortened(clean(line).rstrip(), LONGEST_LINE) for line in tail(Path(self.log), TAIL)]
+
+    @property
+    def error(self) -> str:
+        """The last line of its log: the error that ended it.
+
+        The log of a job that was killed ends with whatever the job said last, one on a full disk
+        anywhere.
+        """
+        if not self.log:
+            return "see the run's log"
+        if (lines := self.last_lines) and not MESSAGE.match(lines[-1]):
+            return OURS.sub("", lines[-1], count=1)
+        return (
+            KILLED + space_left(Path(self.log).parent) + (f"; before: {lines[-1]}" if lines else "")
+        )
 
 
-def failures(failed: Iterable[Job]) -> str:
+def in_order(failed: Iterable[FailedJob]) -> list[FailedJob]:
+    """Return failed jobs by night."""
+    return sorted(failed, key=lambda job: (job.night, job.rule, job.what))
+
+
+def failures(failed: Iterable[FailedJob]) -> str:
     """Return a text with each failed job: rule, wildcards, its log and the log's last line."""
-    jobs = sorted(failed, key=lambda job: (job.rule.name, str(job.wildcards)))
+    jobs = in_order(failed)
     parts = [f"{len(jobs)} job(s) failed; all others that could be done were done:"]
     for job in jobs:
-        parts.append(f"  {job.rule.name} {' '.join(job.wildcards)}")
-        for path in map(Path, job.log):
-            parts.append(f"    {last_line(path)}")
-            parts.append(f"    log: {path.absolute()}")
+        parts += [f"  {job.rule} {job.what}", f"    {job.error}", f"    log: {job.log or 'none'}"]
     return "\n".join(parts)
-
-
-def last_line(path: Path) -> str:
-    """Return the last line of a job's log: the error that ended it.
-
-    The log of a job that was killed ends with whatever the job said last, one on a full disk
-    anywhere.
-    """
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    if lines and not MESSAGE.match(lines[-1]):
-        return OURS.sub("", lines[-1], count=1)
-    return KILLED + space_left(path.parent) + (f"; before: {lines[-1]}" if lines else "")
 
 
 def space_left(folder: Path) -> str:

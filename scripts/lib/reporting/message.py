@@ -102,4 +102,4 @@ def render(template: Path, **facts: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template.name).render(facts)
+    return environment.get_template(template.name).render(facts).rstrip() + "\n"

@@ -1,43 +1,28 @@
-"""What the mail of a run says: what was delivered, what was not and why, what to do next.
-
-Facts come from Snakemake's jobs, handed in, and from the ledger.
-"""
+"""What the mail of a run says: what was delivered, what was not and why, what to do next."""
 
 import os
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.delivery.confirmation import (
-    DIFFERENT,
-    MISSING,
-    TABLE,
-    Answer,
-    bad_answers,
-    marks_of,
-    read_confirmed,
-    read_told,
-    write_told,
-)
-from scripts.lib.files.log import tail
+from scripts.lib.delivery import confirmation
+from scripts.lib.delivery.confirmation import DIFFERENT, MISSING, Answer
 from scripts.lib.frames.corrections import correction_file
 from scripts.lib.ledger.faults import Reason
 from scripts.lib.ledger.ledger import Ledger
-from scripts.lib.ledger.records import DONE, Frame
-from scripts.lib.reporting.failures import Job, failures, last_line
+from scripts.lib.ledger.records import Frame
+from scripts.lib.reporting.failures import FailedJob, failures, in_order
 from scripts.lib.reporting.mail import LOST, errors_reported, post, send_queued, usable_mail
 from scripts.lib.reporting.mail_queue import queue_of, refusals, say
-from scripts.lib.reporting.message import clean, compose
-from scripts.lib.settings.records import Configuration, Mail
+from scripts.lib.reporting.message import compose, render
+from scripts.lib.reporting.summary import Summary, summarise
+from scripts.lib.settings.records import Configuration
 
-TAIL = 10
-LONGEST_LINE = 400
+NOT_COLLECTED = "not collected"
 # A mail that is too long is not read; the rest is on the page.
-MOST_JOBS = 12
-MOST_FRAMES = 20
+MOST = {"most_jobs": 12, "most_frames": 20}
 
 
 class Run(NamedTuple):
@@ -47,8 +32,7 @@ class Run(NamedTuple):
     ----------
     nights : list of str
         That it was to bring up to date.
-    failed : iterable of Job
-        As Snakemake's scheduler has them.
+    failed : sequence of FailedJob
     ended : bool
         Whether it came to its end; False without failed jobs means that somebody stopped it.
     command : list of str
@@ -59,183 +43,68 @@ class Run(NamedTuple):
         Of the run as a whole; empty if there is none.
     asked : list of str
         Nights for which it asked ESO's archive.
+    attempt : str
+        What its jobs of the rule ``confirm`` were called.
     """
 
     nights: list[str]
-    failed: Iterable[Job]
+    failed: Sequence[FailedJob]
     ended: bool
     command: list[str]
     folder: str
     log: str = ""
-    asked: list[str] = []
+    asked: Sequence[str] = ()
+    attempt: str = ""
 
 
-class FailedJob(NamedTuple):
-    """A job that failed; ``what`` is its wildcards, the night first."""
+@dataclass(frozen=True)
+class NightReport:
+    """What is said of a night; ``new`` are held-back frames of which no mail has said why."""
 
-    rule: str
-    night: str
-    what: str
-    error: str
-    tail: list[str]
-    log: str
-
-
-# Facts
-
-
-def failed_jobs(jobs: Iterable[Job]) -> list[FailedJob]:
-    """Return what is to be said of each failed job, by night."""
-    return sorted(map(failed_job, jobs), key=lambda job: (job.night, job.rule, job.what))
-
-
-def failed_job(job: Job) -> FailedJob:
-    """Return what is to be said of a failed job."""
-    wildcards = {key: str(value) for key, value in job.wildcards.items()}
-    night = wildcards.pop("night", "")
-    log = Path(str(job.log[0])).absolute() if job.log else None
-    return FailedJob(
-        rule=job.rule.name,
-        night=night,
-        what=" ".join(filter(None, [night, *wildcards.values()])),
-        error=shortened(last_line(log)) if log else "see the run's log",
-        tail=list(map(shortened, tail(log, TAIL))) if log and log.exists() else [],
-        log=str(log or ""),
-    )
-
-
-def shortened(line: str) -> str:
-    """Return a line of reasonable length, without what a terminal would obey."""
-    line = clean(line).rstrip()
-    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
-
-
-class HeldFrame(NamedTuple):
-    """A held-back frame in a mail."""
-
-    file: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Frames that are held back for one reason; ``more`` of them are not shown."""
-
-    reason: str
-    count: int
-    frames: list[HeldFrame]
-    more: int
-
-
-@dataclass(frozen=True, slots=True)
-class NightFacts:
-    """What is to be said of a night; ``raw`` is None if nothing is known of it yet.
-
-    ``new`` are held-back frames of which no mail has said why.
-    """
-
-    night: str
-    raw: int | None
-    delivered: int
-    kinds: list[tuple[str, int]]
-    products: int
-    held: int
-    groups: list[Group]
+    summary: Summary
     new: list[Frame]
-    missing: int
-    to_solve: int
-    unsolved: int
     page: str
-    has_page: bool
 
     @property
-    def news(self) -> bool:
-        """Whether frames are held back of which no mail has said why."""
+    def has_new(self) -> bool:
+        """Whether there are such frames, other than those that every night has."""
         return any(frame.fault and not frame.fault.expected for frame in self.new)
 
-    @property
-    def has_unsolved(self) -> bool:
-        """Whether frames are held back because they are unsolved."""
-        return any(f.fault and f.fault.reason is Reason.UNSOLVED for f in self.new)
-
-    @property
-    def has_others(self) -> bool:
-        """Whether frames are held back for another reason than the sky."""
-        return any(f.fault and f.fault.reason is not Reason.UNSOLVED for f in self.new)
+    def is_new(self, unsolved: bool) -> bool:
+        """Tell whether there is news of unsolved frames, or of others."""
+        reasons = (frame.fault.reason for frame in self.new if frame.fault)
+        return self.has_new and any((one is Reason.UNSOLVED) == unsolved for one in reasons)
 
 
-def night_facts(ledger: Ledger, folder: Path, telescope: str) -> NightFacts:
-    """Return what is to be said of a night."""
-    from scripts.lib.reporting.summary import summarise  # numpy: only if there is something to say
-
-    night = folder.name
-    summary = summarise(telescope, night, ledger, folder / "solved")
-    delivered = [frame for frame in ledger.frames(night) if frame.status in DONE]
-    return NightFacts(
-        night=night,
-        raw=summary.raw if ledger.night(night).snapshot else None,
-        delivered=summary.delivered,
-        kinds=Counter(frame.kind for frame in delivered).most_common(),
-        products=len(summary.products),
-        held=len(summary.held),
-        groups=groups(summary.held),
-        new=ledger.unreported(night),
-        missing=len(summary.missing),
-        to_solve=summary.to_solve,
-        unsolved=len(summary.unsolved),
-        page=str(folder.absolute() / "night.html"),
-        has_page=(folder / "night.html").exists(),
-    )
-
-
-def groups(held: list[Frame]) -> list[Group]:
-    """Return held-back frames by reason, the most frequent first."""
-    found: dict[str, list[HeldFrame]] = {}
-    for frame in held:
-        if frame.fault:
-            one = HeldFrame(frame.file, frame.fault.detail)
-            found.setdefault(frame.fault.heading, []).append(one)
-    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [
-        Group(reason, len(frames), frames[:MOST_FRAMES], max(0, len(frames) - MOST_FRAMES))
-        for reason, frames in ordered
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmationFacts:
-    """What is to be said of products that ESO's archive misses or has otherwise."""
+@dataclass(frozen=True)
+class NotRight:
+    """Products of a night that ESO's archive misses or has otherwise, by what is wrong."""
 
     night: str
-    uncollected: list[Answer]
-    missing: list[Answer]
-    different: list[Answer]
-    most: int
+    groups: Mapping[str, list[Answer]]
     table: str
-    news: bool
     marks: set[str]
+    has_new: bool
 
     @property
     def count(self) -> int:
         """How many they are."""
-        return len(self.uncollected) + len(self.missing) + len(self.different)
+        return sum(map(len, self.groups.values()))
 
 
-def confirmation_facts(folder: Path, archive: Path) -> ConfirmationFacts:
-    """Return what is to be said of products that ESO's archive misses or has otherwise."""
-    bad = bad_answers(read_confirmed(folder / TABLE))
-    missing = [one for one in bad if one.status == MISSING]
-    here = {one.product for one in missing if (archive / one.product).exists()}
-    return ConfirmationFacts(
-        night=folder.name,
-        uncollected=[one for one in missing if one.product in here],
-        missing=[one for one in missing if one.product not in here],
-        different=[one for one in bad if one.status == DIFFERENT],
-        most=MOST_FRAMES,
-        table=str((folder / TABLE).absolute()),
-        news=bool(marks_of(bad) - read_told(folder)),
-        marks=marks_of(bad),
-    )
+@dataclass(frozen=True)
+class Report:
+    """All that the mail says."""
+
+    telescope: str
+    nights: list[NightReport]
+    unconfirmed: list[NotRight]
+    failed: list[FailedJob]
+    stopped: bool
+    workdir: str
+    archive: str
+    run_log: str
+    refusals: dict[str, tuple[str, int]]
 
 
 class Step(NamedTuple):
@@ -245,37 +114,16 @@ class Step(NamedTuple):
     command: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """All that the mail says; counts are of all nights together."""
-
-    telescope: str
-    nights: list[NightFacts]
-    unconfirmed: list[ConfirmationFacts]
-    failed: list[FailedJob]
-    most_jobs: int
-    stopped: bool
-    workdir: str
-    archive: str
-    run_log: str
-    refusals: dict[str, tuple[str, int]]
-
-    def total(self, name: str) -> int:
-        """Return the sum of a count over all nights."""
-        return sum(getattr(night, name) or 0 for night in self.nights)
-
-
-def run_facts(settings: Configuration, ledger: Ledger, run: Run) -> RunFacts:
-    """Return all that the mail says."""
-    failed = failed_jobs(run.failed)
-    every = sorted({*run.nights, *(job.night for job in failed if job.night)})
-    asked = [confirmation_facts(settings.workdir / n, settings.archive) for n in run.asked]
-    return RunFacts(
+def report_of(settings: Configuration, ledger: Ledger, run: Run) -> Report:
+    """Return all that the mail says of a run."""
+    failed = in_order(run.failed)
+    nights = sorted({*run.nights, *(job.night for job in failed if job.night)})
+    asked = [not_right(settings.workdir / night, settings.archive) for night in run.asked]
+    return Report(
         telescope=settings.telescope,
-        nights=[night_facts(ledger, settings.workdir / n, settings.telescope) for n in every],
-        unconfirmed=[night for night in asked if night.count],
+        nights=[report_night(ledger, settings, night) for night in nights],
+        unconfirmed=[one for one in asked if one.count],
         failed=failed,
-        most_jobs=MOST_JOBS,
         stopped=not run.ended and not failed,
         workdir=str(settings.workdir),
         archive=str(settings.archive),
@@ -284,30 +132,58 @@ def run_facts(settings: Configuration, ledger: Ledger, run: Run) -> RunFacts:
     )
 
 
-def verdict(facts: RunFacts) -> str:
+def report_night(ledger: Ledger, settings: Configuration, night: str) -> NightReport:
+    """Return what is said of a night."""
+    folder = settings.workdir / night
+    summary = summarise(settings.telescope, night, ledger, folder / "solved")
+    page = (folder / "night.html").absolute()
+    return NightReport(summary, ledger.unreported(night), str(page) if page.exists() else "")
+
+
+def not_right(folder: Path, archive: Path) -> NotRight:
+    """Return what is said of products that ESO's archive misses or has otherwise."""
+    table = folder / confirmation.TABLE
+    bad = confirmation.bad_answers(confirmation.read_confirmed(table))
+    groups: dict[str, list[Answer]] = {NOT_COLLECTED: [], MISSING: [], DIFFERENT: []}
+    for one in bad:
+        lies_here = one.status == MISSING and (archive / one.product).exists()
+        groups[NOT_COLLECTED if lies_here else one.status].append(one)
+    marks = confirmation.marks_of(bad)
+    has_new = bool(marks - confirmation.read_reported(folder))
+    return NotRight(folder.name, groups, str(table.absolute()), marks, has_new)
+
+
+def verdict(report: Report) -> str:
     """Return the run's outcome in a few words."""
+    judged = [night.summary for night in report.nights if night.summary.judged]
+    summaries = [night.summary for night in report.nights]
     parts = []
-    if jobs := len(facts.failed):
-        parts.append(f"{jobs} {'job' if jobs == 1 else 'jobs'} FAILED")
-    if facts.stopped:
+    if report.failed:
+        parts.append(f"{counted(len(report.failed), 'job')} FAILED")
+    if report.stopped:
         parts.append("run STOPPED before its end")
-    if raw := facts.total("raw"):
-        parts.append(f"{facts.total('delivered')} of {raw} frames delivered")
-    elif all(night.raw is not None for night in facts.nights):
+    if raw := sum(one.raw for one in judged):
+        parts.append(f"{sum(one.delivered for one in summaries)} of {raw} frames delivered")
+    elif len(judged) == len(summaries):
         parts.append("no frames")
-    if count := sum(night.raw is None for night in facts.nights):
-        parts.append(f"{count} {'night' if count == 1 else 'nights'} without table")
-    if held := facts.total("held"):
+    if count := len(summaries) - len(judged):
+        parts.append(f"{counted(count, 'night')} without table")
+    if held := sum(len(frames) for one in summaries for frames in one.held.values()):
         parts.append(f"{held} held back")
-    if count := sum(night.count for night in facts.unconfirmed):
-        parts.append(f"{count} {'product' if count == 1 else 'products'} NOT RIGHT AT ESO")
+    if count := sum(night.count for night in report.unconfirmed):
+        parts.append(f"{counted(count, 'product')} NOT RIGHT AT ESO")
     return ", ".join(parts)
 
 
-def subject(facts: RunFacts) -> str:
+def counted(count: int, what: str) -> str:
+    """Return a number of things."""
+    return f"{count} {what}{'s' if count != 1 else ''}"
+
+
+def subject(report: Report) -> str:
     """Return the mail's subject."""
-    nights = night_words([night.night for night in facts.nights])
-    return f"{facts.telescope} {nights}: {verdict(facts)}"
+    nights = night_words([night.summary.night for night in report.nights])
+    return f"{report.telescope} {nights}: {verdict(report)}"
 
 
 def night_words(nights: list[str]) -> str:
@@ -320,44 +196,37 @@ def night_words(nights: list[str]) -> str:
 # What to do next
 
 
-def next_steps(settings: Configuration, run: Run, facts: RunFacts) -> list[Step]:
+def next_steps(settings: Configuration, run: Run, report: Report) -> list[Step]:
     """Return what the operator can do."""
     steps = []
-    again = command_line(run)
-    if facts.failed:
-        words = "Read the last lines of each log below and remove the cause. The next run continues"
-        steps.append(Step(f"{words} by itself; to continue now:", again))
-    if facts.stopped:
+    if report.failed:
+        words = "Read the last lines of each log below and remove the cause. The next run "
+        words += "continues by itself; to continue now:"
+        steps.append(Step(words, command_line(run)))
+    if report.stopped:
         words = "Somebody or a shutdown stopped this run. Nothing is lost; to continue it:"
-        steps.append(Step(words, again))
-    if wrong := [night.night for night in facts.nights if night.news and night.has_others]:
+        steps.append(Step(words, command_line(run)))
+    if wrong := [one.summary.night for one in report.nights if one.is_new(unsolved=False)]:
         folder = Path(settings.corrections)
-        files = " ".join(str(correction_file(folder, facts.telescope, n)) for n in wrong)
-        words = f"If held-back frames only have wrong headers, correct these in {files}, then:"
+        files = (str(correction_file(folder, report.telescope, night)) for night in wrong)
+        words = "If held-back frames only have wrong headers, correct these in "
+        words += f"{' '.join(files)}, then:"
         steps.append(Step(words, command_line(run, nights=" ".join(wrong))))
-    if lost := [night.night for night in facts.nights if night.news and night.has_unsolved]:
+    if lost := [one.summary.night for one in report.nights if one.is_new(unsolved=True)]:
         words = "To deliver the unsolved frames without sky coordinates:"
         command = command_line(run, nights=" ".join(lost), unsolved="deliver")
         steps.append(Step(words, command))
-    return steps + confirmation_steps(settings, run, facts.unconfirmed)
-
-
-def confirmation_steps(
-    settings: Configuration, run: Run, unconfirmed: list[ConfirmationFacts]
-) -> list[Step]:
-    """Return what to do about products that ESO's archive misses or has otherwise."""
-    new = [night for night in unconfirmed if night.news]
-    steps = []
-    if any(night.uncollected for night in new):
-        words = "ESO has not collected products listed below, they still lie in the archive "
-        words += "directory. Ask ESO whether its collection stands still. What lies there:"
+    new = [one for one in report.unconfirmed if one.has_new]
+    if any(one.groups[NOT_COLLECTED] for one in new):
+        words = "ESO has not collected products listed below, they are still in the archive "
+        words += "directory. Ask ESO whether its collection stands still. What is there:"
         steps.append(Step(words, f"ls -l {shlex.quote(str(settings.archive))}"))
-    if lost := [night.night for night in new if night.missing]:
+    if lost := [one.night for one in new if one.groups[MISSING]]:
         words = "ESO collected products that its archive does not show, see below. Ask ESO what "
         words += "became of them; if it has lost them, to deliver the night again:"
         command = command_line(run, nights=" ".join(lost), redeliver="true")
         steps.append(Step(words, command))
-    if tables := [night.table for night in new if night.different]:
+    if tables := [one.table for one in new if one.groups[DIFFERENT]]:
         words = "ESO has products otherwise than they were delivered, see below. Ask ESO to "
         words += "correct them. What it has:"
         steps.append(Step(words, shlex.join(["grep", DIFFERENT, *tables])))
@@ -379,34 +248,19 @@ def command_line(run: Run, **settings: str) -> str:
 # The mail
 
 
-def render(facts: RunFacts, steps: list[Step], templates: Path) -> tuple[str, str]:
+def texts(report: Report, steps: list[Step], templates: Path) -> tuple[str, str]:
     """Return the mail as plain text and as HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        autoescape=lambda name: name is not None and name.endswith(".html"),
-        loader=FileSystemLoader(templates),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    values = {field.name: getattr(facts, field.name) for field in fields(facts)}
-    values |= {name: facts.total(name) for name in COUNTS}
-    values |= {"subject": subject(facts), "verdict": verdict(facts), "steps": steps}
-    text, html = (environment.get_template(f"mail.{end}").render(values) for end in ("txt", "html"))
+    facts = vars(report) | MOST | {"verdict": verdict(report), "subject": subject(report)}
+    text, html = (render(templates / f"mail.{e}", steps=steps, **facts) for e in ("txt", "html"))
     return text, html
 
 
-COUNTS = ("raw", "delivered", "held", "missing", "to_solve", "unsolved", "products")
-
-
-def is_wanted(when: str, facts: RunFacts) -> bool:
+def is_wanted(when: str, report: Report) -> bool:
     """Tell whether a run is worth a mail: failures always, other things the first time."""
-    if when == "problems":
-        new = any(night.news for night in facts.nights)
-        bad = any(night.news for night in facts.unconfirmed)
-        return bool(facts.failed or facts.stopped or new or bad)
-    return when == "always"
+    new = any(night.has_new for night in report.nights)
+    bad = any(night.has_new for night in report.unconfirmed)
+    problems = bool(report.failed or report.stopped or new or bad)
+    return when == "always" or (when == "problems" and problems)
 
 
 def mail_run(
@@ -416,7 +270,7 @@ def mail_run(
     templates: Path,
     environ: Mapping[str, str] = os.environ,
 ) -> str:
-    """Mail how a run ended, if it is worth a mail; never raise.
+    """Mail how a run ended, if it is worth a mail; if not, send what waits. Never raise.
 
     Parameters
     ----------
@@ -430,42 +284,28 @@ def mail_run(
     str
         What became of the mail; empty if there was none.
     """
-    outcome = LOST
+    outcome, report = LOST, None
     with errors_reported():
         mail = usable_mail(settings)
-        outcome = mail_with(mail, settings, ledger, run, templates, environ) if mail else ""
-    return outcome
-
-
-def mail_with(
-    mail: Mail,
-    settings: Configuration,
-    ledger: Ledger,
-    run: Run,
-    templates: Path,
-    environ: Mapping[str, str],
-) -> str:
-    """Mail how a run ended, if it is worth a mail, and send what waits from earlier runs."""
-    if mail.when == "never":
-        return ""
-    facts: RunFacts | None = None
-    try:
-        facts = run_facts(settings, ledger, run)
-        wanted = is_wanted(mail.when, facts)
-        texts = render(facts, next_steps(settings, run, facts), templates)
-        message = compose(mail, subject(facts), *texts)
-    except Exception as error:  # A failure must be reported whatever is wrong with the report.
-        say(f"the report could not be made: {type(error).__name__}: {error}")
-        wanted, message = True, compose(mail, *emergency_report(settings, run, error))
-    if not wanted:
-        send_queued(settings, environ)
-        return ""
-    outcome = post(mail, queue_of(settings), message, environ)
-    if outcome != LOST and facts:
-        for night in facts.nights:
-            ledger.report(night.new)
-        for asked in facts.unconfirmed:
-            write_told(settings.workdir / asked.night, asked.marks)
+        if mail is None or mail.when == "never":
+            return ""
+        try:
+            report = report_of(settings, ledger, run)
+            wanted = is_wanted(mail.when, report)
+            both = texts(report, next_steps(settings, run, report), templates)
+            message = compose(mail, subject(report), *both)
+        except Exception as error:  # A failure must be reported whatever is wrong with the report.
+            say(f"the report could not be made: {type(error).__name__}: {error}")
+            wanted, message = True, compose(mail, *emergency_report(settings, run, error))
+        if not wanted:
+            send_queued(settings, environ)
+            return ""
+        outcome = post(mail, queue_of(settings), message, environ)
+        if outcome != LOST and report:
+            for night in report.nights:
+                ledger.report(night.new)
+            for one in report.unconfirmed:
+                confirmation.write_reported(settings.workdir / one.night, one.marks)
     return outcome
 
 
@@ -475,6 +315,6 @@ def emergency_report(settings: Configuration, run: Run, error: Exception) -> tup
     subject = f"{settings.telescope} {night_words(run.nights)}: {ended}, no report"
     text = [f"The report could not be made: {type(error).__name__}: {error}", ""]
     if not run.ended:
-        text.append(failures(list(run.failed)))
-    text += ["", f"Everything of this run lies below {settings.workdir}", command_line(run)]
+        text.append(failures(run.failed))
+    text += ["", f"Everything of this run is below {settings.workdir}", command_line(run)]
     return subject, "\n".join(text)

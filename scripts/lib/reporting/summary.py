@@ -1,20 +1,20 @@
-"""What became of a night: the facts that page, summary, lists and mail tell."""
+"""What became of a night: the facts that page, summary, lists and mail show."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from scripts.lib.delivery.receipts import warned_products
+from scripts.lib.ledger import snapshot
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.outlook import latest
 from scripts.lib.ledger.records import DONE, GOOD, Frame, Status
-from scripts.lib.ledger.snapshot import held, sequences
 from scripts.lib.solving.table import Solved, read_solved
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sequence:
     """A sequence in a night's summary: times as ``hh:mm:ss``; None where nothing was solved."""
 
@@ -30,16 +30,18 @@ class Sequence:
     offset: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Summary:
     """What became of a night.
 
     Attributes
     ----------
+    judged : bool
+        Whether the night's frames were judged yet.
     raw : int
         Raw frames.
     kinds : mapping of int
-        Good frames of each kind.
+        Delivered frames of each kind, the most frequent first.
     products : list of str
         Delivered.
     delivered : int
@@ -48,16 +50,14 @@ class Summary:
         Raw files of good frames that are not delivered.
     warned : mapping of str
         By product, what the gate noted.
-    held : list of Frame
-    reasons : list of tuple
-        Why, the most frequent first, and how many.
-    to_solve : int
-        Frames.
-    unsolved : list of Solved
+    held : mapping of list
+        The frames that are held back by reason, the most frequent first.
+    solved, unsolved : list of Solved
     """
 
     telescope: str
     night: str
+    judged: bool
     raw: int
     kinds: Mapping[str, int]
     sequences: list[Sequence]
@@ -65,63 +65,54 @@ class Summary:
     delivered: int
     missing: list[str]
     warned: Mapping[str, str]
-    held: list[Frame]
-    reasons: list[tuple[str, int]]
-    to_solve: int
+    held: Mapping[str, list[Frame]]
+    solved: list[Solved]
     unsolved: list[Solved]
 
 
 def summarise(telescope: str, night: str, ledger: Ledger, solutions: Path | None) -> Summary:
-    """Return what became of a night.
-
-    Parameters
-    ----------
-    solutions : Path or None
-        Folder of the night's solutions; None to leave them out.
-    """
+    """Return what became of a night; ``solutions`` is their folder, None to leave them out."""
     frames, products = ledger.frames(night), ledger.products(night)
     good = [frame for frame in frames if frame.status in GOOD]
+    delivered = [frame for frame in good if frame.status in DONE]
     waiting = [f for f in latest(frames).values() if f.status in (Status.SEEN, Status.COPIED)]
-    refused = held(frames)
-    grouped = sequences(good)
-    solved = read_solutions(solutions, grouped) if solutions else {}
-    tried = [one for table in solved.values() for one in table]
+    held: dict[str, list[Frame]] = {}
+    for frame in snapshot.held(frames):
+        held.setdefault(frame.fault.heading if frame.fault else "not judged yet", []).append(frame)
+    grouped = snapshot.sequences(good)
+    paths = {name: solutions / f"{name}.fits" for name in grouped} if solutions else {}
+    tables = {name: [*read_solved(p).values()] for name, p in paths.items() if p.exists()}
+    tried = [one for table in tables.values() for one in table]
     return Summary(
         telescope=telescope,
         night=night,
+        judged=bool(ledger.night(night).snapshot),
         raw=len({frame.file for frame in frames}),
-        kinds=Counter(frame.kind for frame in good),
-        sequences=[sequence(name, m, solved.get(name, [])) for name, m in grouped.items()],
+        kinds=dict(Counter(frame.kind for frame in delivered).most_common()),
+        sequences=[sequence(name, m, tables.get(name, [])) for name, m in grouped.items()],
         products=sorted(product.name for product in products),
-        delivered=sum(frame.status in DONE for frame in good),
+        delivered=len(delivered),
         missing=[frame.file for frame in [*good, *waiting] if frame.status not in DONE],
         warned=warned_products(products),
-        held=refused,
-        reasons=Counter(f.fault.heading for f in refused if f.fault).most_common(),
-        to_solve=len(tried),
+        held=dict(sorted(held.items(), key=lambda item: (-len(item[1]), item[0]))),
+        solved=[one for one in tried if one.solved],
         unsolved=[one for one in tried if not one.solved],
     )
 
 
-def sequence(name: str, members: list[Frame], solved: list[Solved]) -> Sequence:
+def sequence(name: str, members: list[Frame], tried: list[Solved]) -> Sequence:
     """Return what the summary says of a sequence."""
     products = {frame.product for frame in members}
-    good = [one for one in solved if one.solved]
+    solved = [one for one in tried if one.solved]
     return Sequence(
         name=name,
         frames=len(members),
         begin=f"{members[0].begin:%H:%M:%S}",
         end=f"{members[-1].begin:%H:%M:%S}",
         product=products.pop() if len(products) == 1 else f"{len(products)} frames",
-        to_solve=len(solved),
-        solved=len(good),
-        rms=median(one.rms for one in good) if good else None,
-        fwhm=median(one.fwhm for one in good) if good else None,
-        offset=max(one.offset for one in good) if good else None,
+        to_solve=len(tried),
+        solved=len(solved),
+        rms=median(one.rms for one in solved) if solved else None,
+        fwhm=median(one.fwhm for one in solved) if solved else None,
+        offset=max(one.offset for one in solved) if solved else None,
     )
-
-
-def read_solutions(folder: Path, names: Iterable[str]) -> dict[str, list[Solved]]:
-    """Return the solutions of sequences, of those that were to be solved."""
-    paths = {name: folder / f"{name}.fits" for name in names}
-    return {name: list(read_solved(p).values()) for name, p in paths.items() if p.exists()}

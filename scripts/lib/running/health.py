@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.delivery import confirmation
-from scripts.lib.delivery.retries import PATIENCE, last_failure
+from scripts.lib.delivery.retries import ALERT_AFTER, last_failure
 from scripts.lib.files.lock import is_held
 from scripts.lib.files.space import free_gb
 from scripts.lib.nights.dates import OBSERVING_ENDS, parse_night, recent_nights
@@ -121,7 +121,7 @@ def eso_problems(workdir: Path, answers: dict[str, list[confirmation.Answer]]) -
             more = " …" if len(bad) > MOST_NAMES else ""
             problems.append(f"{night}: {len(bad)} product(s) not right at ESO: {names}{more}")
     count, cause = last_failure(workdir / confirmation.FAILED)
-    if count >= PATIENCE:
+    if count >= ALERT_AFTER:
         problems.append(f"ESO's archive could not be asked, {count} runs in a row: {cause}")
     return problems
 

@@ -1,0 +1,45 @@
+"""What the workflow asks of Snakemake beyond what its manual describes: here and nowhere else.
+
+requirements.txt pins the version that this was written for.
+
+Failed jobs are the scheduler's, not those of the events that Snakemake logs (interface of logger
+plugins): an event of an error bears no wildcards; there is none for a job that ended well but
+left an output out; with `quiet: progress` none says that a job ended. And a plugin has to be
+installed and named in each profile, and hears of events in a thread that the handlers at the end
+of the run do not wait for.
+"""
+
+
+def named_by_hand(key):
+    """Tell whether a setting stands on the command line, or below `config` of the profile."""
+    return key in workflow.config_settings.config
+
+
+def is_real():
+    """Tell whether jobs will be run: not by `-n`, `--dag`, `--summary`, nor in a job of a run."""
+    shown = workflow.executor_plugin is None or workflow.dryrun or workflow.touch
+    return workflow.is_main_process and not shown
+
+
+def called_in():
+    """The directory in which Snakemake was called."""
+    return workflow.workdir_init
+
+
+def failed_jobs():
+    """The jobs of the run that failed."""
+    from scripts.lib.reporting.failures import FailedJob
+
+    return [
+        FailedJob(
+            job.rule.name,
+            {key: str(value) for key, value in job.wildcards.items()},
+            str(Path(job.log[0]).absolute()) if job.log else "",
+        )
+        for job in workflow.scheduler.failed
+    ]
+
+
+def was_stopped():
+    """Tell whether somebody, or a shutdown, ended the run by a signal."""
+    return bool(workflow.scheduler._user_kill)

@@ -1,0 +1,82 @@
+"""What is done once a run has ended: lists, the mail, the copy of the transfer logs, counts.
+
+The run's outcome stands: what goes wrong here is a line on standard error.
+
+``logs/{night}/transferred`` names products, ``non_transferred`` raw frames, each with the reason.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.lib.delivery.confirmation import FAILED, failed_attempts
+from scripts.lib.delivery.retries import ALERT_AFTER, count_failure
+from scripts.lib.delivery.transfer_log import copy_or_count, write_transfer_logs
+from scripts.lib.files.durable import write_text
+from scripts.lib.ledger.ledger import Ledger, LedgerError
+from scripts.lib.reporting.failures import failures
+from scripts.lib.reporting.mail import alert
+from scripts.lib.reporting.report import Run, mail_run
+from scripts.lib.reporting.summary import summarise
+from scripts.lib.settings.records import Configuration
+
+PENDING = "not delivered yet: a job failed or was stopped"
+
+
+def end_run(
+    settings: Configuration,
+    ledger: Ledger,
+    run: Run,
+    templates: Path,
+    mail: bool,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """Do all that is done once a run has ended; ``mail`` is whether a mail may be sent of it."""
+    if run.failed:
+        print(failures(run.failed), file=sys.stderr)
+    with only_printed("lists of transferred files not written"):
+        write_lists(ledger, settings.workdir, run.nights)
+    if mail:
+        mail_run(settings, ledger, run, templates, environ)
+    with only_printed("transfer log not copied"):
+        count, cause = copy_or_count(settings.workdir, settings.transfer_log_remote, environ)
+        if cause:
+            print(cause, file=sys.stderr)
+        if count == ALERT_AFTER:
+            alert(settings, f"transfer log not copied, {count} times in a row", cause, environ)
+    with only_printed("confirmations not counted"):
+        if causes := failed_attempts(settings.workdir, run.asked, run.attempt):
+            cause = next(filter(None, causes), "")
+            count = count_failure(settings.workdir / FAILED, cause)
+            words = "ESO's archive could not be asked"
+            if cause:
+                print(f"{words}: {cause}", file=sys.stderr)
+            if count == ALERT_AFTER:
+                alert(settings, f"{words}, {count} runs in a row", cause, environ)
+
+
+@contextmanager
+def only_printed(what: str) -> Iterator[None]:
+    """Turn an error of the disk or the ledger into a line."""
+    try:
+        yield
+    except (OSError, LedgerError) as error:
+        print(f"{what}: {error}", file=sys.stderr)
+
+
+def write_lists(ledger: Ledger, workdir: Path, nights: Iterable[str]) -> None:
+    """Write the transfer logs, and what of each night was transferred and what was not."""
+    write_transfer_logs(workdir, ledger.transfers())
+    for night in nights:
+        summary = summarise("", night, ledger, None)
+        if not summary.raw:
+            continue
+        waiting = dict.fromkeys(summary.missing, PENDING)
+        waiting |= {one.file: str(one.fault) for frames in summary.held.values() for one in frames}
+        folder = workdir / "logs" / night
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "transferred", "".join(f"{name}\n" for name in summary.products))
+        lines = (f"{name}: {reason}\n" for name, reason in waiting.items())
+        write_text(folder / "non_transferred", "".join(lines))
