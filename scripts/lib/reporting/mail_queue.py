@@ -137,11 +137,9 @@ def refusals(folder: Path) -> dict[str, tuple[str, int]]:
 @contextmanager
 def locked(folder: Path, seconds: float) -> Iterator[bool]:
     """Keep two processes from sending the same mails; False if another takes longer than that."""
-    if not folder.is_dir():
-        yield True
-        return
     lock = FileLock(folder / ".lock")
+    mine = not folder.is_dir() or lock.take(seconds)
     try:
-        yield lock.take(seconds)
+        yield mine
     finally:
         lock.release()
