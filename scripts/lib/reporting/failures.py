@@ -40,9 +40,9 @@ class FailedJob(NamedTuple):
     @property
     def last_lines(self) -> list[str]:
         """The last lines of its log."""
-        if not self.log or not Path(self.log).exists():
-            return []
-        return [shortened(clean(line).rstrip(), LONGEST_LINE) for line in tail(Path(self.log), TAIL)]
+        log = Path(self.log)
+        lines = tail(log, TAIL) if log.is_file() else []
+        return [shortened(clean(line).rstrip(), LONGEST_LINE) for line in lines]
 
     @property
     def error(self) -> str:
@@ -55,9 +55,8 @@ class FailedJob(NamedTuple):
             return "see the run's log"
         if (lines := self.last_lines) and not MESSAGE.match(lines[-1]):
             return OURS.sub("", lines[-1], count=1)
-        return (
-            KILLED + space_left(Path(self.log).parent) + (f"; before: {lines[-1]}" if lines else "")
-        )
+        before = f"; before: {lines[-1]}" if lines else ""
+        return KILLED + space_left(Path(self.log).parent) + before
 
 
 def in_order(failed: Iterable[FailedJob]) -> list[FailedJob]:
