@@ -104,8 +104,7 @@ def examine(raw: Path, frame: Frame, observatory: Observatory) -> Judged:
     """
     path = raw / frame.file
     header, data_start = raw_frame.open_header(path)
-    raw_frame.check_bytes(header, data_start, frame)
-    raw_frame.check_contrast(path, header, data_start, frame.datasum)
+    pixel_sum = raw_frame.check_file(path, header, data_start, frame)
     exposure = exposure_of(frame.file, header, data_start, observatory)
     compose(exposure, observatory.keywords)
     # Last, because any other fault says more.
@@ -115,7 +114,7 @@ def examine(raw: Path, frame: Frame, observatory: Observatory) -> Judged:
         frame,
         status=Status.ASSIGNED,
         fault=None,
-        pixel_sum=raw_frame.pixel_sum(path, header, data_start, frame.datasum),
+        pixel_sum=pixel_sum,
         kind=facts.kind.name,
         object=facts.object,
         filter=facts.filter,

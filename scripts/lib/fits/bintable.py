@@ -31,13 +31,7 @@ class Column(NamedTuple):
 
 
 def table_hdu(extname: str, meaning: str, columns: list[Column]) -> bytes:
-    """Return a table as a whole HDU, with its checksums.
-
-    Parameters
-    ----------
-    meaning : str
-        Comment of EXTNAME.
-    """
+    """Return a table as a whole HDU, with its checksums; ``meaning`` is the comment of EXTNAME."""
     stored = [_stored(column.values) for column in columns]
     rows = np.zeros(
         len(columns[0].values),
@@ -50,16 +44,16 @@ def table_hdu(extname: str, meaning: str, columns: list[Column]) -> bytes:
         card("NAXIS1", str(rows.dtype.itemsize), "bytes in a row"),
         card("NAXIS2", str(len(rows)), "rows"),
         card("PCOUNT", "0", "no heap"),
-        card("GCOUNT", "1", ""),
+        card("GCOUNT", "1"),
         card("TFIELDS", str(len(columns)), "columns"),
         card("EXTNAME", quoted(extname), meaning),
     ]
     for number, (column, (array, form)) in enumerate(zip(columns, stored, strict=True), 1):
         rows[column.name] = array
-        cards.append(card(f"TTYPE{number}", quoted(column.name), ""))
-        cards.append(card(f"TFORM{number}", quoted(form), ""))
+        cards.append(card(f"TTYPE{number}", quoted(column.name)))
+        cards.append(card(f"TFORM{number}", quoted(form)))
         if column.unit:
-            cards.append(card(f"TUNIT{number}", quoted(column.unit), ""))
+            cards.append(card(f"TUNIT{number}", quoted(column.unit)))
     data = rows.tobytes()
     data += padding(len(data))
     return with_checksums(cards, data_sum(data)) + data
@@ -68,10 +62,7 @@ def table_hdu(extname: str, meaning: str, columns: list[Column]) -> bytes:
 def read_table_hdu(path: Path) -> tuple[Header, list[dict[str, Any]]]:
     """Return the header and the rows, by column name, of the first table of a file.
 
-    Raises
-    ------
-    ValueError
-        If there is none, or if it is cut short.
+    Raises ValueError if there is none, or if it is cut short.
     """
     with open(path, "rb") as stream:
         for hdu in iter_hdus(stream):
@@ -86,17 +77,9 @@ def read_table_hdu(path: Path) -> tuple[Header, list[dict[str, Any]]]:
 
 
 def table_columns(header: Header, data: bytes) -> dict[str, list[Value]]:
-    """Return the columns of a table by name, as Python values.
+    """Return the columns of a table by name, as Python values, of its header and what follows.
 
-    Parameters
-    ----------
-    data : bytes
-        What follows the header.
-
-    Raises
-    ------
-    ValueError
-        If the data are cut short, or rows are of another length than the columns together.
+    Raises ValueError if the data are cut short, or rows are not as long as the columns together.
     """
     row, count = row_type(header), header.whole("NAXIS2")
     if len(data) < row.itemsize * count:

@@ -8,10 +8,14 @@ FITS Standard 4.0, sections 4.1 and 4.2.
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 CARD = 80
+END = b"END".ljust(CARD)
 LONGEST_STRING = 68
 COMMENTARY = ("COMMENT", "HISTORY", "")
+# Most cards of a night's headers are the same in all: each is parsed, or made, once.
+CACHED = 1024
 # FITS sets integers no limit; no table, and hardly a reader, holds more than 64 bits.
 INTEGERS = range(-(2**63), 2**63)
 
@@ -22,7 +26,6 @@ _STRING = re.compile(rb"'((?:[^']|'')*)'")
 # Behind the digits of a whole number: a fraction, an exponent, or both.
 _NUMBER = re.compile(rb"[+-]?(?=\.?\d)\d*(\.\d*(?:[EeDd][+-]?\d+)?|[EeDd][+-]?\d+)?")
 _WORDS: dict[bytes, bool | None] = {b"T": True, b"F": False, b"": None}
-END = b"END".ljust(CARD)
 
 
 class HeaderError(ValueError):
@@ -30,18 +33,7 @@ class HeaderError(ValueError):
 
 
 class Header:
-    """The cards of one FITS header.
-
-    Parameters
-    ----------
-    images : list of bytes
-        Cards of 80 bytes, in order, without END.
-
-    Attributes
-    ----------
-    keywords : list of str
-        Keyword of each card.
-    """
+    """One FITS header: its cards as 80 bytes each (``images``), without END, and their keywords."""
 
     def __init__(self, images: list[bytes]):
         self.images = images
@@ -57,13 +49,7 @@ class Header:
         return zip(self.keywords, self.images, strict=True)
 
     def value(self, keyword: str) -> Value:
-        """Return the value of ``keyword``; None where it has none.
-
-        Raises
-        ------
-        HeaderError
-            If the value is not well formed.
-        """
+        """Return a value, None where there is none; raise `HeaderError` for a malformed one."""
         place = self._places.get(keyword)
         return None if place is None else self.value_at(place)
 
@@ -111,6 +97,7 @@ def number(value: Value, keyword: str) -> float:
     return value
 
 
+@lru_cache(CACHED)
 def keyword_of(image: bytes) -> str:
     """Return the keyword of a card: up to 8 characters, or ``HIERARCH …`` up to the equals sign."""
     if image.startswith(b"HIERARCH ") and b"=" in image:
@@ -124,14 +111,9 @@ def _value_field(image: bytes) -> bytes:
     return image[10:].lstrip() if image[8:10] == b"= " else b""
 
 
+@lru_cache(CACHED)
 def parse_value(image: bytes) -> Value:
-    """Return the value of one card; None where it has none.
-
-    Raises
-    ------
-    HeaderError
-        If the value is not well formed.
-    """
+    """Return the value of one card; see `Header.value`."""
     field = _value_field(image)
     if field.startswith(b"'"):
         match = _STRING.match(field)
@@ -147,7 +129,7 @@ def parse_value(image: bytes) -> Value:
         return integer(int(text), keyword_of(image))
     if number and math.isfinite(value := float(text.upper().replace(b"D", b"E"))):
         return value
-    raise HeaderError(f"{keyword_of(image)}: {readable(text)!r} is no value of FITS")
+    raise HeaderError(f"{keyword_of(image)}: {readable(text)!r} is not a value of FITS")
 
 
 def integer(value: int, keyword: str) -> int:
@@ -173,10 +155,8 @@ def parse_comment(image: bytes) -> str:
 
 def quoted(text: str) -> str:
     """Return ``text`` as a FITS string of at most 68 characters, at least 8 wide."""
-    escaped = text.replace("'", "''")
-    while len(escaped) > LONGEST_STRING:
+    while len(escaped := text.replace("'", "''")) > LONGEST_STRING:
         text = text[:-1]
-        escaped = text.replace("'", "''")
     return f"'{escaped:<8}'"
 
 
@@ -184,27 +164,15 @@ def literal(value: bool | int | float | str) -> str:
     """Return a Python value as the text of a FITS value (FITS 4.2), floats in full precision."""
     if isinstance(value, bool):
         return "T" if value else "F"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return repr(value).upper()
-    return quoted(str(value))
+    return quoted(value) if isinstance(value, str) else repr(value).upper()
 
 
+@lru_cache(CACHED)
 def card(keyword: str, text: str, comment: str = "") -> bytes:
     """Return the 80 bytes of a card; a comment that does not fit is cut.
 
-    Parameters
-    ----------
-    keyword : str
-        FITS keyword, or ``HIERARCH ESO …``.
-    text : str
-        The value as it shall stand there: see `quoted` and `literal`.
-
-    Raises
-    ------
-    HeaderError
-        If keyword and value do not fit on a card.
+    ``text`` is the value as it shall stand there, see `quoted` and `literal`. Raises `HeaderError`
+    if keyword and value do not fit on a card.
     """
     if keyword.startswith("HIERARCH "):
         image = f"{keyword} = {text}"

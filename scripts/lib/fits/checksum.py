@@ -15,10 +15,7 @@ EXCLUDED = frozenset(b":;<=>?@[\\]^_`")
 def data_sum(data: bytes | bytearray | memoryview) -> int:
     """Return the 32-bit ones'-complement sum of big-endian words.
 
-    Parameters
-    ----------
-    data : bytes-like
-        Any length; missing bytes of the last word count as zero.
+    Missing bytes of the last word count as zero.
     """
     view = memoryview(data)
     whole = len(view) // 4 * 4
@@ -51,17 +48,9 @@ def subtract_at(total: int, part: int, offset: int) -> int:
 
 
 def encode_checksum(total: int) -> str:
-    """Return the 16 characters of CHECKSUM that make an HDU with sum ``total`` add up to -0.
-
-    Raises
-    ------
-    ValueError
-        If ``total`` is not a 32-bit number.
-    """
-    if not 0 <= total <= ALL_ONES:
-        raise ValueError(f"not a 32-bit sum: {total}")
+    """Return the 16 characters of CHECKSUM that make an HDU with sum ``total`` add up to -0."""
     columns = [_four_characters(byte) for byte in (ALL_ONES - total).to_bytes(4, "big")]
-    text = "".join(chr(columns[byte][i]) for i in range(4) for byte in range(4))
+    text = "".join(chr(column[i]) for i in range(4) for column in columns)
     return text[-1] + text[:-1]
 
 

@@ -43,12 +43,8 @@ def iter_hdus(stream: BinaryIO) -> Iterator[Hdu]:
     """Yield the HDUs of a file from its beginning, each header once it is asked for.
 
     The stream then stands at the data, and may be moved. The data of the last HDU may be cut
-    short: only the caller knows whether they matter.
-
-    Raises
-    ------
-    HeaderError
-        If a header is not one of FITS, or does not say how many data follow.
+    short: only the caller knows whether they matter. A header that is not one of FITS, or does
+    not say how many data follow, raises `HeaderError`.
     """
     size, end = stream.seek(0, os.SEEK_END), 0
     while end < size:
@@ -68,10 +64,7 @@ def read_primary_header(path: Path) -> Header:
 def read_header(stream: BinaryIO) -> Header:
     """Return the header that begins at the stream's position; leave the stream behind it.
 
-    Raises
-    ------
-    HeaderError
-        If the stream ends before END, or if what is read cannot be a header.
+    Raises `HeaderError` if there is none, or none that ends.
     """
     images: list[bytes] = []
     while True:
@@ -93,25 +86,26 @@ def header_size(data: bytes | bytearray | memoryview) -> int | None:
     view = memoryview(data)
     if bytes(view[:9]) != b"SIMPLE  =":
         return None
-    for start in range(0, len(view) - BLOCK + 1, BLOCK):
-        block = bytes(view[start : start + BLOCK])
-        if any(block.startswith(END, place) for place in range(0, BLOCK, CARD)):
-            return start + BLOCK
+    for place in range(0, len(view) // BLOCK * BLOCK, CARD):
+        if view[place : place + CARD] == END:
+            return padded(place + CARD)
     return None
 
 
 def data_size(header: Header) -> int:
     """Return the bytes of data, without padding, that follow a header (section 4.4.1).
 
-    Raises
-    ------
-    HeaderError
-        If it does not say how many.
+    Raises `HeaderError` if it does not say how many.
     """
-    count = _axis(header, "NAXIS")
-    if count > MOST_AXES:
+
+    def axis(keyword: str) -> int:
+        if (value := header.whole(keyword)) < 0:
+            raise HeaderError(f"{keyword} is {value}, not a number of pixels")
+        return value
+
+    if (count := axis("NAXIS")) > MOST_AXES:
         raise HeaderError(f"NAXIS is {count}, more than {MOST_AXES}")
-    lengths = [_axis(header, f"NAXIS{i}") for i in range(1, count + 1)]
+    lengths = [axis(f"NAXIS{i}") for i in range(1, count + 1)]
     if not lengths:
         return 0
     bits = header.whole("BITPIX")
@@ -119,13 +113,6 @@ def data_size(header: Header) -> int:
         raise HeaderError(f"BITPIX is {bits}, not a number of bits that FITS knows")
     heap = 0 if header.value("PCOUNT") is None else header.whole("PCOUNT")
     return abs(bits) // 8 * (math.prod(lengths) + heap)
-
-
-def _axis(header: Header, keyword: str) -> int:
-    value = header.whole(keyword)
-    if value < 0:
-        raise HeaderError(f"{keyword} is {value}, not a number of pixels")
-    return value
 
 
 def padded(size: int) -> int:
@@ -141,12 +128,7 @@ def padding(size: int) -> bytes:
 def image_structure(shape: tuple[int, ...], extended: bool) -> list[bytes]:
     """Return the structural cards of a primary image of unsigned 16-bit pixels.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        NAXIS1, NAXIS2, … (fastest first).
-    extended : bool
-        Whether extensions may follow.
+    ``shape`` is NAXIS1, NAXIS2, …; extensions may follow if it is ``extended``.
     """
     return [
         card("SIMPLE", "T", "conforms to FITS standard"),
@@ -161,19 +143,15 @@ def image_structure(shape: tuple[int, ...], extended: bool) -> list[bytes]:
 
 def empty_structure(extname: str = "") -> list[bytes]:
     """Return the structural cards of an HDU without data: primary, or a named extension."""
+    none = [card("BITPIX", "16", "no data"), card("NAXIS", "0", "no data")]
     if not extname:
-        return [
-            card("SIMPLE", "T", "conforms to FITS standard"),
-            card("BITPIX", "16", "no data"),
-            card("NAXIS", "0", "no data"),
-            card("EXTEND", "T", "extensions follow"),
-        ]
+        first = card("SIMPLE", "T", "conforms to FITS standard")
+        return [first, *none, card("EXTEND", "T", "extensions follow")]
     return [
         card("XTENSION", quoted("IMAGE"), "header of a frame"),
-        card("BITPIX", "16", "no data"),
-        card("NAXIS", "0", "no data"),
-        card("PCOUNT", "0", ""),
-        card("GCOUNT", "1", ""),
+        *none,
+        card("PCOUNT", "0"),
+        card("GCOUNT", "1"),
         card("EXTNAME", quoted(extname), "name of the frame"),
     ]
 
@@ -185,14 +163,9 @@ def header_bytes(images: list[bytes]) -> bytes:
 
 
 def with_checksums(images: list[bytes], total: int) -> bytes:
-    """Return a whole header with DATASUM and CHECKSUM.
+    """Return a whole header of these cards, DATASUM and CHECKSUM.
 
-    Parameters
-    ----------
-    images : list of bytes
-        All other cards.
-    total : int
-        Sum of the data: see `data_sum`.
+    ``total`` is the sum of the data, see `data_sum`.
     """
     datasum = card("DATASUM", quoted(str(total)), "ones-complement sum of the data")
     empty = card("CHECKSUM", quoted("0" * 16), "ones-complement sum of this HDU")

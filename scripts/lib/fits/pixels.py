@@ -18,12 +18,8 @@ from scripts.lib.nights.times import iso
 class Raw(NamedTuple):
     """The raw copies of a night.
 
-    Attributes
-    ----------
-    folder : Path
-    copy_again : callable or None
-        Copies a frame from the source in the place of a damaged copy; raises OSError or ValueError
-        if it cannot.
+    ``copy_again`` copies a frame from the source in the place of a damaged copy; it raises OSError
+    or ValueError if it cannot.
     """
 
     folder: Path
@@ -32,12 +28,8 @@ class Raw(NamedTuple):
     def read(self, frame: Frame, buffer: bytearray) -> int:
         """Read the pixels of a frame into ``buffer`` and return their sum.
 
-        A copy that is damaged on our disk is copied again.
-
-        Raises
-        ------
-        Damaged
-            If the file ends early, or the sum is not that of the frame as ingested.
+        A copy that is damaged on our disk is copied again. Raises `Damaged` if the file ends
+        early, or the sum is not that of the frame as ingested.
         """
         path = self.folder / frame.file
         try:

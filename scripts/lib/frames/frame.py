@@ -1,6 +1,7 @@
 """One raw frame: its header, what it says of itself, and every reason not to deliver it."""
 
 import math
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -50,13 +51,7 @@ class Facts(NamedTuple):
 
 
 def open_header(path: Path) -> tuple[Header, int]:
-    """Return the header of a raw frame, and where its data begin (bytes).
-
-    Raises
-    ------
-    BadFrame
-        If there is none.
-    """
+    """Return the header of a raw frame, and where its data begin; raise `BadFrame` without one."""
     try:
         with open(path, "rb") as stream:
             if not stream.peek(1):
@@ -70,8 +65,19 @@ def open_header(path: Path) -> tuple[Header, int]:
         raise BadFrame(Reason.NO_HEADER, str(error)) from error
 
 
-def check_bytes(header: Header, data_start: int, frame: Frame) -> None:
-    """Raise `BadFrame` unless the file holds the image that it states, and the sum."""
+def check_file(path: Path, header: Header, data_start: int, frame: Frame) -> int:
+    """Return the sum of a frame's pixels.
+
+    It is that of the data but for the bytes that fill the last block: FITS wants these to be zero
+    (4.0, section 3.3.2), a product's are. If all pixels have the value of the first, as a dead
+    camera or a cut-off file leaves them, the sum says so: those of a good frame are not read.
+
+    Raises
+    ------
+    BadFrame
+        If the file does not hold the image that it states, if that has not the sum that it states,
+        or if it has no contrast.
+    """
     if len(header.images) > MOST_CARDS:
         detail = f"{len(header.images)} cards, more than {MOST_CARDS}"
         raise BadFrame(Reason.LONG_HEADER, detail)
@@ -82,15 +88,28 @@ def check_bytes(header: Header, data_start: int, frame: Frame) -> None:
         if number(header, keyword) != right:
             detail = f"{keyword} is {header.value(keyword)}, not {right}"
             raise BadFrame(Reason.NOT_AN_IMAGE, detail)
-    size, expected = frame.source.bytes, data_start + padded(pixel_bytes(header))
+    count = whole(header, "NAXIS1") * whole(header, "NAXIS2")
+    size, expected = frame.source.bytes, data_start + padded(2 * count)
     if size < expected:
         raise BadFrame(Reason.TRUNCATED, f"{size} bytes of {expected}")
     if size > expected:
         raise BadFrame(Reason.TRAILING_BYTES, f"{size - expected}")
+    if frame.datasum is None:
+        raise BadFrame(Reason.NO_HEADER, "no data behind it")
     stated = stated_text(header, "DATASUM")
     if stated and stated != str(frame.datasum):
         detail = f"the header states {stated}, the data have {frame.datasum}"
         raise BadFrame(Reason.WRONG_DATASUM, detail)
+    with open(path, "rb", buffering=0) as stream:
+        pixel = os.pread(stream.fileno(), 2, data_start)
+        value = int.from_bytes(pixel, "big")
+        words = count // 2 * (value << 16 | value) + (count % 2) * (value << 16)
+        if fold(words) == frame.datasum:
+            if os.pread(stream.fileno(), 2 * count, data_start) == pixel * count:
+                detail = f"every pixel is {(value + 32768) % 65536} ADU"
+                raise BadFrame(Reason.CONSTANT, detail)
+        fill = os.pread(stream.fileno(), expected - data_start - 2 * count, data_start + 2 * count)
+    return subtract_at(frame.datasum, data_sum(fill), 2 * count) if any(fill) else frame.datasum
 
 
 def check_checksum(header: Header, frame: Frame) -> None:
@@ -111,41 +130,6 @@ def stated_text(header: Header, keyword: str) -> str:
     return str(_value(header, keyword) or "").strip()
 
 
-def pixel_bytes(header: Header) -> int:
-    """Return the bytes of a frame's pixels, without those that fill the last block."""
-    return 2 * whole(header, "NAXIS1") * whole(header, "NAXIS2")
-
-
-def pixel_sum(path: Path, header: Header, data_start: int, datasum: int | None) -> int:
-    """Return the sum of a frame's pixels, without the bytes that fill the last block.
-
-    FITS wants these to be zero (4.0, section 3.3.2); a product's are.
-    """
-    if datasum is None:
-        raise BadFrame(Reason.NO_HEADER, "no data behind it")
-    size = pixel_bytes(header)
-    with open(path, "rb", buffering=0) as stream:
-        stream.seek(data_start + size)
-        fill = stream.read(padded(size) - size)
-    return subtract_at(datasum, data_sum(fill), size) if any(fill) else datasum
-
-
-def check_contrast(path: Path, header: Header, data_start: int, datasum: int | None) -> None:
-    """Raise `BadFrame` if all pixels are the same: what a dead camera or a cut-off file leaves.
-
-    The sum tells whether that can be, so the pixels of a good frame are not read for it.
-    """
-    count = pixel_bytes(header) // 2
-    with open(path, "rb") as stream:
-        stream.seek(data_start)
-        pixel = stream.read(2)
-        value = int.from_bytes(pixel, "big")
-        words = count // 2 * (value << 16 | value) + (count % 2) * (value << 16)
-        if fold(words) == datasum and pixel * count == pixel + stream.read(2 * count - 2):
-            detail = f"every pixel is {(value + 32768) % 65536} ADU"
-            raise BadFrame(Reason.CONSTANT, detail)
-
-
 def describe(
     header: Header,
     data_start: int,
@@ -155,11 +139,6 @@ def describe(
     bounds: tuple[datetime, datetime],
 ) -> Facts:
     """Return what a frame says of itself.
-
-    Parameters
-    ----------
-    bounds : tuple of datetime
-        Begin of the night, and its end, which is no longer in it (UTC).
 
     Raises
     ------

@@ -25,9 +25,11 @@ def parse_date(text: str) -> datetime:
     match = _DATE.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not YYYY-MM-DDThh:mm:ss.sss")
-    cut = int((match[2] or "0").ljust(3, "0")[:3])
-    whole = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
-    return whole + cut * _MS
+    try:
+        whole = datetime.fromisoformat(f"{match[1]}+00:00")
+    except ValueError:
+        raise ValueError(f"{text!r} is not in the calendar") from None
+    return whole + int((match[2] or "0").ljust(3, "0")[:3]) * _MS
 
 
 def cut_away(text: str) -> float:
