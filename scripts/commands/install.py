@@ -86,7 +86,7 @@ def install() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "profile.yaml", profile_text(telescope))
         print(f"profile      {folder}")
-    print(*map(telescope_notes, PROFILES), site_notes(), sep="\n")
+    print(*map(telescope_notes, PROFILES), site_notes(), sep="\n", end="")
 
 
 def telescope_notes(telescope: str) -> str:
@@ -121,37 +121,34 @@ def telescope_notes(telescope: str) -> str:
 
 def site_notes() -> str:
     """Return the lines for the shell, cron and systemd."""
-    home, sudo = os.environ.get("XDG_CONFIG_HOME"), "" if os.geteuid() == 0 else "sudo "
     enter = f"cd {shlex.quote(str(CHECKOUT))} && "
-    cron_home = f"XDG_CONFIG_HOME={shlex.quote(home)} " if home else ""
-    jobs = [
-        f"{enter}{cron_home}{shlex.join([sys.executable, '-m', 'scripts.run', telescope])}"
-        for telescope in PROFILES
-    ]
-    write_units = [sys.executable, "-m", "scripts.install"]
+    sudo = "" if os.geteuid() == 0 else "sudo "
+    home = os.environ.get("XDG_CONFIG_HOME")
+    run = f"XDG_CONFIG_HOME={shlex.quote(home)} " if home else ""
+    run += shlex.join([sys.executable, "-m", "scripts.run"])
+    # To cron a % is the end of the line.
+    jobs = [f"{enter}{run} {telescope}".replace("%", r"\%") for telescope in PROFILES]
+    words = [sys.executable, "-m", "scripts.install"]
     if sudo:
-        # As root it must find the installing user's profiles.
-        kept = [
-            f"{name}={os.environ[name]}"
-            for name in ("HOME", "XDG_CONFIG_HOME")
-            if os.environ.get(name)
-        ]
-        write_units = ["sudo", "env", *kept, *write_units]
-    return "\n".join(
-        [
-            f"\nFor your shell:  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
-            "\nFor cron, on this machine's clock; from 12:00 UTC the last night is over.",
-            "MAILTO gets what could not be mailed otherwise:",
-            "  MAILTO=name@host",
-            # To cron a % is the end of the line.
-            *("  30 12 * * *  " + job.replace("%", r"\%") for job in jobs),
-            "\nOr for systemd, not both; without --into the units are printed:",
-            f"  {enter}{shlex.join(write_units)} units --user {getpass.getuser()}"
-            f" --into {SYSTEM} callisto",
-            f"  {sudo}systemctl daemon-reload",
-            f"  {sudo}systemctl enable --now speculoos-callisto.timer",
-        ]
-    )
+        # Root must find the installing user's profiles.
+        names = [name for name in ("HOME", "XDG_CONFIG_HOME") if os.environ.get(name)]
+        words = ["sudo", "env", *(f"{name}={os.environ[name]}" for name in names), *words]
+    values = {
+        "binaries": shlex.quote(str(Path(sys.executable).parent)),
+        "jobs": "\n".join(f"  30 12 * * *  {job}" for job in jobs),
+        "install": enter + shlex.join(words),
+        "user": getpass.getuser(),
+        "system": str(SYSTEM),
+        "sudo": sudo,
+    }
+    return rendered("notes", values)
+
+
+def rendered(name: str, values: dict[str, str]) -> str:
+    """Return a filled template of units/; lines that are empty for this site are left out."""
+    lines = (CHECKOUT / "units" / f"{name}.in").read_text().splitlines()
+    filled = [(line, Template(line).substitute(values)) for line in lines]
+    return "".join(f"{text}\n" for line, text in filled if text or not line)
 
 
 def uninstall() -> None:
@@ -186,14 +183,9 @@ def units(telescope: str, user: str) -> dict[str, str]:
         # Checks, mails and a look at all nights come on top of the run.
         "start_limit": f"{int(3600 * config.time_limit) + 3600}s",
     }
-    texts = {}
-    for name, ending in UNITS.items():
-        lines = (CHECKOUT / "units" / f"{name}.in").read_text().splitlines()
-        filled = [(line, Template(line).substitute(values)) for line in lines]
-        # Lines that are empty for this site are left out.
-        text = "".join(f"{result}\n" for line, result in filled if result or not line)
-        texts[f"speculoos-{telescope}{ending}"] = text
-    return texts
+    return {
+        f"speculoos-{telescope}{ending}": rendered(name, values) for name, ending in UNITS.items()
+    }
 
 
 def quoted(text: str) -> str:

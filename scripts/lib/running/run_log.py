@@ -67,7 +67,7 @@ def open_log(path: Path, now: datetime) -> BinaryIO:
     """
     path.parent.mkdir(exist_ok=True)
     if is_full(path, now):
-        path.rename(path.with_name(f"run-{now.strftime(STAMP)}.log"))
+        path.rename(path.with_name(f"run-{now:{STAMP}}.log"))
     for old in path.parent.glob("run-*.log"):
         if match := re.fullmatch(r"run-(\d{8}T\d{6})\.log", old.name):
             if now - datetime.strptime(match[1], STAMP).replace(tzinfo=UTC) > KEPT:

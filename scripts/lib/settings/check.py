@@ -63,12 +63,8 @@ class Unchecked:
     def mail(self) -> Mail:
         """The key ``mail``, which may be right though other keys are wrong.
 
-        Its unknown keys are left out: they do not prevent a mail, which must report them.
-
-        Raises
-        ------
-        ConfigurationError
-            If nothing could be sent with it.
+        It raises `ConfigurationError` if nothing could be sent with it. Its unknown keys are left
+        out: they do not prevent a mail, which must report them.
         """
         schema = schema_of(Configuration)["properties"]["mail"]
         given = self.settings.get("mail") or {}
@@ -77,30 +73,17 @@ class Unchecked:
         return record_of(Mail, valid(given, schema, "mail"))
 
     def checked(self) -> Configuration:
-        """Return the configuration that a run has.
-
-        Raises
-        ------
-        ConfigurationError
-            If the schema does not allow it.
-        """
+        """Return the configuration that a run has; see `checked` below."""
         return Configuration.of(checked(self.settings, self.name))
 
 
 def checked(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return settings with their defaults; truth values and numbers as such.
 
-    Parameters
-    ----------
-    settings : Mapping
-        As YAML or Snakemake has them.
-    name : str
-        What the message calls them.
-
     Raises
     ------
     ConfigurationError
-        If the schema does not allow them.
+        If the schema does not allow them, which the message calls ``name``.
     """
     full = valid(settings, schema_of(Configuration), name)
     return full | {"corrections": full.get("corrections") or str(CORRECTIONS)}

@@ -46,13 +46,7 @@ def read_environment(config: Configuration | Unchecked) -> dict[str, str]:
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Return the variables of a file.
-
-    Raises
-    ------
-    ConfigurationError
-        If others can read it, or a line is not KEY=value; the message does not show the line.
-    """
+    """Return the variables of a file, or raise an error that does not show its lines."""
     try:
         if path.stat().st_mode & 0o077:
             raise ConfigurationError(
@@ -94,10 +88,7 @@ def credentials(
 ) -> tuple[str, str] | None:
     """Return user and password of these variables; None if neither is set.
 
-    Raises
-    ------
-    ConfigurationError
-        If there is one without the other.
+    One without the other is a `ConfigurationError`.
     """
     user, password = environ.get(user_name, ""), environ.get(password_name, "")
     if bool(user) != bool(password):

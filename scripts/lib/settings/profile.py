@@ -25,13 +25,7 @@ def profile_home() -> Path:
 
 
 def find_profile(telescope: str) -> Path:
-    """Return the file of a telescope's installed profile.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is none.
-    """
+    """Return the file of a telescope's installed profile, or raise `ConfigurationError`."""
     homes = (profile_home(), Path("/etc/xdg/snakemake"))
     for home in homes:
         for name in PROFILE_NAMES:
@@ -52,13 +46,9 @@ def installed_telescopes() -> list[str]:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """Return what a YAML file of keys and values holds.
+    """Return what a YAML file of keys and values holds, or raise `ConfigurationError`.
 
-    Raises
-    ------
-    ConfigurationError
-        If it cannot be read, or is not such a file. The message does not show the line that is
-        wrong: a password may be in it.
+    The message does not show the line that is wrong: a password may be in it.
     """
     try:
         content = yaml.safe_load(path.read_text())
@@ -76,25 +66,14 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def read_file(path: Path) -> Configuration:
-    """Return the configuration that one file holds.
-
-    Raises
-    ------
-    ConfigurationError
-        If it cannot be read, or the schema does not allow it.
-    """
+    """Return the configuration that one file holds, or raise `ConfigurationError`."""
     return Unchecked(path.stem, read_mapping(path), str(path)).checked()
 
 
 def read_unchecked(profile: Path, options: Sequence[str] = ()) -> Unchecked:
     """Return the configuration that a run with a profile has, as it is written.
 
-    Parameters
-    ----------
-    profile : Path
-        The profile's file.
-    options : sequence of str
-        Further words of the command line; ``--configfile`` and ``--config`` count.
+    Of ``options``, further words of the command line, ``--configfile`` and ``--config`` count.
 
     Raises
     ------
