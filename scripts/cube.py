@@ -24,24 +24,10 @@ if TYPE_CHECKING:
 
 
 def write_cube(target: Path, frames: list[Frame], raw: Raw, headers: Path) -> None:
-    """Write a cube.
+    """Write a cube of frames in time order with the finished headers of their sequence.
 
-    Parameters
-    ----------
-    frames : list of Frame
-        In time order: the planes. Without any an empty file is left, which is not delivered.
-    raw : Raw
-        Their pixels.
-    headers : Path
-        Finished headers of the sequence.
-
-    Raises
-    ------
-    Damaged
-        If a frame cannot be read as it was ingested, or the headers have no METADATA. No cube is
-        left then.
-    ValueError
-        If the frames are not of one size.
+    Without any frame an empty file is left, which is not delivered. Raises `Damaged`, and leaves
+    no cube, if a frame cannot be read as it was ingested or the headers have no METADATA.
     """
     if not frames:
         with whole_file(target):

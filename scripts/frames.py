@@ -24,15 +24,8 @@ def write_frames(
 ) -> None:
     """Write every frame of a sequence into ``folder``, ``threads`` at a time.
 
-    Parameters
-    ----------
-    headers : dict of Header
-        Finished, by ESO's name without its ending.
-
-    Raises
-    ------
-    Damaged
-        If a frame cannot be read as it was ingested.
+    ``headers`` are finished ones, by ESO's name without its ending. Raises `Damaged` if a frame
+    cannot be read as it was ingested.
     """
 
     def write(frame: Frame) -> None:

@@ -52,10 +52,8 @@ def take_inventory(
 
     Parameters
     ----------
-    frames : list of Frame
-        All that were ever seen.
-    products : list of Product
-        That were delivered.
+    frames, products : list
+        All that were ever seen, all that were delivered.
     cubes : bool
         Whether a product is a cube of a sequence, or each frame.
     judged : str
@@ -97,10 +95,8 @@ def take_inventory(
 def examine(raw: Path, frame: Frame, observatory: Observatory) -> Judged:
     """Return a frame with what it says of itself.
 
-    Raises
-    ------
-    BadFrame
-        For every reason not to deliver it, among them that its header could not be finished.
+    Raises `BadFrame` for every reason not to deliver it, among them that its header cannot be
+    finished.
     """
     path = raw / frame.file
     header, data_start = raw_frame.open_header(path)
@@ -169,14 +165,10 @@ def same_pixels(frame: Frame, other: Frame, raw: Path) -> bool:
     """
     if frame.shape != other.shape:
         return False
-    paths = [raw / frame.file, raw / other.file]
-    if not all(path.exists() for path in paths):
+    if not all((raw / f.file).exists() for f in (frame, other)):
         return True
-    one, two = (
-        path.read_bytes()[f.data_start : f.data_start + f.pixel_bytes]
-        for path, f in zip(paths, (frame, other), strict=True)
-    )
-    return one == two
+    one, two = ((raw / f.file).read_bytes()[f.data_start :] for f in (frame, other))
+    return one[: frame.pixel_bytes] == two[: frame.pixel_bytes]
 
 
 def name_sequences(
@@ -195,7 +187,7 @@ def name_sequences(
     chosen : list of Judged
         Good frames, earliest first.
     known : dict of Frame
-        What was known of each so far.
+        What was known of each before.
     taken : set of str
         Sequences that were delivered: frames that come later make a further part.
     """

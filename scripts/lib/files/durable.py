@@ -19,13 +19,8 @@ LONGEST_NAME = 235  # bytes; file systems take 255, a temporary name has some mo
 def whole_file(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
     """Open a file for writing that bears its name only once it is whole and on disk.
 
-    Parameters
-    ----------
-    path : Path
-        Final name; the temporary one (see `part_name`) lies beside it.
-    lasting : bool
-        Whether the name must outlast a power cut from now on. If not, whoever writes many files
-        calls `sync_folder` after the last one.
+    Whoever writes many files need not have each name ``lasting``, that is, outlast a power cut,
+    and calls `sync_folder` after the last one.
     """
     part = part_name(path)
     try:

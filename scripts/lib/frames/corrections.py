@@ -46,12 +46,8 @@ def corrected_nights(folder: Path, telescope: str) -> set[str]:
 def read_corrections(path: Path) -> list[Correction]:
     """Return the corrections of a night; none if it has no file.
 
-    Raises
-    ------
-    ValueError
-        If the file is not YAML, or not a list of entries with files, reason and set.
-    FileNotFoundError
-        If there is no folder of corrections.
+    Raises ValueError if the file is not YAML, or not a list of entries with files, reason and set;
+    FileNotFoundError if there is no folder of corrections.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"corrections: the folder {path.parent} does not exist")

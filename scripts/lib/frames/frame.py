@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -140,10 +141,7 @@ def describe(
 ) -> Facts:
     """Return what a frame says of itself.
 
-    Raises
-    ------
-    BadFrame
-        If it is not a complete exposure of this telescope, camera and night.
+    Raises `BadFrame` if it is not a complete exposure of this telescope, camera and night.
     """
     found = text(header, "TELESCOP")
     # A word of it is the name, as in `Io` or `Astra->IO`.
@@ -155,7 +153,11 @@ def describe(
     if purpose in ENGINEERING:
         raise BadFrame(Reason.ENGINEERING, f"ASTRATYP is {purpose}")
     date_obs = date_obs_of(header, bounds)
-    exptime = exptime_of(header, kind)
+    exptime = round(number(header, "EXPTIME"), 3)
+    if not 0 <= exptime <= LONGEST_EXPOSURE:
+        raise BadFrame(Reason.OUT_OF_RANGE, f"{exptime} s", "EXPTIME")
+    if kind.name == "bias" and exptime != 0:
+        raise BadFrame(Reason.OUT_OF_RANGE, f"{exptime} s, not 0, of a bias", "EXPTIME")
     filter_name = text(header, "FILTER")
     missing = [keyword for keyword in COMPLETED if _value(header, keyword) is None]
     if missing:
@@ -187,16 +189,6 @@ def date_obs_of(header: Header, bounds: tuple[datetime, datetime]) -> datetime:
         detail = f"{found} is not in {begin:%F %H:%M} to {end:%F %H:%M}"
         raise BadFrame(Reason.OUTSIDE_NIGHT, detail)
     return date_obs
-
-
-def exptime_of(header: Header, kind: Kind) -> float:
-    """Return EXPTIME (s), to the millisecond; raise `BadFrame` if it cannot be right."""
-    exptime = round(number(header, "EXPTIME"), 3)
-    if not 0 <= exptime <= LONGEST_EXPOSURE:
-        raise BadFrame(Reason.OUT_OF_RANGE, f"{exptime} s", "EXPTIME")
-    if kind.name == "bias" and exptime != 0:
-        raise BadFrame(Reason.OUT_OF_RANGE, f"{exptime} s, not 0, of a bias", "EXPTIME")
-    return exptime
 
 
 def setting_of(header: Header, camera: Camera) -> Setting:
@@ -232,13 +224,10 @@ def number(header: Header, keyword: str) -> float:
     value = _value(header, keyword)
     if value is None:
         raise BadFrame(Reason.MISSING, subject=keyword)
-    try:
-        found = float(value)
-        if not math.isfinite(found):
-            raise ValueError
-    except ValueError:
-        raise BadFrame(Reason.UNREADABLE, f"{value!r} is not a number", keyword) from None
-    return found
+    with suppress(ValueError):
+        if math.isfinite(found := float(value)):
+            return found
+    raise BadFrame(Reason.UNREADABLE, f"{value!r} is not a number", keyword)
 
 
 def whole(header: Header, keyword: str, default: int | None = None) -> int:

@@ -33,10 +33,7 @@ def parse_night(text: str) -> date:
 def parse_nights(text: str) -> list[str]:
     """Return the nights named by a setting: one, several, or a range; none for an empty one.
 
-    Raises
-    ------
-    NightError
-        If a part is not a night, or a range runs backwards.
+    Raises `NightError` if a part is not a night, or a range runs backwards.
     """
     nights = []
     for part in text.replace(",", " ").split():

@@ -15,13 +15,7 @@ JD_OF_MJD = 2_400_000.5
 
 
 def parse_date(text: str) -> datetime:
-    """Return an ISO 8601 date and time, cut to the millisecond.
-
-    Raises
-    ------
-    ValueError
-        If it is not a date with a time, or not in the calendar.
-    """
+    """Return an ISO 8601 date and time, cut to the millisecond; raise ValueError for others."""
     match = _DATE.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not YYYY-MM-DDThh:mm:ss.sss")
