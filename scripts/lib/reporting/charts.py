@@ -5,7 +5,7 @@ of a target are one path, so that the page of a night of 3,000 frames stays smal
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 # Title and unit of each curve, by the column of the solutions that it shows.
 CURVES = {
     "fwhm": ("Width of the stars", "″"),
-    "background": ("Background", "adu"),
+    "background": ("Background", "ADU"),
     "matched": ("Stars matched", ""),
     "offset": ("Distance from RA, DEC", "″"),
 }
@@ -27,17 +27,6 @@ OUTLIERS = 0.01
 FEWEST_TICKS = 3
 # The shortest gap that is drawn; between two exposures lies the read-out.
 SHORTEST_GAP = timedelta(seconds=30)
-
-
-class Span(NamedTuple):
-    """The whole hours that a chart shows."""
-
-    begin: datetime
-    end: datetime
-
-    def x(self, moment: datetime) -> float:
-        """Return where a moment lies, percent of the width."""
-        return 100 * ((moment - self.begin) / (self.end - self.begin))
 
 
 class Tick(NamedTuple):
@@ -56,7 +45,7 @@ class Line(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A measured quantity: its title and unit, the ticks of its axis, a path of each target."""
+    """A measured quantity; its axis is vertical."""
 
     title: str
     unit: str
@@ -73,87 +62,71 @@ class Charts(NamedTuple):
     curves: list[Curve]
 
 
-def draw(every: Iterable[Frame], solved: Iterable[Solved]) -> Charts | None:
-    """Return the charts of a night; None if it has no good frame.
-
-    Parameters
-    ----------
-    every : iterable of Frame
-        The night's frames.
-    solved : iterable of Solved
-        Of all sequences.
-    """
+def draw(every: Iterable[Frame], solutions: Iterable[Solved]) -> Charts | None:
+    """Return the charts of a night from its frames; None if it has no good frame."""
     frames = good(every)
     if not frames:
         return None
     targets: dict[str, list[Frame]] = {}
     for frame in frames:
         targets.setdefault(frame.object, []).append(frame)
-    span = span_of(frames)
-    tried = {one.file: one for one in solved}
-    found = {file: one for file, one in tried.items() if one.solved}
-    lost = [frame for frame in frames if frame.file in tried.keys() - found.keys()]
-    exposures = [
-        Line(target, colour, bars(members, span))
-        for colour, (target, members) in enumerate(targets.items())
-    ]
-    curves = [curve(column, targets, found, span) for column in CURVES if found]
-    unsolved = dots([(span.x(frame.begin), 0.0) for frame in lost], 0, 1)
-    return Charts(hour_ticks(span), exposures, unsolved, curves)
+    begin = frames[0].begin.replace(minute=0, second=0, microsecond=0)
+    count = max(1, math.ceil((end_of(frames[-1]) - begin) / HOUR))
+
+    def x(time: datetime) -> float:
+        return 100 * ((time - begin) / (count * HOUR))
+
+    # Every second hour if they would stand too close on a telephone.
+    hours = [begin + HOUR * n for n in range(0, count + 1, 1 if count <= 9 else 2)]
+    tried = {one.file: one for one in solutions}
+    found = {f.file: (x(f.begin), tried[f.file]) for f in frames if f.file in tried}
+    lost = [(at, 0.0) for at, one in found.values() if not one.solved]
+    found = {file: (at, one) for file, (at, one) in found.items() if one.solved}
+    return Charts(
+        hours=[Tick(x(hour), f"{hour:%H}") for hour in hours],
+        exposures=lines({target: bars(members, x) for target, members in targets.items()}),
+        unsolved=dots(lost, 0, 1),
+        curves=[curve(column, targets, found) for column in CURVES if found],
+    )
 
 
-def span_of(frames: list[Frame]) -> Span:
-    """Return the whole hours around frames in time order."""
-    first, last = frames[0].begin, open_shutter(frames[-1])[1]
-    begin = first.replace(minute=0, second=0, microsecond=0)
-    return Span(begin, begin + HOUR * max(1, math.ceil((last - begin) / HOUR)))
+def curve(
+    column: str, targets: Mapping[str, list[Frame]], found: Mapping[str, tuple[float, Solved]]
+) -> Curve:
+    """Return a quantity of solved frames, each with its place in the night, as a chart."""
+    values = {file: (at, float(getattr(one, column))) for file, (at, one) in found.items()}
+    low, high = limits(value for _, value in values.values())
+    points = {
+        target: [values[frame.file] for frame in members if frame.file in values]
+        for target, members in targets.items()
+    }
+    paths = {target: dots(members, low, high) for target, members in points.items()}
+    return Curve(*CURVES[column], value_ticks(low, high), lines(paths))
 
 
-def open_shutter(frame: Frame) -> tuple[datetime, datetime]:
-    """Return when an exposure began and ended."""
-    return frame.begin, after(frame.begin, frame.exptime)
+def lines(paths: Mapping[str, str]) -> list[Line]:
+    """Return a line for each target that has a path; its colour is the same in all charts."""
+    return [Line(target, n, path) for n, (target, path) in enumerate(paths.items()) if path]
 
 
-def hour_ticks(span: Span) -> list[Tick]:
-    """Return the full hours, every second one if they would stand too close on a telephone."""
-    count = round((span.end - span.begin) / HOUR)
-    hours = [span.begin + HOUR * n for n in range(0, count + 1, 1 if count <= 9 else 2)]
-    return [Tick(span.x(hour), f"{hour:%H}") for hour in hours]
+def end_of(frame: Frame) -> datetime:
+    """Return when an exposure ended."""
+    return after(frame.begin, frame.exptime)
 
 
-def bars(frames: list[Frame], span: Span) -> str:
+def bars(frames: list[Frame], x: Callable[[datetime], float]) -> str:
     """Return the path of exposures: a bar for those that follow each other without a gap."""
     joined: list[tuple[datetime, datetime]] = []
-    for begin, end in map(open_shutter, frames):
+    for frame in frames:
+        begin, end = frame.begin, end_of(frame)
         if joined and begin - joined[-1][1] < SHORTEST_GAP:
             joined[-1] = joined[-1][0], max(end, joined[-1][1])
         else:
             joined.append((begin, end))
-    return "".join(f"M{span.x(begin):.2f} 50H{span.x(end):.2f}" for begin, end in joined)
+    return "".join(f"M{x(begin):.2f} 50H{x(end):.2f}" for begin, end in joined)
 
 
-def curve(
-    column: str, targets: dict[str, list[Frame]], found: dict[str, Solved], span: Span
-) -> Curve:
-    """Return a quantity of solved frames as a chart."""
-    points = {
-        target: [
-            (span.x(frame.begin), float(getattr(found[frame.file], column)))
-            for frame in members
-            if frame.file in found
-        ]
-        for target, members in targets.items()
-    }
-    low, high = limits([y for members in points.values() for _, y in members])
-    lines = [
-        Line(target, colour, dots(members, low, high))
-        for colour, (target, members) in enumerate(points.items())
-        if members
-    ]
-    return Curve(*CURVES[column], value_ticks(low, high), lines)
-
-
-def limits(values: list[float]) -> tuple[float, float]:
+def limits(values: Iterable[float]) -> tuple[float, float]:
     """Return the range of an axis: that of the values but for outliers, with some margin."""
     ordered = sorted(value for value in values if math.isfinite(value)) or [0.0]
     cut = int(OUTLIERS * len(ordered))
