@@ -497,7 +497,7 @@ def facts_of(config, run: report.Run) -> report.Report:
 
 def rendered(config, run: report.Run) -> tuple[str, str]:
     facts = facts_of(config, run)
-    return report.texts(facts, report.next_steps(config, run, facts), TEMPLATES)
+    return report.texts(facts, TEMPLATES)
 
 
 def mailed(config, run: report.Run, templates: Path, environ: dict, workdir: Path) -> str:

@@ -70,24 +70,15 @@ def is_loopback(host: str) -> bool:
 
 
 def explain(error: Exception, environ: Mapping[str, str]) -> str:
-    """Return what went wrong in one line without secrets."""
+    """Return what went wrong in one line, without user and password as both look on the wire."""
     if isinstance(error, smtplib.SMTPResponseException):
-        return answer((error.smtp_code, error.smtp_error), environ)
-    text = str(error) or "no answer"
-    if not isinstance(error, ConfigurationError):
-        text = f"{type(error).__name__}: {text}"
-    return without_login(text, environ)
-
-
-def answer(reply: tuple[int, bytes | str], environ: Mapping[str, str]) -> str:
-    """Return a server's answer in one line without secrets."""
-    code, text = reply
-    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return without_login(f"the server says {code} {words}", environ)
-
-
-def without_login(text: str, environ: Mapping[str, str]) -> str:
-    """Return text in one line without user and password, also as they look on the wire."""
+        words: bytes | str = error.smtp_error
+        words = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
+        text = f"the server says {error.smtp_code} {words}"
+    elif isinstance(error, ConfigurationError):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {str(error) or 'no answer'}"
     user, password = environ.get(USER, ""), environ.get(PASSWORD, "")
     return flat(redacted(text, (user, password, f"\0{user}\0{password}")))
 
@@ -139,7 +130,10 @@ def send_one(smtp: smtplib.SMTP, queued: QueuedMail, environ: Mapping[str, str])
         # A matter of this mail, such as its size: the others may pass.
         say(f"not sent: {queued.subject!r}: {explain(error, environ)}")
         return False
-    refused = {one: answer(reply, environ) for one, reply in replies.items()}
+    refused = {
+        recipient: explain(smtplib.SMTPResponseException(*reply), environ)
+        for recipient, reply in replies.items()
+    }
     received = [one for one in queued.recipients if one not in refused]
     if received:
         say(f"sent to {', '.join(received)}: {queued.subject!r}")
@@ -172,7 +166,7 @@ def send_all(mail: Mail, mails: list[QueuedMail], environ: Mapping[str, str]) ->
 def send_waiting(
     mail: Mail, folder: Path, extra: list[QueuedMail], environ: Mapping[str, str]
 ) -> set[Path]:
-    """Send what waits in the queue, then mails that the disk would not take; at most so long."""
+    """Send what waits in the queue, then mails that the disk would not take."""
 
     def send() -> set[Path]:
         try:
@@ -220,7 +214,11 @@ def post(mail: Mail, folder: Path, message: EmailMessage, environ: Mapping[str, 
         outcome = SENT
     elif outcome == QUEUED:
         say(f"waits in {folder} for the next run: {queued.subject!r}")
-    record_outcome(folder, outcome, queued.subject)
+    last = {"time": datetime.now(UTC).isoformat(), "outcome": outcome, "subject": queued.subject}
+    try:
+        write_text(folder / "last", json.dumps(last) + "\n")
+    except OSError as error:
+        say(f"{folder}: {error}")
     return outcome
 
 
@@ -274,15 +272,6 @@ def errors_reported() -> Iterator[None]:
         yield
     except Exception as error:
         say(f"not sent: {type(error).__name__}: {error}")
-
-
-def record_outcome(folder: Path, outcome: str, subject: str) -> None:
-    """Write down that a mail was written, for `mailed_since`."""
-    last = {"time": datetime.now(UTC).isoformat(), "outcome": outcome, "subject": subject}
-    try:
-        write_text(folder / "last", json.dumps(last) + "\n")
-    except OSError as error:
-        say(f"{folder}: {error}")
 
 
 def mailed_since(config: Configuration | Unchecked, begin: datetime) -> bool:

@@ -26,25 +26,10 @@ MOST = {"most_jobs": 12, "most_frames": 20}
 
 
 class Run(NamedTuple):
-    """A run that ended.
+    """A run that ended; without failed jobs and not ``ended``, somebody stopped it.
 
-    Attributes
-    ----------
-    nights : list of str
-        That it was to bring up to date.
-    failed : sequence of FailedJob
-    ended : bool
-        Whether it came to its end; False without failed jobs means that somebody stopped it.
-    command : list of str
-        As it was called.
-    folder : str
-        Where it was called.
-    log : str
-        Of the run as a whole; empty if there is none.
-    asked : list of str
-        Nights for which it asked ESO's archive.
-    attempt : str
-        What its jobs of the rule ``confirm`` were called.
+    ``command`` and ``folder`` are how and where it was called, ``log`` is that of the run as a
+    whole. For the nights ``asked`` it asked ESO's archive, in jobs that called it ``attempt``.
     """
 
     nights: list[str]
@@ -96,15 +81,17 @@ class NotRight:
 class Report:
     """All that the mail says."""
 
-    telescope: str
+    settings: Configuration
+    run: Run
+    failed: list[FailedJob]
     nights: list[NightReport]
     unconfirmed: list[NotRight]
-    failed: list[FailedJob]
-    stopped: bool
-    workdir: str
-    archive: str
-    run_log: str
     refusals: dict[str, tuple[str, int]]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody stopped the run."""
+        return not self.run.ended and not self.failed
 
 
 class Step(NamedTuple):
@@ -116,28 +103,16 @@ class Step(NamedTuple):
 
 def report_of(settings: Configuration, ledger: Ledger, run: Run) -> Report:
     """Return all that the mail says of a run."""
-    failed = in_order(run.failed)
-    nights = sorted({*run.nights, *(job.night for job in failed if job.night)})
+    failed, nights = in_order(run.failed), []
+    for night in sorted({*run.nights, *(job.night for job in failed if job.night)}):
+        folder = settings.workdir / night
+        summary = summarise(settings.telescope, night, ledger, folder / "solved")
+        page = (folder / "night.html").absolute()
+        new = ledger.unreported(night)
+        nights.append(NightReport(summary, new, str(page) if page.exists() else ""))
     asked = [not_right(settings.workdir / night, settings.archive) for night in run.asked]
-    return Report(
-        telescope=settings.telescope,
-        nights=[report_night(ledger, settings, night) for night in nights],
-        unconfirmed=[one for one in asked if one.count],
-        failed=failed,
-        stopped=not run.ended and not failed,
-        workdir=str(settings.workdir),
-        archive=str(settings.archive),
-        run_log=run.log,
-        refusals=refusals(queue_of(settings)),
-    )
-
-
-def report_night(ledger: Ledger, settings: Configuration, night: str) -> NightReport:
-    """Return what is said of a night."""
-    folder = settings.workdir / night
-    summary = summarise(settings.telescope, night, ledger, folder / "solved")
-    page = (folder / "night.html").absolute()
-    return NightReport(summary, ledger.unreported(night), str(page) if page.exists() else "")
+    unconfirmed = [night for night in asked if night.count]
+    return Report(settings, run, failed, nights, unconfirmed, refusals(queue_of(settings)))
 
 
 def not_right(folder: Path, archive: Path) -> NotRight:
@@ -183,7 +158,7 @@ def counted(count: int, what: str) -> str:
 def subject(report: Report) -> str:
     """Return the mail's subject."""
     nights = night_words([night.summary.night for night in report.nights])
-    return f"{report.telescope} {nights}: {verdict(report)}"
+    return f"{report.settings.telescope} {nights}: {verdict(report)}"
 
 
 def night_words(nights: list[str]) -> str:
@@ -196,9 +171,9 @@ def night_words(nights: list[str]) -> str:
 # What to do next
 
 
-def next_steps(settings: Configuration, run: Run, report: Report) -> list[Step]:
+def next_steps(report: Report) -> list[Step]:
     """Return what the operator can do."""
-    steps = []
+    settings, run, steps = report.settings, report.run, []
     if report.failed:
         words = "Read the last lines of each log below and remove the cause. The next run "
         words += "continues by itself; to continue now:"
@@ -208,7 +183,7 @@ def next_steps(settings: Configuration, run: Run, report: Report) -> list[Step]:
         steps.append(Step(words, command_line(run)))
     if wrong := [one.summary.night for one in report.nights if one.is_new(unsolved=False)]:
         folder = Path(settings.corrections)
-        files = (str(correction_file(folder, report.telescope, night)) for night in wrong)
+        files = (str(correction_file(folder, settings.telescope, night)) for night in wrong)
         words = "If held-back frames only have wrong headers, correct these in "
         words += f"{' '.join(files)}, then:"
         steps.append(Step(words, command_line(run, nights=" ".join(wrong))))
@@ -248,11 +223,11 @@ def command_line(run: Run, **settings: str) -> str:
 # The mail
 
 
-def texts(report: Report, steps: list[Step], templates: Path) -> tuple[str, str]:
+def texts(report: Report, templates: Path) -> tuple[str, str]:
     """Return the mail as plain text and as HTML."""
-    facts = vars(report) | MOST | {"verdict": verdict(report), "subject": subject(report)}
-    text, html = (render(templates / f"mail.{e}", steps=steps, **facts) for e in ("txt", "html"))
-    return text, html
+    facts = vars(report) | MOST | {"stopped": report.stopped, "steps": next_steps(report)}
+    facts |= {"verdict": verdict(report), "subject": subject(report)}
+    return render(templates / "mail.txt", **facts), render(templates / "mail.html", **facts)
 
 
 def is_wanted(when: str, report: Report) -> bool:
@@ -292,8 +267,7 @@ def mail_run(
         try:
             report = report_of(settings, ledger, run)
             wanted = is_wanted(mail.when, report)
-            both = texts(report, next_steps(settings, run, report), templates)
-            message = compose(mail, subject(report), *both)
+            message = compose(mail, subject(report), *texts(report, templates))
         except Exception as error:  # A failure must be reported whatever is wrong with the report.
             say(f"the report could not be made: {type(error).__name__}: {error}")
             wanted, message = True, compose(mail, *emergency_report(settings, run, error))

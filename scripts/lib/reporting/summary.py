@@ -34,25 +34,10 @@ class Sequence:
 class Summary:
     """What became of a night.
 
-    Attributes
-    ----------
-    judged : bool
-        Whether the night's frames were judged yet.
-    raw : int
-        Raw frames.
-    kinds : mapping of int
-        Delivered frames of each kind, the most frequent first.
-    products : list of str
-        Delivered.
-    delivered : int
-        Frames.
-    missing : list of str
-        Raw files of good frames that are not delivered.
-    warned : mapping of str
-        By product, what the gate noted.
-    held : mapping of list
-        The frames that are held back by reason, the most frequent first.
-    solved, unsolved : list of Solved
+    ``judged`` tells whether its frames were judged yet. ``raw`` counts raw frames, ``kinds`` and
+    ``delivered`` delivered ones. ``missing`` are raw files of good frames that are not delivered,
+    ``warned`` what the gate noted of products, ``held`` held-back frames by reason. ``kinds`` and
+    ``held`` begin with the most frequent.
     """
 
     telescope: str
