@@ -11,12 +11,12 @@ of the run do not wait for.
 
 
 def named_by_hand(key):
-    """Tell whether a setting stands on the command line, or below `config` of the profile."""
+    """Return whether a setting stands on the command line, or below `config` of the profile."""
     return key in workflow.config_settings.config
 
 
 def is_real():
-    """Tell whether jobs will be run: not by `-n`, `--dag`, `--summary`, nor in a job of a run."""
+    """Return whether jobs will be run: not by `-n`, `--dag`, `--summary`, nor in a job of a run."""
     shown = workflow.executor_plugin is None or workflow.dryrun or workflow.touch
     return workflow.is_main_process and not shown
 
@@ -41,5 +41,5 @@ def failed_jobs():
 
 
 def was_stopped():
-    """Tell whether somebody, or a shutdown, ended the run by a signal."""
+    """Return whether somebody, or a shutdown, ended the run by a signal."""
     return bool(workflow.scheduler._user_kill)

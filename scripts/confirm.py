@@ -1,4 +1,4 @@
-"""Ask ESO's archive which products of a night it shows. That it does not answer is no failure."""
+"""Ask ESO's archive which products of a night it shows. No answer is not a failure."""
 
 import os
 from datetime import UTC, datetime, timedelta

@@ -155,8 +155,8 @@ def product(kind="science", hours=30, **values) -> Delivered:
 
 
 def judged(one: Delivered, *found: dict, anonymous: bool = False) -> tuple[str, str]:
-    patience = timedelta(hours=24)
-    [answer] = judge_all([one], list(found), INSTRUMENT, NOW, patience, anonymous)
+    limit = timedelta(hours=24)
+    [answer] = judge_all([one], list(found), INSTRUMENT, NOW, limit, anonymous)
     return answer.status, answer.differs
 
 

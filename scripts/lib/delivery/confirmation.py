@@ -218,7 +218,7 @@ def nights_to_confirm(
 
 
 def is_due(ledger: Ledger, night: str, settings: Configuration, now: datetime) -> bool:
-    """Tell whether ESO is to be asked for a night; a damaged table is its job's to report."""
+    """Return whether ESO is to be asked for a night; a damaged table is its job's to report."""
     folder, limit = settings.workdir / night, timedelta(days=settings.confirm_until)
     mails = settings.mail.to and settings.mail.when != "never"
     try:
@@ -234,7 +234,7 @@ def is_due(ledger: Ledger, night: str, settings: Configuration, now: datetime) -
 
 
 def is_open(age: timedelta, answer: Answer | None, reported: set[str], limit: timedelta) -> bool:
-    """Tell whether ESO is to be asked for a product that was delivered so long ago.
+    """Return whether ESO is to be asked for a product that was delivered so long ago.
 
     Once it is older than ``limit``, only until it was judged and reported. What was never asked
     for by then is from before somebody wanted to know.

@@ -96,7 +96,7 @@ def copy_logs(workdir: Path, remote: str, environ: Mapping[str, str] = os.enviro
 
 
 def rsync_target(remote: str) -> tuple[str, int | None]:
-    """Return a folder of a server as rsync wants it, and the port if it is not the usual.
+    """Return a folder of a server as rsync expects it, and the port if it is not the usual.
 
     Raises
     ------

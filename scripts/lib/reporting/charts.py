@@ -1,4 +1,4 @@
-"""A night against the hour: what was exposed when, and how the sky was.
+"""A night against the hour: what was observed when, and how the sky was.
 
 Only geometry, in percent of a chart's width and height; the page's template draws it. All points
 of a target are one path, so that the page of a night of 3,000 frames stays small.
@@ -22,10 +22,10 @@ CURVES = {
     "matched": ("Stars matched", ""),
     "offset": ("Distance from RA, DEC", "″"),
 }
-# Share of the points, at either end, that may lie outside: a few must not flatten a night.
+# Share of the points, at either end, that may be outside: a few must not flatten a night.
 OUTLIERS = 0.01
 FEWEST_TICKS = 3
-# The shortest gap that is drawn; between two exposures lies the read-out.
+# The shortest gap that is drawn; between two exposures is the read-out.
 SHORTEST_GAP = timedelta(seconds=30)
 
 
@@ -141,7 +141,7 @@ def dots(points: list[tuple[float, float]], low: float, high: float) -> str:
 
 
 def height(value: float, low: float, high: float) -> float:
-    """Return where a value lies, percent from the top; outliers lie on the edge."""
+    """Return where a value is, percent from the top; outliers are on the edge."""
     return 100 * (high - min(max(value, low), high)) / (high - low)
 
 

@@ -59,7 +59,7 @@ def usable_mail(config: Configuration | Unchecked) -> Mail | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address can be nothing but this machine."""
+    """Return whether a host name or address can be nothing but this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -121,7 +121,7 @@ def connected(mail: Mail, environ: Mapping[str, str]) -> Iterator[smtplib.SMTP]:
 
 
 def send_one(smtp: smtplib.SMTP, queued: QueuedMail, environ: Mapping[str, str]) -> bool:
-    """Send a mail, keep it for those whom the server refuses; tell whether somebody received it."""
+    """Send a mail, keep it for those whom the server refuses; return whether somebody received it."""
     try:
         replies = smtp.sendmail(queued.sender, queued.recipients, queued.content)
     except smtplib.SMTPRecipientsRefused as error:
@@ -275,7 +275,7 @@ def errors_reported() -> Iterator[None]:
 
 
 def mailed_since(config: Configuration | Unchecked, begin: datetime) -> bool:
-    """Tell whether a mail was sent, or is kept for the next run, since a time with its zone."""
+    """Return whether a mail was sent, or is kept for the next run, since a time with its zone."""
     try:
         last = json.loads((queue_of(config) / "last").read_text())
         return datetime.fromisoformat(last["time"]) >= begin and last["outcome"] != LOST

@@ -116,7 +116,7 @@ def put_aside(path: Path) -> str:
 
 
 def is_stale(name: str) -> bool:
-    """Tell whether a mail has waited too long, from its name; one without a time has not."""
+    """Return whether a mail has waited too long, from its name; one without a time has not."""
     try:
         written = datetime.strptime(name.partition("-")[0], TIME).replace(tzinfo=UTC)
     except ValueError:

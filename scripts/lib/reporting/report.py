@@ -56,7 +56,7 @@ class NightReport:
         return any(frame.fault and not frame.fault.expected for frame in self.new)
 
     def is_new(self, unsolved: bool) -> bool:
-        """Tell whether there is news of unsolved frames, or of others."""
+        """Return whether there are new unsolved frames, or new others."""
         reasons = (frame.fault.reason for frame in self.new if frame.fault)
         return self.has_new and any((one is Reason.UNSOLVED) == unsolved for one in reasons)
 
@@ -231,7 +231,7 @@ def texts(report: Report, templates: Path) -> tuple[str, str]:
 
 
 def is_wanted(when: str, report: Report) -> bool:
-    """Tell whether a run is worth a mail: failures always, other things the first time."""
+    """Return whether a run is worth a mail: failures always, other things the first time."""
     new = any(night.has_new for night in report.nights)
     bad = any(night.has_new for night in report.unconfirmed)
     problems = bool(report.failed or report.stopped or new or bad)

@@ -34,7 +34,7 @@ class Sequence:
 class Summary:
     """What became of a night.
 
-    ``judged`` tells whether its frames were judged yet. ``raw`` counts raw frames, ``kinds`` and
+    ``judged`` is whether its frames were judged yet. ``raw`` counts raw frames, ``kinds`` and
     ``delivered`` delivered ones. ``missing`` are raw files of good frames that are not delivered,
     ``warned`` what the gate noted of products, ``held`` held-back frames by reason. ``kinds`` and
     ``held`` begin with the most frequent.
