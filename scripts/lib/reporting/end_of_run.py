@@ -5,9 +5,8 @@ The run's outcome stands: what goes wrong here is a line on standard error.
 ``logs/{night}/transferred`` names products, ``non_transferred`` raw frames, each with the reason.
 """
 
-import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,27 +24,20 @@ from scripts.lib.settings.records import Configuration
 PENDING = "not delivered yet: a job failed or was stopped"
 
 
-def end_run(
-    settings: Configuration,
-    ledger: Ledger,
-    run: Run,
-    templates: Path,
-    mail: bool,
-    environ: Mapping[str, str] = os.environ,
-) -> None:
+def end_run(settings: Configuration, ledger: Ledger, run: Run, templates: Path, mail: bool) -> None:
     """Do all that is done once a run has ended; ``mail`` is whether a mail may be sent of it."""
     if run.failed:
         print(failures(run.failed), file=sys.stderr)
     with only_printed("lists of transferred files not written"):
         write_lists(ledger, settings.workdir, run.nights)
     if mail:
-        mail_run(settings, ledger, run, templates, environ)
+        mail_run(settings, ledger, run, templates)
     with only_printed("transfer log not copied"):
-        count, cause = copy_or_count(settings.workdir, settings.transfer_log_remote, environ)
+        count, cause = copy_or_count(settings.workdir, settings.transfer_log_remote)
         if cause:
             print(cause, file=sys.stderr)
         if count == ALERT_AFTER:
-            alert(settings, f"transfer log not copied, {count} times in a row", cause, environ)
+            alert(settings, f"transfer log not copied, {count} times in a row", cause)
     with only_printed("confirmations not counted"):
         if causes := failed_attempts(settings.workdir, run.asked, run.attempt):
             cause = next(filter(None, causes), "")
@@ -54,7 +46,7 @@ def end_run(
             if cause:
                 print(f"{words}: {cause}", file=sys.stderr)
             if count == ALERT_AFTER:
-                alert(settings, f"{words}, {count} runs in a row", cause, environ)
+                alert(settings, f"{words}, {count} runs in a row", cause)
 
 
 @contextmanager

@@ -80,7 +80,8 @@ def explain(error: Exception, environ: Mapping[str, str]) -> str:
     else:
         text = f"{type(error).__name__}: {str(error) or 'no answer'}"
     user, password = environ.get(USER, ""), environ.get(PASSWORD, "")
-    return flat(redacted(text, (user, password, f"\0{user}\0{password}")))
+    secrets = (user, password, f"\0{user}\0{password}") if user or password else ()
+    return flat(redacted(text, secrets))
 
 
 def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
@@ -121,7 +122,7 @@ def connected(mail: Mail, environ: Mapping[str, str]) -> Iterator[smtplib.SMTP]:
 
 
 def send_one(smtp: smtplib.SMTP, queued: QueuedMail, environ: Mapping[str, str]) -> bool:
-    """Send a mail, keep it for those whom the server refuses; return whether somebody received it."""
+    """Send a mail, keep it for those whom the server refuses; False if nobody received it."""
     try:
         replies = smtp.sendmail(queued.sender, queued.recipients, queued.content)
     except smtplib.SMTPRecipientsRefused as error:
