@@ -192,7 +192,7 @@ def name_sequences(
         Sequences that were delivered: frames that come later make a further part.
     """
 
-    def said(frame: Frame) -> tuple:
+    def said(frame: Frame) -> tuple[object, ...]:
         return frame.kind, frame.object, frame.filter, frame.exptime, frame.shape
 
     kept = {
@@ -201,7 +201,7 @@ def name_sequences(
         if (earlier := known[one.frame.key]).status in DONE and said(earlier) == said(one.frame)
     }
     taken = taken | set(kept.values())
-    owners: dict[str, tuple] = {}
+    owners: dict[str, tuple[object, ...]] = {}
     found = {}
     for frame, facts in chosen:
         identity = (facts.kind.name, facts.object, facts.filter, facts.exptime, facts.setting)

@@ -18,7 +18,7 @@ import yaml
 
 from scripts import install
 from scripts.commands.run import DRY
-from scripts.lib.files.lock import FileLock, taken
+from scripts.lib.files.lock import FileLock, is_held, taken
 from scripts.lib.nights.dates import recent_nights
 from scripts.lib.running import health, run_log
 from scripts.lib.running.processes import end_marked, marked, run_marked
@@ -224,6 +224,17 @@ def test_a_run_by_hand_is_left_alone(site):
     assert NOW - taken(Path(lock.name)) > timedelta(hours=24)
     assert FileLock(Path(lock.name)).take()
     assert taken(Path(lock.name)) > NOW
+
+
+def test_lock_is_held_until_it_is_given_back(tmp_path):
+    first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    assert not is_held(first.path)
+    assert first.take() and first.held and is_held(first.path)
+    os.utime(first.path, (0, 0))
+    assert not second.take(seconds=0.2) and not second.held
+    assert taken(first.path).year == 1970
+    first.release()
+    assert not is_held(first.path) and second.take() and taken(first.path) > NOW
 
 
 def test_what_ignores_being_asked_to_end_is_killed(tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -17,6 +18,11 @@ from scripts.lib.settings.profile import read_file
 from tests.night import REPOSITORY
 
 PROPERTIES = schema_of(records.Configuration)["properties"]
+RULES = {
+    *("type", "properties", "required", "additionalProperties", "items", "if", "then"),
+    *("description", "default", "examples", "enum", "pattern", "minLength", "maxLength"),
+    *("minimum", "exclusiveMinimum", "maximum"),
+}
 MAIL = {"from": "a@obs.example", "to": ["b@obs.example"], "host": "mail.example"}
 
 
@@ -34,7 +40,10 @@ def described(rules: dict) -> Iterator[tuple[str, dict]]:
 
 
 def test_every_key_is_described_and_has_an_example():
+    jsonschema.Draft202012Validator.check_schema(schema_of(records.Configuration))
     for key, rule in described(PROPERTIES):
+        # The library would not notice a rule whose name is wrong.
+        assert rule.keys() <= RULES, key
         assert rule["description"], key
         assert "properties" in rule or {"default", "examples", "enum"} & rule.keys(), key
 

@@ -60,9 +60,10 @@ def schema() -> str:
         "title": "Configuration of one telescope",
         "description": "One file per telescope; --config key=value overrides any key.",
     }
-    return "# Written by make docs from scripts/lib/settings/records.py.\n" + yaml.safe_dump(
+    content: str = yaml.safe_dump(
         head | schema_of(Configuration), sort_keys=False, allow_unicode=True, width=WIDTH
     )
+    return f"# Written by make docs from scripts/lib/settings/records.py.\n{content}"
 
 
 def example() -> str:

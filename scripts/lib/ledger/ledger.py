@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from scripts.lib.files.durable import part_name, sync_folder
 from scripts.lib.ledger.faults import Fault, Reason
@@ -194,7 +195,7 @@ class Ledger:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def _rows(self, query: str, *values: object) -> list[tuple]:
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._explained():
             return self._connection.execute(query, values).fetchall()
 
@@ -221,7 +222,7 @@ class Ledger:
         What was delivered meanwhile, by a job that outlived its run, stays delivered.
         """
         now = _text(datetime.now(UTC))
-        by_status: dict[Status, list[tuple]] = {}
+        by_status: dict[Status, list[tuple[Any, ...]]] = {}
         measured = []
         for frame in frames:
             by_status.setdefault(frame.status, []).append(_frame_row(frame))
@@ -485,7 +486,7 @@ def _time(text: str) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _frame_row(frame: Frame) -> tuple:
+def _frame_row(frame: Frame) -> tuple[Any, ...]:
     fault = frame.fault
     return (
         *(frame.night, frame.file, frame.version, *frame.source),
@@ -497,7 +498,7 @@ def _frame_row(frame: Frame) -> tuple:
     )
 
 
-def _frame(row: tuple) -> Frame:
+def _frame(row: tuple[Any, ...]) -> Frame:
     night, file, version, size, mtime_ns, datasum, header_sum, pixel_sum, status = row[:9]
     reason, subject, detail, *described, date_obs = row[9:17]
     return Frame(
@@ -507,15 +508,15 @@ def _frame(row: tuple) -> Frame:
     )
 
 
-def _product_row(product: Product) -> tuple:
+def _product_row(product: Product) -> tuple[Any, ...]:
     *row, delivered, confirmed = astuple(product)
     return (*row, _text(delivered), _text(confirmed))
 
 
-def _product(row: tuple) -> Product:
+def _product(row: tuple[Any, ...]) -> Product:
     return Product(*row[:10], *map(_time, row[10:]))
 
 
-def _night(row: tuple) -> Night:
+def _night(row: tuple[Any, ...]) -> Night:
     night = Night(*row)
     return replace(night, named=bool(night.named), reported=bool(night.reported))

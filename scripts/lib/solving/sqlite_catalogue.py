@@ -118,7 +118,7 @@ def _strips(connection: sqlite3.Connection) -> dict[str, set[str]]:
     return strips
 
 
-def _numbers(rows: list[tuple], strip: str) -> np.ndarray:
+def _numbers(rows: list[tuple[Any, ...]], strip: str) -> np.ndarray:
     """Return rows as columns of floats, NaN where there is no value."""
     try:
         return np.array(rows, float).T

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from scripts.lib.files.errors import TryLater
 from scripts.lib.ledger.records import Entry, FileState
@@ -80,6 +80,7 @@ class Connection(Protocol):
 
 Answer = TypeVar("Answer")
 Request = Callable[[Connection], Answer]
+Requests = queue.SimpleQueue[tuple[Request[Any], Future[Any]] | None]
 Translation = Callable[[Exception], Exception]
 
 
@@ -101,7 +102,7 @@ class Worker:
     def __init__(self, connect: Callable[[], Connection], translate: Translation, limit: float):
         self.limit = limit
         # None when there will be no more.
-        self.requests: queue.SimpleQueue[tuple[Request, Future] | None] = queue.SimpleQueue()
+        self.requests: Requests = queue.SimpleQueue()
         # The thread must not know the worker, or one that nobody needs would live on.
         arguments = self.requests, connect, translate
         threading.Thread(target=serve, args=arguments, daemon=True).start()
@@ -128,9 +129,7 @@ class Worker:
     __del__ = leave
 
 
-def serve(
-    requests: queue.SimpleQueue, connect: Callable[[], Connection], translate: Translation
-) -> None:
+def serve(requests: Requests, connect: Callable[[], Connection], translate: Translation) -> None:
     """Answer requests; connect before the first one and after a loss."""
     connection: Connection | None = None
     while item := requests.get():
