@@ -42,17 +42,13 @@ Solutions = Mapping[str, Solved]
 
 
 class Night(NamedTuple):
-    """What the headers of a night are made with.
-
-    ``longitude`` of the site is in degrees, east positive; ``unsolved`` frames are delivered or
-    held (``deliver``, ``hold``).
-    """
+    """What the headers of a night are made with."""
 
     observatory: Observatory
-    longitude: float
+    longitude: float  # of the site, degrees, east positive
     checks: list[Check]
     cubes: bool
-    unsolved: str = "deliver"
+    unsolved: str = "deliver"  # or hold
 
 
 class Composed(NamedTuple):
@@ -73,12 +69,8 @@ def read_exposures(
 ) -> tuple[dict[str, Exposure], dict[str, Fault]]:
     """Return exposures with programme, sidereal time and sky, and why some frames have none.
 
-    A frame that was delivered before and is gone since has neither.
-
-    Parameters
-    ----------
-    solved : mapping of Solved or None
-        None if the frames were not to be solved.
+    A frame that was delivered before and is gone since has neither. ``solved`` is None if the
+    frames were not to be solved.
     """
     exposures: dict[str, Exposure] = {}
     faults = {}
@@ -86,8 +78,8 @@ def read_exposures(
         try:
             exposure = load_exposure(raw, frame.file, night.observatory)
             programme = exposure.programme._replace(id=frame.programme)
-            exposure = exposure._replace(programme=programme)
-            exposures[frame.file] = with_sky(frame.file, exposure, night.observatory, solved)
+            exposure = with_sky(frame.file, exposure, night.observatory, solved)
+            exposures[frame.file] = exposure._replace(programme=programme)
         except BadFrame as error:
             logger.warning("%s: no header: %s", frame.file, error)
             if error.fault.reason is not Reason.GONE:
@@ -191,12 +183,7 @@ def primary_of(composed: list[Composed], sequence: str, table: Keywords) -> list
 def sequence_headers(sequence: str, composed: list[Composed], table: Keywords, cube: bool) -> bytes:
     """Return the headers of a sequence as a FITS file without data.
 
-    Parameters
-    ----------
-    composed : list of Composed
-        Its frames, in time order.
-    cube : bool
-        Whether to begin with a cube's header and its METADATA.
+    Those of a ``cube`` begin with its own header and METADATA.
     """
     hdus = [headers_only(primary_of(composed, sequence, table) if cube else [])]
     if cube:
@@ -220,14 +207,8 @@ def write_headers(
 ) -> dict[str, Fault]:
     """Write the headers of sequences and return why frames are held back, by file name.
 
-    Parameters
-    ----------
-    grouped : mapping of list of Frame
-        Frames by sequence, in time order.
-    raw : Path
-        Folder of the raw frames.
-    solved : mapping of Solutions
-        By sequence; one that was not to be solved is not in it.
+    ``grouped`` has the frames by sequence, in time order; a sequence that was not to be solved is
+    not in ``solved``.
     """
     found: dict[str, Fault] = {}
     for sequence, frames in grouped.items():
@@ -254,21 +235,14 @@ def check_night(frames: Iterable[Frame], faults: Mapping[str, Fault], max_held: 
 def main() -> None:
     """Run the job."""
     start_log(snakemake.log[0])
-    settings = Configuration.of(snakemake.config)
-    night = Night(
-        open_observatory(
-            snakemake.wildcards.night,
-            settings,
-            {key: str(path) for key, path in snakemake.input.items()},
-            snakemake.params.programme,
-            snakemake.params.named,
-        ),
-        settings.longitude,
-        read_checks(Path(snakemake.input.checks)),
-        settings.products == "cubes",
-        settings.unsolved,
+    settings, params = Configuration.of(snakemake.config), snakemake.params
+    tables = {key: str(path) for key, path in snakemake.input.items()}
+    observatory = open_observatory(
+        snakemake.wildcards.night, settings, tables, params.programme, params.named
     )
-    frames = read_frames(Path(snakemake.input.frames), snakemake.params.snapshot)
+    checks, cubes = read_checks(Path(snakemake.input.checks)), settings.products == "cubes"
+    night = Night(observatory, settings.longitude, checks, cubes, settings.unsolved)
+    frames = read_frames(Path(snakemake.input.frames), params.snapshot)
     group = snakemake.wildcards.group
     grouped = {name: m for name, m in sequences(frames).items() if names.group_of(name) == group}
     solved = {Path(path).stem: read_solved(Path(path)) for path in snakemake.input.solved}

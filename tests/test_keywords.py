@@ -16,7 +16,7 @@ from scripts.lib.fits.cards import (
     Header,
     card,
 )
-from scripts.lib.headers.keywords import read_keywords
+from scripts.lib.headers.keywords import card_of, read_keywords
 from scripts.lib.headers.metadata import DEMANDED, metadata_hdu, partial_keywords
 from scripts.lib.headers.values import VALUES
 from tests.records import CONFIG
@@ -42,7 +42,7 @@ def test_keyword_patterns():
 
 def test_floats_have_the_decimals_of_the_table():
     for keyword, decimals in (("MJD-OBS", 10), ("EXPTIME", 3), ("RA", 6), ("LST", 3), ("UTC", 3)):
-        image = KEYWORDS.card(keyword, 12.0).image.decode()
+        image = card_of(KEYWORDS.rule(keyword), keyword, 12.0).image.decode()
         assert re.search(rf"= +12\.0{{{decimals}}} /", image), image
 
 

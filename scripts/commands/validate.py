@@ -42,17 +42,6 @@ def validate(path: Path, checks: list[Check], context_of: ContextOf) -> tuple[li
     return judged(product, checks), name
 
 
-def clashes(dp_ids: dict[Path, str]) -> dict[Path, Finding]:
-    """Return the files that ESO would give the name of an earlier one."""
-    first: dict[str, Path] = {}
-    found = {}
-    for path, name in dp_ids.items():
-        if name and first.setdefault(name, path) != path:
-            text = f"{name}, as {first[name].name}"
-            found[path] = Finding("T24", ERROR, "MJD-OBS", text, CLASH, "ESO")
-    return found
-
-
 def ask_other_tools(path: Path) -> Iterator[Finding]:
     """Yield what fitsverify and astropy say of a file and its world coordinates."""
     done = subprocess.run(
@@ -82,15 +71,7 @@ def ask_other_tools(path: Path) -> Iterator[Finding]:
 
 
 def contexts(configs: list[Path], night: str) -> ContextOf:
-    """Return what gives the context of a telescope's products.
-
-    Raises
-    ------
-    ConfigurationError
-        If a configuration cannot be read, or the schema does not allow it.
-    NightError
-        If the night is not a night.
-    """
+    """Return what gives the context of a telescope's products."""
     paths = configs or [path for path in TABLES.glob("*.yaml") if path.name != "schema.yaml"]
     unknown = context_of(night=night)
     by_name = {}
@@ -133,32 +114,17 @@ def verdict(findings: list[Finding]) -> str:
     return "refused" if errors(findings) else "passed"
 
 
-def as_json(found: dict[Path, list[Finding]]) -> str:
-    """Return what is wrong with each file, for programs."""
-    content = [
-        {"file": str(path), "verdict": verdict(fs), "findings": [f._asdict() for f in fs]}
-        for path, fs in found.items()
-    ]
-    return json.dumps(content, indent=1)
-
-
 def main(words: list[str] | None = None) -> int:
     """Validate the files that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m scripts.validate", description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="print a list, for programs")
-    parser.add_argument("--night", default="", help="YYYYMMDD that they must belong to")
-    parser.add_argument(
-        "--config", action="append", default=[], type=Path, help="default: config/*.yaml"
-    )
-    parser.add_argument(
-        "--legacy",
-        action="store_true",
-        help="of files of the legacy pipeline: count what is wrong, exit status 0",
-    )
-    parser.add_argument(
-        "--tools", action="store_true", help="ask fitsverify and astropy as well (slower)"
-    )
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE")
+    add("--json", action="store_true", help="print a list, for programs")
+    add("--night", default="", help="YYYYMMDD that they must belong to")
+    add("--config", action="append", default=[], type=Path, help="default: config/*.yaml")
+    legacy = "of files of the legacy pipeline: count what is wrong, exit status 0"
+    add("--legacy", action="store_true", help=legacy)
+    add("--tools", action="store_true", help="ask fitsverify and astropy as well (slower)")
     given = parser.parse_args(words)
     if given.tools and not shutil.which("fitsverify"):
         parser.error("--tools needs Debian's package fitsverify")
@@ -167,18 +133,24 @@ def main(words: list[str] | None = None) -> int:
     except (ConfigurationError, NightError) as error:
         parser.error(str(error))
     checks = read_checks(TABLES / "checks.csv")
-    found, dp_ids = {}, {}
+    found: dict[Path, list[Finding]] = {}
+    first: dict[str, Path] = {}  # by dp_id
     for path in given.files:
-        found[path], dp_ids[path] = validate(path, checks, context)
+        found[path], name = validate(path, checks, context)
         if given.tools:
             found[path] += ask_other_tools(path)
-    for path, clash in clashes(dp_ids).items():
-        found[path].append(clash)
+        if name and first.setdefault(name, path) != path:
+            text = f"{name}, as {first[name].name}"
+            found[path].append(Finding("T24", ERROR, "MJD-OBS", text, CLASH, "ESO"))
     if given.json:
-        print(as_json(found))
+        content = [
+            {"file": str(path), "verdict": verdict(fs), "findings": [f._asdict() for f in fs]}
+            for path, fs in found.items()
+        ]
+        print(json.dumps(content, indent=1))
     else:
         print(survey(found) if given.legacy else listing(found))
-    return 0 if given.legacy or not any(errors(findings) for findings in found.values()) else 1
+    return 0 if given.legacy or not any(map(errors, found.values())) else 1
 
 
 if __name__ == "__main__":

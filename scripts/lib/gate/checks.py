@@ -55,13 +55,7 @@ class Finding(NamedTuple):
 
 
 def read_checks(path: Path) -> list[Check]:
-    """Return the checks of a table.
-
-    Raises
-    ------
-    JobFailed
-        If a row has an unknown level, rule or word in ``on``, or neither a rule nor a function.
-    """
+    """Return the checks of a table; raise `JobFailed` for a row with an unknown word."""
     checks = []
     for row in read_table(path):
         on = frozenset(row["on"].split())
@@ -77,25 +71,22 @@ def read_checks(path: Path) -> list[Check]:
 
 
 def judged(product: ProductFile, checks: Iterable[Check]) -> list[Finding]:
-    """Return all that is wrong with a product, in the order of the table."""
-    traits = product.traits
+    """Return all that is wrong with a product; what cannot be judged is wrong."""
     findings = []
     for check in checks:
-        if check.on <= traits and (found := outcome(check, product)):
+        if not check.on <= product.traits:
+            continue
+        try:
+            found = check.judge(product)
+        except ValueError as error:
+            found = f"cannot be judged ({error})"
+        except (ArithmeticError, AttributeError, LookupError, TypeError):
+            found = "cannot be judged"
+        if found:
             findings.append(
                 Finding(check.id, check.level, check.keyword, found, check.right, check.source)
             )
     return findings
-
-
-def outcome(check: Check, product: ProductFile) -> str:
-    """Return what a check found wrong; what cannot be judged is wrong."""
-    try:
-        return check.judge(product)
-    except ValueError as error:
-        return f"cannot be judged ({error})"
-    except (ArithmeticError, AttributeError, LookupError, TypeError):
-        return "cannot be judged"
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:

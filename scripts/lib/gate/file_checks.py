@@ -6,7 +6,7 @@ from collections import Counter
 from scripts.lib.fits.cards import COMMENTARY, END, readable
 from scripts.lib.fits.checksum import ALL_ONES, data_sum, fold
 from scripts.lib.fits.hdu import BLOCK
-from scripts.lib.gate.product_file import ProductFile, SummedHdu
+from scripts.lib.gate.product_file import ProductFile
 from scripts.lib.gate.rules import check
 
 # FITS 4.2: a string, a logical, a number, a pair of numbers, or nothing; then a comment.
@@ -39,43 +39,29 @@ def layout(p: ProductFile) -> str:
 def cards(p: ProductFile) -> str:
     for header in p.headers:
         for keyword, image in header:
-            if not is_card(keyword, image):
+            form = HIERARCH if keyword.startswith("HIERARCH") else CARD
+            is_card = keyword in COMMENTARY or form.fullmatch(image)
+            if not (is_card and PRINTABLE.fullmatch(image)):
                 return repr(readable(image))
     return ""
-
-
-def is_card(keyword: str, image: bytes) -> bool:
-    """Tell whether 80 bytes are a card of FITS; of ESO's, if it is HIERARCH."""
-    if not PRINTABLE.fullmatch(image):
-        return False
-    form = HIERARCH if keyword.startswith("HIERARCH") else CARD
-    return keyword in COMMENTARY or bool(form.fullmatch(image))
 
 
 @check("F2b")
 def structure(p: ProductFile) -> str:
     for number, hdu in enumerate(p.hdus):
-        found = hdu.header.keywords
-        wanted = wanted_structure(hdu, number)
-        if found[: len(wanted)] != wanted:
-            return f"HDU {number} begins with {', '.join(found[: len(wanted)])}"
+        axes = [f"NAXIS{i}" for i in range(1, hdu.header.whole("NAXIS") + 1)]
+        wanted = ["XTENSION" if number else "SIMPLE", "BITPIX", "NAXIS", *axes]
+        wanted += ["PCOUNT", "GCOUNT"] if number else []
+        wanted += ["TFIELDS"] if hdu.header.value("XTENSION") == "BINTABLE" else []
+        found = hdu.header.keywords[: len(wanted)]
+        if found != wanted:
+            return f"HDU {number} begins with {', '.join(found)}"
+    extend = p.value("EXTEND")
     if p.value("SIMPLE") is not True:
         return f"SIMPLE {p.value('SIMPLE')!r}"
-    if "EXTEND" in p.header and not isinstance(p.value("EXTEND"), bool):
-        return f"EXTEND {p.value('EXTEND')!r}"
-    if len(p.hdus) > 1 and p.value("EXTEND") is not True:
-        return f"EXTEND {p.value('EXTEND')!r} before extensions"
-    return ""
-
-
-def wanted_structure(hdu: SummedHdu, number: int) -> list[str]:
-    """Return the keywords that an HDU must begin with."""
-    axes = [f"NAXIS{i}" for i in range(1, hdu.header.whole("NAXIS") + 1)]
-    first = ["SIMPLE" if number == 0 else "XTENSION", "BITPIX", "NAXIS", *axes]
-    if number == 0:
-        return first
-    fields = ["TFIELDS"] if hdu.header.value("XTENSION") == "BINTABLE" else []
-    return [*first, "PCOUNT", "GCOUNT", *fields]
+    if "EXTEND" in p.header and not isinstance(extend, bool):
+        return f"EXTEND {extend!r}"
+    return f"EXTEND {extend!r} before extensions" if len(p.hdus) > 1 and not extend else ""
 
 
 @check("F3a")
@@ -100,9 +86,8 @@ def checksums(p: ProductFile) -> str:
 @check("F5a")
 def duplicates(p: ProductFile) -> str:
     for header in p.headers:
-        counts = Counter(header.keywords)
-        twice = [k for k, count in counts.items() if count > 1 and k not in COMMENTARY]
-        if twice:
+        counts = Counter(keyword for keyword in header.keywords if keyword not in COMMENTARY)
+        if twice := [keyword for keyword, count in counts.items() if count > 1]:
             return f"{', '.join(twice)} twice"
     return ""
 

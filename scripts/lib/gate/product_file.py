@@ -28,36 +28,18 @@ TRAITS = set("frame cube file science bias dark flat calibration sky pixel icrs"
 WCS = re.compile(
     r"WCSAXES|C(TYPE|UNIT|RPIX|RVAL|DELT|ROTA)\d|(CD|PC)\d_\d|LONPOLE|LATPOLE|[AB]P?_.*"
 )
-# Bytes read at a time.
-PIECE = 1 << 22
 
 
 class Context(NamedTuple):
-    """What products are judged against; None and empty where nothing is known.
+    """What products are judged against; None and empty where nothing is known."""
 
-    Attributes
-    ----------
-    telescopes, kinds : dict
-        By name.
-    telescope : Telescope or None
-        Whose products these are.
-    camera : Camera or None
-        Its camera.
-    programmes : tuple of str
-        Programme ids that they may have; any if there are none.
-    bounds : tuple of datetime or None
-        Beginning of the night, and of the next.
-    headers : mapping of Header
-        Of the frames that went into a cube, by ESO's name without its ending.
-    """
-
-    telescopes: dict[str, Telescope]
-    kinds: dict[str, Kind]
-    telescope: Telescope | None = None
+    telescopes: dict[str, Telescope]  # by name
+    kinds: dict[str, Kind]  # by name
+    telescope: Telescope | None = None  # whose products these are
     camera: Camera | None = None
-    programmes: tuple[str, ...] = ()
-    bounds: tuple[datetime, datetime] | None = None
-    headers: Mapping[str, Header] = {}
+    programmes: tuple[str, ...] = ()  # ids that they may have
+    bounds: tuple[datetime, datetime] | None = None  # of the night
+    headers: Mapping[str, Header] = {}  # of a cube's frames, by ESO's name without its ending
 
 
 def context_of(
@@ -90,78 +72,57 @@ class SummedHdu(Hdu):
 
 @dataclass
 class ProductFile:
-    """A product's file, or a finished header that still waits for its pixels.
+    """A product's file, or a finished header that still waits for its pixels."""
 
-    Attributes
-    ----------
-    name : str
-        File name.
-    header : Header
-        The primary header.
-    hdus : list of SummedHdu
-        All of the file; empty for a header alone.
-    size : int
-        Of the file, in bytes; 0 for a header alone.
-    constant : list of int
-        Planes in which all pixels are the same.
-    table : bytes
-        Data of the extension METADATA.
-    """
-
-    name: str
-    header: Header
+    name: str  # of the file
+    header: Header  # the primary one
     context: Context
-    hdus: list[SummedHdu] = field(default_factory=list)
-    size: int = 0
-    constant: list[int] = field(default_factory=list)
-    table: bytes = b""
+    hdus: list[SummedHdu] = field(default_factory=list)  # empty for a header alone
+    size: int = 0  # bytes
+    constant: list[int] = field(default_factory=list)  # planes of which all pixels are the same
+    table: bytes = b""  # data of METADATA
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    _values: dict[str, Value] = field(default_factory=dict)
 
     def value(self, keyword: str) -> Value:
         """Return a value of the primary header, None if there is none.
 
-        Raises
-        ------
-        HeaderError
-            If it is not well formed.
+        This and all that follow raise `HeaderError` if a card or METADATA cannot be read, or a
+        value is missing or of another type.
         """
-        if keyword not in self._values:
-            self._values[keyword] = self.header.value(keyword)
-        return self._values[keyword]
+        return self.header.value(keyword)
 
     def required(self, keyword: str) -> bool | int | float | str:
-        """Return a value of the primary header; raise `HeaderError` if there is none."""
+        """Return a value of the primary header that must be there."""
         value = self.value(keyword)
         if value is None:
             raise HeaderError(f"no {keyword}")
         return value
 
     def number(self, keyword: str, default: float | None = None) -> float:
-        """Return a number of the primary header, or the default; raise `HeaderError` otherwise."""
+        """Return a number of the primary header, or the default if there is none."""
         if default is not None and self.value(keyword) is None:
             return default
         return number(self.required(keyword), keyword)
 
     def text(self, keyword: str) -> str:
-        """Return a value of the primary header; raise `HeaderError` unless it is a text."""
+        """Return a text of the primary header."""
         value = self.required(keyword)
         if not isinstance(value, str):
             raise HeaderError(f"{keyword} is {value!r}, not a text")
         return value
 
     def column(self, name: str) -> list[Value]:
-        """Return a column of METADATA; raise `HeaderError` if there is none."""
+        """Return a column of METADATA."""
         if name not in self.columns:
             raise HeaderError(f"no column {name} in {METADATA}")
         return self.columns[name]
 
     def numbers(self, name: str) -> list[float]:
-        """Return a column of METADATA; raise `HeaderError` unless it is of numbers."""
+        """Return a column of METADATA that must be of numbers."""
         return [number(value, f"{name} of {METADATA}") for value in self.column(name)]
 
     def texts(self, name: str) -> list[str]:
-        """Return a column of METADATA; raise `HeaderError` unless it is of texts."""
+        """Return a column of METADATA that must be of texts."""
         values = self.column(name)
         found = [value for value in values if isinstance(value, str)]
         if len(found) < len(values):
@@ -180,7 +141,7 @@ class ProductFile:
 
     @cached_property
     def start(self) -> datetime:
-        """DATE-OBS; raises ValueError if it is not a date, like `end`."""
+        """DATE-OBS."""
         return parse_date(self.text("DATE-OBS"))
 
     @cached_property
@@ -208,7 +169,7 @@ class ProductFile:
 
     @cached_property
     def columns(self) -> dict[str, list[Value]]:
-        """The columns of METADATA by name, none without it; raises ValueError for a bad table."""
+        """The columns of METADATA by name, none without it."""
         return table_columns(self.metadata.header, self.table) if self.metadata else {}
 
     @cached_property
@@ -220,15 +181,17 @@ class ProductFile:
     @cached_property
     def traits(self) -> set[str]:
         """The words of the table's column ``on`` that hold."""
-        ctype = str(self._or_none("CTYPE1"))
-        traits = {"cube" if self.is_cube else "frame"}
-        traits |= {"file"} if self.hdus else set()
-        if self.kind:
-            traits |= {self.kind.name}
-            traits |= set() if self.kind.name == "science" else {"calibration"}
-        traits |= {"sky"} if ctype.startswith("RA--") else set()
-        traits |= {"pixel"} if ctype == "PIXEL" else set()
-        return traits | ({"icrs"} if self._or_none("RADESYS") == "ICRS" else set())
+        ctype, kind = str(self._or_none("CTYPE1")), self.kind.name if self.kind else ""
+        holds = {
+            "cube": self.is_cube,
+            "frame": not self.is_cube,
+            "file": bool(self.hdus),
+            "calibration": kind not in ("", "science"),
+            "sky": ctype.startswith("RA--"),
+            "pixel": ctype == "PIXEL",
+            "icrs": self._or_none("RADESYS") == "ICRS",
+        }
+        return {word for word, is_so in holds.items() if is_so} | {kind}
 
     @cached_property
     def telescope(self) -> Telescope | None:
@@ -244,32 +207,19 @@ class ProductFile:
 
 
 def dp_id(product: ProductFile) -> str:
-    """Return the name that ESO's archive gives a product: of its instrument and MJD-OBS.
-
-    Raises
-    ------
-    HeaderError
-        If it is of none of our telescopes.
-    """
+    """Return ESO's name of a product; raise `HeaderError` if it is of none of our telescopes."""
     if product.telescope is None:
         raise HeaderError(f"TELESCOP {product.value('TELESCOP')!r} is not one of our telescopes")
     return names.dp_id(product.telescope.number, time_of_mjd(product.number("MJD-OBS")))
 
 
 def read_product_file(path: Path, context: Context, pixel_sum: int | None = None) -> ProductFile:
-    """Return a product's file as what is judged.
+    """Return a product's file; raise `HeaderError` if it is not FITS.
 
     Parameters
     ----------
     pixel_sum : int, optional
         Sum of the primary HDU's data, if it is known; otherwise the pixels are read.
-
-    Raises
-    ------
-    HeaderError
-        If it is not FITS.
-    OSError
-        If it cannot be read.
     """
     size, table = path.stat().st_size, b""
     constant: list[int] = []
@@ -296,31 +246,20 @@ def read_product_file(path: Path, context: Context, pixel_sum: int | None = None
 
 def sum_planes(stream: BinaryIO, hdu: Hdu) -> tuple[int, list[int]]:
     """Return the sum of the pixels of an image or cube, and the planes without any contrast."""
-    begin, header = hdu.data_begin, hdu.header
+    header = hdu.header
     planes = (header.whole("NAXIS3") or 1) if header.whole("NAXIS") == 3 else 1
-    plane = hdu.data_size // planes
+    size = hdu.data_size // planes
     total = 0
-    constant: list[int] = []
-    for place in range(planes if plane else 0):
-        part, same = sum_plane(stream, begin + place * plane, plane)
-        total = add_at(total, part, place * plane)
-        constant += [place] if same else []
-    done = begin + planes * plane
+    constant = []
+    for place in range(planes if size else 0):
+        begin = hdu.data_begin + place * size
+        plane = os.pread(stream.fileno(), size, begin)
+        if len(plane) < size:
+            raise HeaderError(f"the file ends within its pixels, after {begin + len(plane)} bytes")
+        total = add_at(total, data_sum(plane), place * size)
+        pixels = np.frombuffer(plane, ">i2", count=size // 2)
+        if (pixels == pixels[:1]).all():
+            constant.append(place)
+    done = hdu.data_begin + planes * size
     rest = os.pread(stream.fileno(), hdu.end - done, done)
     return fold(total + data_sum(rest)), constant
-
-
-def sum_plane(stream: BinaryIO, begin: int, length: int) -> tuple[int, bool]:
-    """Return the sum of a plane's bytes, and whether all its 16-bit pixels are the same."""
-    total, done, first, same = 0, 0, None, True
-    while done < length:
-        piece = os.pread(stream.fileno(), min(PIECE, length - done), begin + done)
-        if not piece:
-            raise HeaderError(f"the file ends within its pixels, after {begin + done} bytes")
-        total = add_at(total, data_sum(piece), done)
-        if same:
-            pixels = np.frombuffer(piece, ">i2", count=len(piece) // 2)
-            first = pixels[0] if first is None else first
-            same = bool((pixels == first).all())
-        done += len(piece)
-    return total, same

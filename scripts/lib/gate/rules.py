@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import TypeVar
 
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.fits.cards import Value
@@ -10,6 +11,7 @@ from scripts.lib.gate.product_file import ProductFile
 
 # Returns what is wrong, nothing if nothing is.
 Judge = Callable[[ProductFile], str]
+F = TypeVar("F", bound=Judge)
 # Tells whether a keyword's value is right.
 Test = Callable[[Value], bool]
 
@@ -18,10 +20,10 @@ DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}")
 FUNCTIONS: dict[str, Judge] = {}
 
 
-def check(*ids: str) -> Callable[[Judge], Judge]:
+def check(*ids: str) -> Callable[[F], F]:
     """Register a function as the judge of the rows with these ids."""
 
-    def register(function: Judge) -> Judge:
+    def register(function: F) -> F:
         FUNCTIONS.update(dict.fromkeys(ids, function))
         return function
 
@@ -64,12 +66,6 @@ def equal(value: str) -> Test:
     return lambda found: found == wanted and not isinstance(found, bool)
 
 
-def among(value: str) -> Test:
-    """Make the rule: one of the texts between bars."""
-    wanted = value.split("|")
-    return lambda found: found in wanted
-
-
 def like(value: str) -> Test:
     """Make the rule: a text of this form, a regular expression."""
     form = re.compile(value, re.ASCII)
@@ -104,7 +100,6 @@ def date(_: str) -> Test:
 
 RULES: dict[str, Callable[[str], Test]] = {
     "is": equal,
-    "among": among,
     "like": like,
     "range": within,
     "text": text,

@@ -31,13 +31,8 @@ Values = Mapping[str, Value]
 def cube_values(first: Values, last: Exposure, sequence: str) -> dict[str, Value]:
     """Return what a cube's header says that does not follow from its first exposure in pixels.
 
-    Parameters
-    ----------
-    first : mapping
-        Keyword and value of the first plane's finished header: RA and DEC are in its frame,
-        whatever the coordinates of the pixels.
-    last : Exposure
-        That ends the cube.
+    ``first`` is the first plane's finished header: RA and DEC are in its frame, whatever the
+    coordinates of the pixels.
     """
     return (
         {keyword: first.get(keyword) for keyword in ("RADESYS", "EQUINOX")}
@@ -47,13 +42,7 @@ def cube_values(first: Values, last: Exposure, sequence: str) -> dict[str, Value
 
 
 def partial_keywords(frames: Sequence[Values], table: Keywords) -> set[str]:
-    """Return the keywords, but for those of world coordinates, that some planes have and some lack.
-
-    Parameters
-    ----------
-    frames : sequence of mapping
-        Keyword and value of each plane's finished header.
-    """
+    """Return the keywords that some planes have and some lack, but for world coordinates."""
     everywhere = set.intersection(*map(set, frames))
     return {k for k in _keywords(frames) if k not in everywhere and not table.is_wcs(k)}
 
@@ -61,23 +50,15 @@ def partial_keywords(frames: Sequence[Values], table: Keywords) -> set[str]:
 def metadata_hdu(names: list[str], frames: Sequence[Values], table: Keywords) -> bytes:
     """Return the HDU METADATA, whole, with its checksums.
 
+    Columns are those demanded, the sky WCS if a plane has one, and what varies.
+
     Parameters
     ----------
     names : list of str
         ESO's name of each plane as a frame.
     frames : sequence of mapping
-        Keyword and value of each plane's finished header, in the order of the planes.
+        Each plane's finished header.
     """
-    columns = [Column("FILENAME", names)]
-    for keyword, values in _columns(frames, table).items():
-        plain = [int(value) if isinstance(value, bool) else value for value in values]
-        columns.append(Column(keyword, plain, table.unit(keyword)))
-    return table_hdu(METADATA, "keywords of each plane, in their order", columns)
-
-
-def _columns(frames: Sequence[Values], table: Keywords) -> dict[str, list[Value]]:
-    """Return the columns: those demanded, the sky WCS if a plane has one, and what varies."""
-    always: list[str] = []
     sky = ["CD1_1" in frame for frame in frames]
     if not all(sky):
         beside = pixels_beside_sky() if any(sky) else {}
@@ -86,18 +67,18 @@ def _columns(frames: Sequence[Values], table: Keywords) -> dict[str, list[Value]
             for frame, has_sky in zip(frames, sky, strict=True)
         ]
     keywords = _keywords(frames)
-    if any(sky):
-        always = [keyword for keyword in keywords if table.is_wcs(keyword)]
-    columns: dict[str, list[Value]] = {}
-    for keyword in dict.fromkeys([*DEMANDED, *always, *keywords]):
-        values = [frame.get(keyword) for frame in frames]
+    always = [*DEMANDED, *filter(table.is_wcs, keywords)] if any(sky) else DEMANDED
+    columns = [Column("FILENAME", names)]
+    for keyword in dict.fromkeys([*always, *keywords]):
         if keyword in NOT_TABULATED or keyword.startswith("HIERARCH"):
             continue
+        values = [frame.get(keyword) for frame in frames]
         # Python takes True for 1.
         varies = len({(isinstance(value, bool), value) for value in values}) > 1
-        if varies or keyword in DEMANDED or keyword in always:
-            columns[keyword] = values
-    return columns
+        if varies or keyword in always:
+            plain = [int(value) if isinstance(value, bool) else value for value in values]
+            columns.append(Column(keyword, plain, table.unit(keyword)))
+    return table_hdu(METADATA, "keywords of each plane, in their order", columns)
 
 
 def _keywords(frames: Sequence[Values]) -> list[str]:

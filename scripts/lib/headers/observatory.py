@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.fits.cards import Header, HeaderError
-from scripts.lib.frames import corrections, programmes
+from scripts.lib.frames import corrections, instruments, programmes
 from scripts.lib.frames.frame import describe, open_header, unreadable
-from scripts.lib.frames.instruments import Kind, Telescope, read_kinds, read_telescopes
 from scripts.lib.headers.keywords import Keywords, read_keywords
 from scripts.lib.headers.values import Exposure, Programme
 from scripts.lib.headers.wcs import pixel_wcs
@@ -19,9 +18,9 @@ from scripts.lib.settings.records import Camera, Configuration, ProgrammeEntry
 class Observatory(NamedTuple):
     """A telescope with its camera, tables, programme and the night's corrections."""
 
-    telescope: Telescope
+    telescope: instruments.Telescope
     camera: Camera
-    kinds: dict[str, Kind]
+    kinds: dict[str, instruments.Kind]
     keywords: Keywords
     programme: Programme
     assigned: list[ProgrammeEntry]
@@ -47,18 +46,13 @@ def open_observatory(
         The id of the frames that no entry of ``programmes`` assigns.
     named : bool
         Whether it was named by hand: then it is that of all frames.
-
-    Raises
-    ------
-    ValueError
-        If a setting or a correction is not right; the message says which.
     """
     name = settings.telescope
     corrected = corrections.correction_file(Path(settings.corrections), name, night)
     return Observatory(
-        telescope=read_telescopes(Path(tables["telescopes"]))[name],
+        telescope=instruments.read_telescopes(Path(tables["telescopes"]))[name],
         camera=settings.camera,
-        kinds=read_kinds(Path(tables["kinds"])),
+        kinds=instruments.read_kinds(Path(tables["kinds"])),
         keywords=read_keywords(Path(tables["keywords"])),
         programme=Programme(
             settings.origin, settings.pi_coi, programmes.check_programme(programme)
@@ -73,10 +67,7 @@ def open_observatory(
 def load_exposure(raw: Path, name: str, observatory: Observatory) -> Exposure:
     """Return the exposure in the raw file ``name``, not yet with sidereal time and sky.
 
-    Raises
-    ------
-    BadFrame
-        If it may not be delivered.
+    Raises `BadFrame` if it may not be delivered.
     """
     header, data_start = open_header(raw / name)
     return exposure_of(name, header, data_start, observatory)
