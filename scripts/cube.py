@@ -13,17 +13,16 @@ from scripts.lib.files.errors import Damaged
 from scripts.lib.files.log import start_log
 from scripts.lib.fits.checksum import add_at
 from scripts.lib.fits.hdu import image_structure, iter_hdus, padding, with_checksums
-from scripts.lib.fits.pixels import Raw, finished_cards
-from scripts.lib.headers.finished import read_headers, with_headers
+from scripts.lib.headers.finished import product_cards, read_headers, with_headers
 from scripts.lib.ledger.records import Frame
 from scripts.lib.ledger.snapshot import read_frames
-from scripts.lib.sources.repair import raw_of
+from scripts.lib.sources.raw_copies import RawCopies
 
 if TYPE_CHECKING:
     from scripts.lib.files.job import snakemake
 
 
-def write_cube(target: Path, frames: list[Frame], raw: Raw, headers: Path) -> None:
+def write_cube(target: Path, frames: list[Frame], raw: RawCopies, headers: Path) -> None:
     """Write a cube of frames in time order with the finished headers of their sequence.
 
     Without any frame an empty file is left, which is not delivered. Raises `Damaged`, and leaves
@@ -42,7 +41,7 @@ def write_cube(target: Path, frames: list[Frame], raw: Raw, headers: Path) -> No
         stream.seek(tables[0].begin)
         metadata = stream.read(tables[0].end - tables[0].begin)
     shape = (frames[0].naxis1, frames[0].naxis2, len(frames))
-    cards = image_structure(shape, extended=True) + finished_cards(primary.header)
+    cards = image_structure(shape, extended=True) + product_cards(primary.header)
     plane = bytearray(frames[0].pixel_bytes)
     remove_parts(target.parent, f"{target.name}.*")
     with whole_file(target) as cube:
@@ -66,7 +65,7 @@ def main() -> None:
     write_cube(
         Path(snakemake.output.cube),
         with_headers(frames, sequence, read_headers(headers)),
-        raw_of(Path(snakemake.input.marker).parent, snakemake.config),
+        RawCopies(Path(snakemake.input.marker).parent, snakemake.config),
         headers,
     )
 

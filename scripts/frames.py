@@ -8,19 +8,18 @@ from scripts.lib.files.durable import whole_file, whole_folder
 from scripts.lib.files.log import start_log
 from scripts.lib.fits.cards import Header
 from scripts.lib.fits.hdu import image_structure, padding, with_checksums
-from scripts.lib.fits.pixels import Raw, finished_cards
 from scripts.lib.frames.names import stem
-from scripts.lib.headers.finished import read_headers, with_headers
+from scripts.lib.headers.finished import product_cards, read_headers, with_headers
 from scripts.lib.ledger.records import Frame
 from scripts.lib.ledger.snapshot import read_frames
-from scripts.lib.sources.repair import raw_of
+from scripts.lib.sources.raw_copies import RawCopies
 
 if TYPE_CHECKING:
     from scripts.lib.files.job import snakemake
 
 
 def write_frames(
-    folder: Path, frames: list[Frame], raw: Raw, headers: dict[str, Header], threads: int
+    folder: Path, frames: list[Frame], raw: RawCopies, headers: dict[str, Header], threads: int
 ) -> None:
     """Write every frame of a sequence into ``folder``, ``threads`` at a time.
 
@@ -32,7 +31,7 @@ def write_frames(
         pixels = bytearray(frame.pixel_bytes)
         total = raw.read(frame, pixels)
         structure = image_structure((frame.naxis1, frame.naxis2), extended=False)
-        cards = structure + finished_cards(headers[stem(frame.eso_name)])
+        cards = structure + product_cards(headers[stem(frame.eso_name)])
         with whole_file(part / frame.product, lasting=False) as product:
             product.write(with_checksums(cards, total))
             product.write(pixels)
@@ -51,7 +50,7 @@ def main() -> None:
     write_frames(
         Path(snakemake.output.folder),
         with_headers(frames, sequence, headers),
-        raw_of(Path(snakemake.input.marker).parent, snakemake.config),
+        RawCopies(Path(snakemake.input.marker).parent, snakemake.config),
         headers,
         snakemake.threads,
     )

@@ -1,5 +1,6 @@
 """Cards, headers and checksums, against astropy."""
 
+import io
 import math
 import random
 
@@ -22,6 +23,7 @@ from scripts.lib.fits.hdu import (
     data_size,
     header_size,
     image_structure,
+    iter_hdus,
     read_header,
     with_checksums,
 )
@@ -85,6 +87,21 @@ def test_headers_are_read_to_their_end(tmp_path):
         assert stream.tell() == 2880 == header_size(content)
     assert header.value("NAXIS1") == 5 and data_size(header) == 30
     assert header_size(content[:2000]) is None and header_size(b"<html>" * 1000) is None
+
+
+def test_hdus_are_walked_with_and_without_data():
+    images = [fits.ImageHDU(np.ones(shape, np.int16)) for shape in ((3, 5), (40, 50))]
+    stream = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(stream)
+    found = list(iter_hdus(stream))
+    assert [hdu.data_size for hdu in found] == [0, 30, 4000]
+    assert [hdu.begin for hdu in found[1:]] == [hdu.end for hdu in found[:-1]]
+    assert found[-1].end == len(stream.getvalue())
+    stream.truncate(found[-1].data_begin + 7)
+    assert list(iter_hdus(stream))[-1].data_size == 4000, "the data are the caller's affair"
+    assert list(iter_hdus(io.BytesIO())) == []
+    with pytest.raises(HeaderError, match="within its header"):
+        list(iter_hdus(io.BytesIO(stream.getvalue()[:2000])))
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 2880, 7919])

@@ -19,7 +19,6 @@ from scripts.ingest import copy_night
 from scripts.inventory import take_inventory
 from scripts.lib.delivery.receipts import target_of
 from scripts.lib.files.durable import sync_folder
-from scripts.lib.fits.pixels import Raw
 from scripts.lib.gate.checks import errors, judged, read_checks
 from scripts.lib.gate.product_file import TABLES, read_product_file
 from scripts.lib.headers.finished import read_headers
@@ -27,6 +26,7 @@ from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame, Night, Status
 from scripts.lib.ledger.snapshot import held, sequences
 from scripts.lib.sources.local import open_folder
+from scripts.lib.sources.raw_copies import RawCopies
 from scripts.simulator.night import simulate
 from tests.night import NIGHT, plane_digests
 from tests.raw import with_checksum
@@ -248,7 +248,7 @@ class Case:
     def deliver(
         self, work: Path, sequence: str, frames: list[Frame], ledger: Ledger, night: Night
     ) -> None:
-        headers, raw = work / "headers" / f"{sequence}.fits", Raw(work / "raw")
+        headers, raw = work / "headers" / f"{sequence}.fits", RawCopies(work / "raw")
         expected = self.expected._replace(headers=read_headers(headers))
         target = target_of(frames[0].product, sequence, self.cubes)
         gate = Gate(CHECKS, expected, ledger, night, target)

@@ -1,1 +1,1 @@
-"""FITS as bytes: cards, headers, tables, sums, and pixels that are moved without being decoded."""
+"""FITS as bytes: cards, headers, tables and sums; pixels are moved without being decoded."""

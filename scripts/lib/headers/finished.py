@@ -7,16 +7,18 @@ writes them into the ledger.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.tables import read_table, write_table
-from scripts.lib.fits.cards import Header
-from scripts.lib.fits.hdu import iter_hdus
+from scripts.lib.fits.cards import Header, card, parse_comment, quoted
+from scripts.lib.fits.hdu import STRUCTURE, iter_hdus
 from scripts.lib.frames.names import stem
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.records import Frame
 from scripts.lib.ledger.snapshot import sequences
+from scripts.lib.nights.times import iso
 
 HELD_BACK = "held_back.csv"
 
@@ -34,6 +36,16 @@ def read_headers(path: Path) -> dict[str, Header]:
             for hdu in iter_hdus(stream)
             if hdu.header.value("XTENSION") == "IMAGE"  # neither the primary one nor METADATA
         }
+
+
+def product_cards(header: Header) -> list[bytes]:
+    """Return a finished header's cards without structure, DATE (FITS 4.4.2.1) set to now (UTC)."""
+    now = quoted(iso(datetime.now(UTC)))
+    return [
+        card("DATE", now, parse_comment(image)) if keyword == "DATE" else image
+        for keyword, image in header
+        if keyword not in STRUCTURE
+    ]
 
 
 def with_headers(frames: Iterable[Frame], sequence: str, headers: dict[str, Header]) -> list[Frame]:

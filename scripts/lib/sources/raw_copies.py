@@ -1,29 +1,21 @@
-"""Moving pixels: the bytes of raw frames into products, each read and written once, and summed."""
+"""The raw copies of a night: read once into products, summed, copied again where damaged."""
 
 import os
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scripts.lib.files.errors import Damaged
 from scripts.lib.files.log import logger
-from scripts.lib.fits.cards import Header, card, parse_comment, quoted
 from scripts.lib.fits.checksum import data_sum
-from scripts.lib.fits.hdu import STRUCTURE
 from scripts.lib.ledger.records import Frame
-from scripts.lib.nights.times import iso
 
 
-class Raw(NamedTuple):
-    """The raw copies of a night.
-
-    ``copy_again`` copies a frame from the source in the place of a damaged copy; it raises OSError
-    or ValueError if it cannot.
-    """
+class RawCopies(NamedTuple):
+    """The folder ``<workdir>/{night}/raw``, and the job's configuration, if it may copy again."""
 
     folder: Path
-    copy_again: Callable[[str], None] | None = None
+    config: Mapping[str, Any] | None = None
 
     def read(self, frame: Frame, buffer: bytearray) -> int:
         """Read the pixels of a frame into ``buffer`` and return their sum.
@@ -37,18 +29,29 @@ class Raw(NamedTuple):
         except Damaged as error:
             # Without it the next run copies the frame again, if this cannot.
             path.unlink(missing_ok=True)
-            if self.copy_again is None:
+            if self.config is None:
                 raise
             logger.warning("%s; copied again", error)
             try:
-                self.copy_again(frame.file)
+                self.copy_again(frame.file, self.config)
             except (OSError, ValueError) as cause:
                 raise Damaged(f"{error}; not copied again: {cause}") from cause
             return read_pixels(path, frame, buffer)
 
+    def copy_again(self, name: str, config: Mapping[str, Any]) -> None:
+        """Copy a frame from the source; raise OSError or ValueError if that fails."""
+        # Here and not above: hardly any job needs it.
+        from scripts.lib.settings.records import Configuration
+        from scripts.lib.sources.copying import copy_frame
+        from scripts.lib.sources.opening import open_source
+
+        settings = Configuration.of(config)
+        source = open_source(settings.source, settings.source_mounted)
+        copy_frame(source, self.folder.absolute().parent.name, name, self.folder, settings.settle)
+
 
 def read_pixels(path: Path, frame: Frame, buffer: bytearray) -> int:
-    """Read the pixels of a raw copy into ``buffer`` and return their sum; see `Raw.read`."""
+    """Read the pixels of a raw copy into ``buffer`` and return their sum; see `RawCopies.read`."""
     try:
         with open(path, "rb", buffering=0) as stream:
             count = os.preadv(stream.fileno(), [buffer], frame.data_start)
@@ -63,13 +66,3 @@ def read_pixels(path: Path, frame: Frame, buffer: bytearray) -> int:
             "our disk"
         )
     return total
-
-
-def finished_cards(header: Header) -> list[bytes]:
-    """Return a finished header's cards without structure, DATE (FITS 4.4.2.1) set to now (UTC)."""
-    now = quoted(iso(datetime.now(UTC)))
-    return [
-        card("DATE", now, parse_comment(image)) if keyword == "DATE" else image
-        for keyword, image in header
-        if keyword not in STRUCTURE
-    ]
