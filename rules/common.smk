@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from scripts.lib.delivery.confirmation import nights_to_confirm
-from scripts.lib.delivery.publish import remove_forgotten
+from scripts.lib.delivery.publish import remove_hidden
 from scripts.lib.files.lock import FileLock
 from scripts.lib.frames.corrections import correction_file
 from scripts.migration.earlier_tables import open_ledger
@@ -85,8 +85,8 @@ def prepare():
         if SETTINGS.redeliver:
             PLANNER.request(night)
         PLANNER.prepare(night, plan_of(night))
-        if SETTINGS.archive.is_dir():
-            remove_forgotten(LEDGER, SETTINGS.archive, night)
+    if SETTINGS.archive.is_dir():
+        remove_hidden(LEDGER, SETTINGS.archive)
 
 
 def end_run(ended, logs):

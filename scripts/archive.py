@@ -114,7 +114,9 @@ class Delivery:
         adopt(self.ledger, [one for one in made if one not in new])
         if not new:
             return
-        intents = [Intent(one.product, stage(one.path, self.archive, mode)) for one in new]
+        intents = [
+            Intent(one.product, stage(one.path, self.archive, mode, self.ledger)) for one in new
+        ]
         sync_folder(self.archive)
         try:
             self.ledger.stage(intents, [frame for one in new for frame in one.frames])

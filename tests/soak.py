@@ -38,7 +38,7 @@ OBJECTS = ("", "Sp0805+0417", "TIC 46432937 b")  # no object: biases
 CAUSES = ("lost", "twice", "stuck", "partial", "hidden", "changed")
 FILES = ("2*", "2*", ".snakemake", "2*/frames.csv", "2*/archived/*.csv", "2*/night.html")
 KILLS = ("job", "job", "all", "all", "snakemake", "wrapper", "term")
-LIMIT = 120  # s that a run may last
+LIMIT = 600  # s that a run may last, on a busy machine
 PUBLISH = "scripts.lib.delivery.publish:rename_without_replacing"
 CALLS = f"os:link os:rename os:replace os:fsync os:unlink os:remove {PUBLISH} sqlite3:connect"
 # Where a run is struck: weight; job, place in the paths and name of the calls that are counted,

@@ -19,13 +19,12 @@ from scripts.lib.delivery import publish
 from scripts.lib.delivery.publish import (
     NameTaken,
     publish_all,
-    remove_forgotten,
+    remove_hidden,
     rename_without_replacing,
     settle,
     stage,
     take_back,
 )
-from scripts.lib.files.durable import part_name
 from scripts.lib.files.errors import Damaged
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import FORM, Ledger, LedgerError, Overtaken, ledger_path
@@ -462,7 +461,9 @@ def archive(tmp_path):
 def staged(ledger: Ledger, archive: Path, pixels: bytes = b"\1\2", **values) -> Intent:
     """Return a product that is about to be published, of one frame."""
     made = product_file(archive.parent / "p.fits", pixels)
-    intent = Intent(product_of(made, NIGHT, target="S_x", **values), stage(made, archive, 0o644))
+    intent = Intent(
+        product_of(made, NIGHT, target="S_x", **values), stage(made, archive, 0o644, ledger)
+    )
     record(ledger, frame_of(Status.ASSIGNED))
     ledger.stage([intent], [frame_of(Status.ASSIGNED)])
     return intent
@@ -548,7 +549,7 @@ def test_a_name_that_is_taken_withdraws_the_intent(ledger, archive, content, any
     assert ledger.intents(NIGHT) == ledger.products(NIGHT) == []
     assert ledger.frames(NIGHT) == [frame_of(Status.ASSIGNED)]
     with pytest.raises(NameTaken):
-        again = Intent(intent.product, stage(archive.parent / "p.fits", archive, 0o644))
+        again = Intent(intent.product, stage(archive.parent / "p.fits", archive, 0o644, ledger))
         publish.publish(archive, again, None)
 
 
@@ -582,7 +583,7 @@ def test_one_product_that_fails_does_not_keep_others(ledger, archive):
     intents = []
     for name in ("a.fits", "b.fits", "c.fits"):
         made = product_file(archive.parent / name)
-        intents.append(Intent(product_of(made, NIGHT), stage(made, archive, 0o644)))
+        intents.append(Intent(product_of(made, NIGHT), stage(made, archive, 0o644, ledger)))
     ledger.stage(intents, [])
     (archive / "b.fits").write_bytes(b"foreign")
     assert publish_all(ledger, archive, intents).keys() == {"b.fits"}
@@ -617,41 +618,38 @@ def job():
         process.kill()
 
 
-def test_hidden_files_of_dead_jobs_only_are_removed(archive, job):
+def test_hidden_files_of_dead_jobs_only_are_removed(ledger, archive, job):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     ended = subprocess.Popen([sys.executable, "-c", "", "tmp2.archive.py"])
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-    left = {"dead": f".p.fits.{dead.pid}.part", "odd": ".p.fits.x.part"}
-    left |= {"not asked for": f".p.fits.{ended.pid}.part"}
-    left |= {"another program": f".p.fits.{os.getppid()}.part"}
-    kept = {"living": f".p.fits.{job.pid}.part", "other": f".q.fits.{dead.pid}.part"}
-    kept |= {"product": "p.fits", "longer": f".p.fits2.{dead.pid}.part"}
-    for name in (*left.values(), *kept.values(), part_name(Path("p.fits")).name):
+    ours, mine = f"p.fits.{ledger.identity}", f".p.fits.{ledger.identity}-{os.getpid()}.part"
+    left = {"dead": f".{ours}-{dead.pid}.part", "odd": f".{ours}-x.part", "mine": mine}
+    left |= {"not asked for": f".{ours}-{ended.pid}.part"}
+    left |= {"another program": f".{ours}-{os.getppid()}.part"}
+    kept = {"living": f".{ours}-{job.pid}.part", "other": f".q.fits.{dead.pid}.part"}
+    kept |= {"product": "p.fits", "longer": f".p.fits2.{ledger.identity}-{dead.pid}.part"}
+    kept |= {"of another ledger": f".p.fits.01234567-{dead.pid}.part"}
+    for name in (*left.values(), *kept.values()):
         (archive / name).write_text("old")
     made = product_file(archive.parent / "p.fits")
-    assert stage(made, archive, 0o640) == part_name(Path("p.fits")).name
-    assert names_in(archive) == sorted([*kept.values(), part_name(Path("p.fits")).name])
-    assert (archive / part_name(Path("p.fits")).name).read_bytes() == made.read_bytes()
-    assert (archive / part_name(Path("p.fits")).name).stat().st_mode & 0o777 == 0o640
+    assert stage(made, archive, 0o640, ledger) == mine
+    assert names_in(archive) == sorted([*kept.values(), mine])
+    assert (archive / mine).read_bytes() == made.read_bytes()
+    assert (archive / mine).stat().st_mode & 0o777 == 0o640
     ended.wait()
 
 
-def test_hidden_files_of_delivered_products_go(ledger, archive, job):
+def test_hidden_files_without_an_intent_go(ledger, archive, job):
     product = Product("p.fits", NIGHT, "p", "x", "d", 1, 1, "", "passed")
-    with ledger.transaction():
-        ledger.set_night(NIGHT)
-        ledger.enter([product])
-    gone = [".p.fits.0.part"]
-    kept = [f".p.fits.{job.pid}.part", ".q.fits.0.part", ".p.fits.x", "p.fits"]
-    for name in (*gone, *kept):
+    intended = f".p.fits.{ledger.identity}-0.part"
+    gone = [f".{name}.{ledger.identity}-0.part" for name in ("q.fits", "never-made.fits")]
+    kept = [f".p.fits.{ledger.identity}-{job.pid}.part", ".q.fits.01234567-0.part", "p.fits"]
+    ledger.stage([Intent(product, intended)], [])
+    for name in (*gone, *kept, intended):
         (archive / name).write_text("old")
-    remove_forgotten(ledger, archive, NIGHT)
-    assert names_in(archive) == sorted(kept)
-    ledger.stage([Intent(product, gone[0])], [])
-    (archive / gone[0]).write_text("staged")
-    remove_forgotten(ledger, archive, NIGHT)
-    assert names_in(archive) == sorted([*gone, *kept])
+    remove_hidden(ledger, archive)
+    assert names_in(archive) == sorted([*kept, intended])
 
 
 @pytest.fixture
@@ -664,9 +662,9 @@ def other_file_system(monkeypatch):
     monkeypatch.setattr(os, "link", link)
 
 
-def test_a_product_is_linked_on_its_own_file_system(archive):
+def test_a_product_is_linked_on_its_own_file_system(ledger, archive):
     made = product_file(archive.parent / "p.fits")
-    hidden = archive / stage(made, archive, 0o604)
+    hidden = archive / stage(made, archive, 0o604, ledger)
     assert hidden.stat().st_ino == made.stat().st_ino
     assert hidden.stat().st_mode & 0o777 == 0o604
 
@@ -679,7 +677,9 @@ def test_a_product_is_copied_to_another_file_system(ledger, archive, other_file_
     assert settle(ledger, archive, NIGHT) == {} and names_in(archive) == ["p.fits"]
 
 
-def test_a_copy_that_is_not_the_product_is_not_left(archive, other_file_system, monkeypatch):
+def test_a_copy_that_is_not_the_product_is_not_left(
+    ledger, archive, other_file_system, monkeypatch
+):
     made = product_file(archive.parent / "p.fits")
 
     def other(stream, name: str):
@@ -687,11 +687,11 @@ def test_a_copy_that_is_not_the_product_is_not_left(archive, other_file_system, 
 
     monkeypatch.setattr(hashlib, "file_digest", other)
     with pytest.raises(Damaged, match="p.fits did not arrive whole"):
-        stage(made, archive, 0o644)
+        stage(made, archive, 0o644, ledger)
     assert names_in(archive) == []
 
 
-def test_another_error_of_a_link_is_not_hidden(archive, monkeypatch):
+def test_another_error_of_a_link_is_not_hidden(ledger, archive, monkeypatch):
     made = product_file(archive.parent / "p.fits")
 
     def full(source: Path, target: Path) -> None:
@@ -699,5 +699,5 @@ def test_another_error_of_a_link_is_not_hidden(archive, monkeypatch):
 
     monkeypatch.setattr(os, "link", full)
     with pytest.raises(OSError, match="No space left"):
-        stage(made, archive, 0o644)
+        stage(made, archive, 0o644, ledger)
     assert names_in(archive) == []

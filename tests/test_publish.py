@@ -38,7 +38,7 @@ def any_file_system(request):
 def deliver(made: Path, archive: Path) -> dict[str, str]:
     """Publish a product as if none of its name had ever been; return why it could not be."""
     with Ledger(":memory:") as ledger:
-        intent = Intent(product_of(made, NIGHT), stage(made, archive, 0o644))
+        intent = Intent(product_of(made, NIGHT), stage(made, archive, 0o644, ledger))
         ledger.stage([intent], [])
         return publish_all(ledger, archive, [intent])
 
@@ -73,7 +73,8 @@ def test_a_foreign_file_of_the_same_size_is_named_and_kept(tmp_path, content):
     fits.PrimaryHDU(np.zeros((4, 4), np.int16)).writeto(made, checksum=True)
     foreign = content.ljust(made.stat().st_size, b"\0")
     (archive / "p.fits").write_bytes(foreign)
-    intent = Intent(product_of(made, "20260305"), stage(made, archive, 0o644))
+    with Ledger(":memory:") as ledger:
+        intent = Intent(product_of(made, "20260305"), stage(made, archive, 0o644, ledger))
     for earlier in (None, intent.product):
         with pytest.raises(NameTaken, match=re.escape(str(archive / "p.fits"))):
             publish(archive, intent, earlier)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.lib.files.durable import part_name, sync_folder
+from scripts.lib.files.durable import sync_folder
 from scripts.lib.files.errors import Damaged, JobFailed
 from scripts.lib.files.log import logger
 from scripts.lib.fits.cards import Header, HeaderError, keyword_of
@@ -34,11 +34,12 @@ class NameTaken(JobFailed):
     """The archive directory holds another file under the product's name."""
 
 
-def stage(product: Path, archive: Path, mode: int) -> str:
+def stage(product: Path, archive: Path, mode: int, ledger: Ledger) -> str:
     """Put a product into the archive directory under a hidden name, and return that.
 
     It is a hard link where both folders share a file system, otherwise a copy. The name is on the
-    disk once `sync_folder` was called for the archive directory.
+    disk once `sync_folder` was called for the archive directory. The ledger's identity and the
+    process are in it: another telescope, or a trial, may use the same directory.
 
     Parameters
     ----------
@@ -50,8 +51,8 @@ def stage(product: Path, archive: Path, mode: int) -> str:
     Damaged
         If the copy is not what was copied.
     """
-    remove_stale(archive, product.name)
-    hidden = part_name(archive / product.name).name
+    remove_hidden(ledger, archive, product.name)
+    hidden = f".{product.name}.{ledger.identity}-{os.getpid()}.part"
     try:
         os.link(product, archive / hidden)
     except OSError as error:
@@ -62,20 +63,12 @@ def stage(product: Path, archive: Path, mode: int) -> str:
     return hidden
 
 
-def remove_stale(archive: Path, product: str) -> None:
-    """Remove hidden files of a product whose job was killed."""
-    for path in archive.glob(f".{product}.*.part"):
-        if not is_at_work(path.name.split(".")[-2]):
-            path.unlink(missing_ok=True)
-
-
-def remove_forgotten(ledger: Ledger, archive: Path, night: str) -> None:
-    """Remove hidden files of a night's products that were delivered by another job since."""
-    known = {intent.hidden for intent in ledger.intents(night)}
-    products = {product.name for product in ledger.products(night)}
-    for path in archive.glob(".*.part"):
-        product, _, owner = path.name[1:].removesuffix(".part").rpartition(".")
-        if product in products and path.name not in known and not is_at_work(owner):
+def remove_hidden(ledger: Ledger, archive: Path, product: str = "*") -> None:
+    """Remove hidden files that jobs left which were killed before they recorded the intent."""
+    intended = ledger.hidden()
+    for path in archive.glob(f".{product}.{ledger.identity}-*.part"):
+        process = path.stem.rpartition("-")[2]
+        if path.name not in intended and not is_at_work(process):
             path.unlink(missing_ok=True)
 
 

@@ -10,6 +10,7 @@ Only the processes of one run on one machine write it.
 
 import os
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, fields, replace
@@ -295,6 +296,10 @@ class Ledger:
         intents = [Intent(_product(row[:-1]), row[-1]) for row in self._rows(query, night)]
         return [one for one in intents if target in (None, one.product.target)]
 
+    def hidden(self) -> set[str]:
+        """Return the hidden names of all products that are about to be published."""
+        return set(self._column("SELECT hidden FROM intents"))
+
     def stage(self, intents: Iterable[Intent], frames: Iterable[Frame]) -> None:
         """Write down that products are about to be published; from here on they may have been.
 
@@ -453,6 +458,13 @@ class Ledger:
                 "INSERT OR REPLACE INTO views VALUES (?, ?, ?)",
                 [(night, path, digest) for path, digest in digests.items()],
             )
+
+    @property
+    def identity(self) -> str:
+        """A short text that no other ledger has."""
+        if not (known := self.text("identity")):
+            self.note("identity", known := uuid.uuid4().hex[:8])
+        return known
 
     def text(self, name: str) -> str:
         """Return a note; empty if there is none."""
