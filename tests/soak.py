@@ -29,6 +29,7 @@ from pathlib import Path
 import yaml
 from astropy.io import fits
 
+from scripts.lib.running.processes import GRACE
 from scripts.simulator.night import simulate
 from tests.night import REPOSITORY, SNAKEMAKE, Night
 from tests.watcher import Watcher
@@ -38,7 +39,7 @@ OBJECTS = ("", "Sp0805+0417", "TIC 46432937 b")  # no object: biases
 CAUSES = ("lost", "twice", "stuck", "partial", "hidden", "changed")
 FILES = ("2*", "2*", ".snakemake", "2*/frames.csv", "2*/archived/*.csv", "2*/night.html")
 KILLS = ("job", "job", "all", "all", "snakemake", "wrapper", "term")
-LIMIT = 600  # s that a run may last, on a busy machine
+LIMIT = GRACE + 300  # s that a run may last: Snakemake may freeze when it is asked to end
 PUBLISH = "scripts.lib.delivery.publish:rename_without_replacing"
 CALLS = f"os:link os:rename os:replace os:fsync os:unlink os:remove {PUBLISH} sqlite3:connect"
 # Where a run is struck: weight; job, place in the paths and name of the calls that are counted,
