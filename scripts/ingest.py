@@ -34,12 +34,7 @@ def copy_night(
 ) -> None:
     """Copy what is missing or changed to ``raw``, and record what is known of each frame.
 
-    Raises
-    ------
-    TryLater
-        If the source cannot be read.
-    JobFailed
-        If what is missing does not fit on the disk.
+    Raises `TryLater` if the source cannot be read, `JobFailed` if there is too little space.
     """
     listed = source.entries(night)
     entries = {entry.name: checked(entry, settings.camera) for entry in listed}
@@ -98,13 +93,7 @@ def checked(entry: Entry, camera: Camera) -> Entry:
 
 
 def ingested(frame: Frame, entry: Entry, source: Source, raw: Path, wait: float) -> Frame:
-    """Return what is known of a frame once it is in ``raw``; copy it if it is not there.
-
-    Parameters
-    ----------
-    wait : float
-        Seconds between attempts to copy it.
-    """
+    """Return what is known of a frame once it is in ``raw``; copy it if it is not there."""
     copied = is_copied(raw / entry.name, entry.state)
     if copied and frame.source == entry.state and frame.datasum is not None:
         return frame

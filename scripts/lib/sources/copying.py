@@ -40,24 +40,14 @@ class Sums(NamedTuple):
     measures: Measures | None = None
 
 
-class Copied(NamedTuple):
-    """What is known of a copy: state of the frame at the source, and its sums."""
-
-    state: FileState
-    sums: Sums
-
-
-def copy_frame(source: Source, night: str, name: str, raw: Path, wait: float) -> Copied:
-    """Copy one frame, in several attempts.
+def copy_frame(
+    source: Source, night: str, name: str, raw: Path, wait: float
+) -> tuple[FileState, Sums]:
+    """Copy one frame to ``raw``; return its state at the source, and its sums.
 
     A frame that changes, cannot be read, or does not have the DATASUM that it states is read
-    again. A wrong sum that was read twice is the frame's own: it is kept, for the inventory to
-    hold back.
-
-    Parameters
-    ----------
-    wait : float
-        Seconds between attempts.
+    again after ``wait`` seconds. A wrong sum that was read twice is the frame's own: it is kept,
+    for the inventory to hold back.
 
     Raises
     ------
@@ -71,10 +61,10 @@ def copy_frame(source: Source, night: str, name: str, raw: Path, wait: float) ->
     for attempt in range(1, ATTEMPTS + 1):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            copied = copy_once(source, night, name, target)
-            if copied.sums.stated in (None, copied.sums.data) or copied == earlier:
+            copied = state, sums = copy_once(source, night, name, target)
+            if sums.stated in (None, sums.data) or copied == earlier:
                 return copied
-            changed = earlier is not None and copied.state != earlier.state
+            changed = earlier is not None and state != earlier[0]
             earlier = copied
             reasons.append(STILL_WRITTEN if changed else WRONG_SUM)
         except TryLater:
@@ -90,13 +80,10 @@ def copy_frame(source: Source, night: str, name: str, raw: Path, wait: float) ->
     raise BadFrame(Reason.NOT_COPIED, cause)
 
 
-def copy_once(source: Source, night: str, name: str, target: Path) -> Copied:
-    """Copy one frame to ``target``, which bears its name only when whole.
+def copy_once(source: Source, night: str, name: str, target: Path) -> tuple[FileState, Sums]:
+    """Copy one frame to ``target``, which has its name only when whole.
 
-    Raises
-    ------
-    OSError
-        If it cannot be read or written, or its size or time changed while it was read.
+    Raises `OSError` if that fails, or if its size or time changed while it was read.
     """
     before = source.state(night, name)
     with (
@@ -108,7 +95,7 @@ def copy_once(source: Source, night: str, name: str, target: Path) -> Copied:
             raise OSError(STILL_WRITTEN)
         copy.flush()
         os.utime(copy.fileno(), ns=(before.mtime_ns, before.mtime_ns))
-    return Copied(before, sums)
+    return before, sums
 
 
 def copy_stream(stream: Handle, copy: BinaryIO | None) -> Sums:

@@ -54,24 +54,12 @@ KINDS = {
 
 
 class RawEntry(NamedTuple):
-    """An entry of one folder as a connection finds it.
+    """An entry of one folder as a connection finds it."""
 
-    Attributes
-    ----------
-    name : str
-        As the source has it: not checked.
-    kind : Kind
-        LINK for every link; `Source` finds out where it leads.
-    state : FileState
-        Of a regular file.
-    error : str
-        Why the entry cannot be looked at.
-    """
-
-    name: str
-    kind: Kind
-    state: FileState = NOT_COPIED
-    error: str = ""
+    name: str  # as the source has it: not checked
+    kind: Kind  # LINK for every link; `Source` finds out where it leads
+    state: FileState = NOT_COPIED  # of a regular file
+    error: str = ""  # why it cannot be looked at
 
     @property
     def is_link(self) -> bool:
@@ -82,8 +70,7 @@ class RawEntry(NamedTuple):
     def is_folder(self) -> bool:
         """Whether it is a folder that can be walked.
 
-        One that is named like a frame is not: what is in it could not be copied next to a frame
-        of its name.
+        One named like a frame is not: what is in it could not be copied next to such a frame.
         """
         walkable = self.kind is Kind.FOLDER and not FRAME_NAME.fullmatch(self.name)
         return walkable and not defect(self.name)
@@ -102,13 +89,7 @@ def file_state(size: int, mtime_ns: int) -> FileState:
 
 
 def entry_of(folder: str, raw: RawEntry) -> Entry:
-    """Judge an entry by its name and kind.
-
-    Parameters
-    ----------
-    folder : str
-        Path of its folder below the night's folder; empty for the night's folder itself.
-    """
+    """Judge an entry of a folder below the night's folder by its name and kind."""
     if not folder and raw.kind is Kind.FILE and PLAIN_FRAME.fullmatch(raw.name):
         # Nearly all entries: the result is the same as below, without its cost.
         return Entry(raw.name, raw.state)
@@ -155,8 +136,7 @@ def defect(name: str) -> str:
 def harmless(name: str) -> str:
     r"""Return a name that cannot be used in a form that does no harm, and that no other name has.
 
-    There is a backslash in it, or a letter that is in no name that can be used. A long one ends
-    with ``\~`` and a digest.
+    A long one ends with ``\~`` and a digest.
     """
     if name in ("", ".", ".."):
         return name.replace(".", r"\x2e") or r"\x"

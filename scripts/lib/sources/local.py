@@ -54,16 +54,10 @@ class LocalFolder:
 
 
 def open_folder(root: str, mounted: bool = False) -> Source:
-    """Return the source that is a local or mounted folder.
+    """Return the source that is a local folder, or one that must be ``mounted``.
 
-    Parameters
-    ----------
-    root : str
-        The folder that holds one folder per night.
-    mounted : bool
-        Whether the folder must be on a file system that was mounted: the empty folder that an
-        unmounted share leaves looks like a source without nights. Frames are then read with a
-        time limit too.
+    The empty folder that an unmounted share leaves looks like a source without nights. From a
+    mounted folder frames are read with a time limit too.
     """
     if not mounted:
         local = LocalFolder(Path(root), mounted)
@@ -105,10 +99,7 @@ def is_mounted(folder: Path) -> bool:
 def kind_of_mount(folder: Path, mounts: str) -> str:
     """Return the kind of file system that a folder lies on; nothing for that of the root of all.
 
-    Parameters
-    ----------
-    mounts : str
-        Mounts as the kernel lists them, a later one in the place of an earlier one.
+    The kernel lists a later mount behind an earlier one in whose place it is.
     """
     kinds = {}
     for line in mounts.splitlines():

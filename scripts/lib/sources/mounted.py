@@ -18,12 +18,6 @@ from scripts.lib.sources.local import LocalFolder
 from scripts.lib.sources.source import Lost
 
 CHECKOUT = Path(__file__).absolute().parents[3]
-CHILD = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from scripts.lib.sources.mounted import answer_parent
-answer_parent(int(sys.argv[2]), sys.argv[3])
-"""
 
 
 class MountedFolder:
@@ -32,7 +26,8 @@ class MountedFolder:
     def __init__(self, root: str):
         ours, theirs = socketpair()
         self.child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(CHECKOUT), str(theirs.fileno()), root],
+            [sys.executable, "-m", __name__, str(theirs.fileno()), root],
+            cwd=CHECKOUT,
             pass_fds=[theirs.fileno()],
             # Whoever waits for the end of our output must not wait for a child left behind.
             stdin=subprocess.DEVNULL,
@@ -121,3 +116,7 @@ def answer_parent(descriptor: int, root: str) -> None:
             return
         except OSError as error:
             line.send(error)
+
+
+if __name__ == "__main__":
+    answer_parent(int(sys.argv[1]), sys.argv[2])

@@ -10,17 +10,8 @@ from scripts.lib.sources.source import Source, Unreachable
 def open_source(address: str, mounted: bool = False) -> Source:
     """Return the source behind an address; the same one each time, with its connections.
 
-    Parameters
-    ----------
-    address : str
-        A folder, ``smb://user@host[:port]/share/path`` or ``sftp://user@host[:port]/path``.
-    mounted : bool
-        See `open_folder`.
-
-    Raises
-    ------
-    Unreachable
-        If no source knows the scheme, or the address is wrong.
+    An address is a folder (see `open_folder`), ``smb://user@host[:port]/share/path`` or
+    ``sftp://user@host[:port]/path``. Raises `Unreachable` if it is wrong.
     """
     if "://" not in address:
         return open_folder(address, mounted)

@@ -20,10 +20,7 @@ class Address(NamedTuple):
 def parse_address(text: str) -> Address:
     """Return the parts of an address.
 
-    Raises
-    ------
-    Unreachable
-        If one is missing or wrong, or if there is a password among them: that is not shown.
+    Raises `Unreachable` if one is wrong, or if there is a password among them: that is not shown.
     """
     scheme = text.partition("://")[0]
     try:
@@ -44,17 +41,8 @@ def parse_address(text: str) -> Address:
 class Server(Connection):
     """A connection to one server, logged in; a kind of server adds what its library does.
 
-    Parameters
-    ----------
-    address : Address
-        The password is in the environment.
-
-    Raises
-    ------
-    Unreachable
-        If login or folder are refused.
-    Lost
-        If the server cannot be reached.
+    The password is in the environment. Raises `Unreachable` if login or folder are refused, `Lost`
+    if the server cannot be reached.
     """
 
     PORT: int

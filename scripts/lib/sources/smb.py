@@ -42,12 +42,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_IN_FILETIME = 116_444_736_000_000_000
 # Offset of the next entry, time of last write, size, attributes, length of the name that follows.
 ENTRY = struct.Struct("<I 4x 8x 8x Q 8x Q 8x I I")
-# One request pays with a credit for each 64 KiB that it reads. Larger requests are not faster.
-CREDIT, MOST_CREDITS = 1 << 16, 16
+# One request pays with a credit for each 64 KiB that it reads.
+CREDIT, CREDITS_REQUESTED = 1 << 16, 32
 LISTING_BYTES = 1 << 16
 SHARED = ShareAccess.FILE_SHARE_READ | ShareAccess.FILE_SHARE_WRITE | ShareAccess.FILE_SHARE_DELETE
 ATTRIBUTES = FilePipePrinterAccessMask.FILE_READ_ATTRIBUTES
 READ = FilePipePrinterAccessMask.FILE_READ_DATA | ATTRIBUTES
+FOLDER, FILE = CreateOptions.FILE_DIRECTORY_FILE, CreateOptions.FILE_NON_DIRECTORY_FILE
 
 NOT_THERE = (smb.ObjectNameNotFound, smb.ObjectPathNotFound, smb.NoSuchFile)
 # What a server says of a connection that it has given up.
@@ -98,7 +99,7 @@ class SmbFolder(Server):
 
     def find_folder(self) -> None:
         """Raise an error unless the folder of the nights is there and may be read."""
-        self.opened(self.root, READ, CreateOptions.FILE_DIRECTORY_FILE).close()
+        self.opened(self.root, READ, FOLDER).close()
 
     def scan(self, night: str, folder: str) -> list[RawEntry]:
         """Return the entries of a folder of a night.
@@ -106,21 +107,19 @@ class SmbFolder(Server):
         Size and time come with the names: a request for each file would take minutes. A file
         that is still open may be listed with an earlier size; `look_up` returns the true one.
         """
-        path = self.path(night, folder)
-        with closing(self.opened(path, READ, CreateOptions.FILE_DIRECTORY_FILE)) as opened:
+        with closing(self.opened(self.path(night, folder), READ, FOLDER)) as opened:
             return opened.entries()
 
     def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
         """Return what a file is now; `scan` finds no links that would be followed."""
-        kind = CreateOptions.FILE_NON_DIRECTORY_FILE
-        with closing(self.opened(self.path(night, path), ATTRIBUTES, kind)) as file:
+        with closing(self.opened(self.path(night, path), ATTRIBUTES, FILE)) as file:
             # Both of a file's times end at the microsecond.
             written = (file.open.last_write_time - EPOCH) // timedelta(microseconds=1) * 1000
             return RawEntry(path, Kind.FILE, file_state(file.open.end_of_file, written))
 
     def open_frame(self, night: str, path: str) -> "SmbFile":
         """Return a frame opened for reading."""
-        return self.opened(self.path(night, path), READ, CreateOptions.FILE_NON_DIRECTORY_FILE)
+        return self.opened(self.path(night, path), READ, FILE)
 
     def path(self, *parts: str) -> str:
         """Return the path in the share of a night, or of what lies below it."""
@@ -176,11 +175,9 @@ class SmbFile:
         """Read into a buffer; return the bytes read, 0 at the end."""
         window = self.connection.sequence_window
         credits = max(window["high"] - window["low"], 1)
-        size = min(
-            len(buffer), credits * CREDIT, MOST_CREDITS * CREDIT, self.connection.max_read_size
-        )
+        size = min(len(buffer), credits * CREDIT, self.connection.max_read_size)
         message, receive = self.open.read(self.offset, size, send=False)
-        request = self.connection.send(message, *self.ids, credit_request=2 * MOST_CREDITS)
+        request = self.connection.send(message, *self.ids, credit_request=CREDITS_REQUESTED)
         try:
             data = receive(request)
         except smb.EndOfFile:

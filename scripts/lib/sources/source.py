@@ -165,13 +165,10 @@ class Source:
     ----------
     name : str
         Address as it may be shown.
-    connect : callable
-        Returns a `Connection`; raises what its functions raise.
     hint : str
         What to look at if the source cannot be reached.
     translate : callable
-        Returns, for an error of the connection's library, the one that `Connection` promises;
-        any other error as it is.
+        Returns for an error of a library that of `Connection`, any other error as it is.
     direct : Connection or None
         Reads frames without a time limit: a local disk does not freeze, and small frames would be
         slower by a third.
