@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from scripts.archive import Gate, deliver, hold_back, pass_gate
+from scripts.archive import Delivery, hold_back
 from scripts.cube import write_cube
 from scripts.frames import write_frames
 from scripts.header import Night as HeaderNight
@@ -251,17 +251,19 @@ class Case:
         headers, raw = work / "headers" / f"{sequence}.fits", RawCopies(work / "raw")
         expected = self.expected._replace(headers=read_headers(headers))
         target = target_of(frames[0].product, sequence, self.cubes)
-        gate = Gate(CHECKS, expected, ledger, night, target)
+        archive = work / "archive"
+        delivery = Delivery(ledger, archive, night, target, CHECKS, expected, [])
         if self.cubes:
             cube = work / "made" / frames[0].product
             write_cube(cube, frames, raw, headers)
-            made = [pass_gate(cube, frames, gate)]
+            made = [delivery.pass_gate(cube, frames)]
         else:
             folder = work / "made" / sequence
             write_frames(folder, frames, raw, expected.headers, 1)
-            made = [pass_gate(folder / frame.product, [frame], gate) for frame in frames]
-        sync_folder(work / "archive")
-        assert deliver(made, work / "archive", 0o644, ledger) == {}
+            made = [delivery.pass_gate(folder / frame.product, [frame]) for frame in frames]
+        sync_folder(archive)
+        delivery.deliver(made, 0o644)
+        assert delivery.failed == []
 
 
 @pytest.fixture(scope="module")
