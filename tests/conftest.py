@@ -3,6 +3,8 @@
 import fcntl
 import os
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,20 +40,50 @@ def faulty_night(request, tmp_path_factory):
 
     It keeps its raw copies for comparison. Nobody changes it.
     """
-    shared = tmp_path_factory.getbasetemp()
+    return shared(tmp_path_factory, f"faulty_{request.param}", delivered_with_faults, request.param)
+
+
+@pytest.fixture
+def delivered(request, tmp_path, tmp_path_factory):
+    """A small night after its run, and its truth: of Callisto, or as parametrised.
+
+    It is made once for all workers; each test gets a copy, with the times of the files.
+    """
+    telescope = getattr(request, "param", "Callisto")
+    made = shared(tmp_path_factory, f"delivered_{telescope}", delivered_night, telescope)
+    night = Night(tmp_path, telescope)
+    for folder in ("source", "work", "archive"):
+        shutil.copytree(made.root / folder, night.root / folder, dirs_exist_ok=True)
+    night.truth = made.truth
+    return night
+
+
+def shared(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path, str], Night], telescope: str
+) -> Night:
+    """Return what ``make`` returns of a folder and a telescope, made once for all workers."""
+    folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    kept = shared / f"{request.param}.pickle"
+        folder = folder.parent
+    kept = folder / f"{name}.pickle"
     with open(f"{kept}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
-            kept.write_bytes(pickle.dumps(delivered_with_faults(shared, request.param)))
+            kept.write_bytes(pickle.dumps(make(folder / name, telescope)))
     return pickle.loads(kept.read_bytes())
 
 
-def delivered_with_faults(shared: Path, telescope: str) -> Night:
-    """Return a night after its run."""
-    night = Night(shared / telescope, telescope)
+def delivered_night(root: Path, telescope: str) -> Night:
+    """Return a small night after its run."""
+    night = Night(root, telescope)
+    night.truth = night.simulate()
+    night.run()
+    return night
+
+
+def delivered_with_faults(root: Path, telescope: str) -> Night:
+    """Return a night with every fault after its run."""
+    night = Night(root, telescope)
     night.truth = night.simulate(frames=FRAMES[telescope], faults=True)
     night.output = night.run(keep_raw="true")
     return night

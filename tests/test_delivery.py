@@ -55,32 +55,28 @@ def test_a_product_that_is_changed_before_delivery_is_refused(callisto):
     assert len(callisto.products()) == len(made)
 
 
-@pytest.mark.parametrize("telescope", ["callisto", "io"])
-def test_a_night_that_was_removed_is_not_delivered_twice(request, telescope):
-    night = request.getfixturevalue(telescope)
-    truth = night.simulate()
-    night.run()
-    count = len(night.products())
-    night.empty_archive()
-    shutil.rmtree(night.folder)
-    night.run()
+@pytest.mark.parametrize("delivered", ["Callisto", "Io"], indirect=True)
+def test_a_night_that_was_removed_is_not_delivered_twice(delivered):
+    truth = delivered.truth
+    count = len(delivered.products())
+    delivered.empty_archive()
+    shutil.rmtree(delivered.folder)
+    delivered.run()
     # All that was known of it is written again, from the ledger.
-    assert {row["status"] for row in night.receipts()} == {"ok"}
-    assert sorted(row["file"] for row in night.receipts()) == sorted(r["file"] for r in truth)
-    assert night.transfer_log() == f"{NIGHT} {count}\n"
-    assert night.products() == []
-    night.run(redeliver="true")
-    night.assert_delivered_once(truth)
-    with Ledger(ledger_path(night.workdir)) as ledger:
-        assert len(night.products()) == count == len(ledger.products(NIGHT))
+    assert {row["status"] for row in delivered.receipts()} == {"ok"}
+    assert sorted(row["file"] for row in delivered.receipts()) == sorted(r["file"] for r in truth)
+    assert delivered.transfer_log() == f"{NIGHT} {count}\n"
+    assert delivered.products() == []
+    delivered.run(redeliver="true")
+    delivered.assert_delivered_once(truth)
+    with Ledger(ledger_path(delivered.workdir)) as ledger:
+        assert len(delivered.products()) == count == len(ledger.products(NIGHT))
 
 
-def test_what_was_collected_before_its_receipt_is_delivered_once(callisto):
-    truth = callisto.simulate()
-    callisto.run()
-    callisto.empty_archive()
+def test_what_was_collected_before_its_receipt_is_delivered_once(delivered):
+    delivered.empty_archive()
     # As a kill between delivery and receipt leaves it.
-    with Ledger(ledger_path(callisto.workdir)) as ledger:
+    with Ledger(ledger_path(delivered.workdir)) as ledger:
         products, frames = ledger.products(NIGHT), ledger.frames(NIGHT)
         ledger.note_night(NIGHT, redeliver=1)
         with ledger.transaction():
@@ -90,12 +86,12 @@ def test_what_was_collected_before_its_receipt_is_delivered_once(callisto):
         ledger.note_night(NIGHT, redeliver=0)
         intents = [Intent(product, f".{product.name}.1.part") for product in products]
         ledger.stage(intents, frames)
-    for receipt in callisto.folder.glob("archived/*.csv"):
+    for receipt in delivered.folder.glob("archived/*.csv"):
         receipt.unlink()
-    callisto.run()
-    assert callisto.products() == []
-    rows = [row for row in callisto.receipts() if row["status"] == "ok"]
-    assert len(rows) == len(truth) and {row["verdict"] for row in rows} == {"passed"}
+    delivered.run()
+    assert delivered.products() == []
+    rows = [row for row in delivered.receipts() if row["status"] == "ok"]
+    assert len(rows) == len(delivered.truth) and {row["verdict"] for row in rows} == {"passed"}
 
 
 def test_a_name_that_eso_has_is_refused_to_another_product(tmp_path):
@@ -134,11 +130,10 @@ def test_the_reader_gets_every_frame_back(faulty_night):
     assert seen == len(rows)
 
 
-def test_a_file_without_a_cube_is_reported(io):
-    io.simulate()
-    io.run()
+@pytest.mark.parametrize("delivered", ["Io"], indirect=True)
+def test_a_file_without_a_cube_is_reported(delivered):
     with pytest.raises(ValueError):
-        list(unpack(io.products()[0]))
+        list(unpack(delivered.products()[0]))
 
 
 def test_all_products_pass_and_their_pixels_have_one_digest(faulty_night, capsys):

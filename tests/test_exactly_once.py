@@ -168,45 +168,40 @@ def wrong_filter(night: Night, reason: str = "wheel") -> list[str]:
     return str(folder)
 
 
-@TELESCOPES
-def test_corrections_of_a_delivered_night(tmp_path, telescope):
-    night = Night(tmp_path, telescope)
-    truth = night.simulate()
-    night.run()
-    before = night.inodes()
-    folder = wrong_filter(night)
-    output = night.run(corrections=folder)
+@pytest.mark.parametrize("delivered", ["Callisto", "Io"], indirect=True)
+def test_corrections_of_a_delivered(delivered):
+    before = delivered.inodes()
+    folder = wrong_filter(delivered)
+    output = delivered.run(corrections=folder)
     concerned = [name for name in before if "Sp0805" in name] or [
-        row["product"] for row in night.frames() if row["object"] == "Sp0805+0417"
+        row["product"] for row in delivered.frames() if row["object"] == "Sp0805+0417"
     ]
     assert f"nights={NIGHT} redeliver=true" in output
     assert all(name in output for name in concerned)
-    assert night.inodes() == before
-    night.run(corrections=folder, redeliver="true")
-    night.assert_delivered_once(truth)
-    for row in night.frames():
-        header = fits.getheader(night.archive / row["product"])
+    assert delivered.inodes() == before
+    delivered.run(corrections=folder, redeliver="true")
+    delivered.assert_delivered_once(delivered.truth)
+    for row in delivered.frames():
+        header = fits.getheader(delivered.archive / row["product"])
         if row["object"] == "Sp0805+0417":
             assert row["filter"] == header["FILTER"] == "J" and "_J_" in row["sequence"]
-            assert telescope == "Io" or "_J_" in row["product"]
-    output = night.run(corrections=folder)
+            assert delivered.telescope == "Io" or "_J_" in row["product"]
+    output = delivered.run(corrections=folder)
     assert "redeliver=true" not in output and NOTHING in output
 
 
-def test_corrections_of_what_eso_has_collected(callisto):
-    truth = callisto.simulate()
-    callisto.run()
-    first = {path.name for path in callisto.empty_archive()}
-    folder = wrong_filter(callisto)
-    callisto.run(corrections=folder, redeliver="true")
-    callisto.assert_delivered_once(truth)
-    second = {path.name for path in callisto.empty_archive()}
+def test_corrections_of_what_eso_has_collected(delivered):
+    first = {path.name for path in delivered.empty_archive()}
+    folder = wrong_filter(delivered)
+    delivered.run(corrections=folder, redeliver="true")
+    delivered.assert_delivered_once(delivered.truth)
+    second = {path.name for path in delivered.empty_archive()}
     assert len(second - first) == 1, "a cube of another name, which ESO has besides the old one"
-    assert NOTHING in callisto.run(corrections=folder)
-    with Ledger(ledger_path(callisto.workdir)) as ledger:
+    assert NOTHING in delivered.run(corrections=folder)
+    with Ledger(ledger_path(delivered.workdir)) as ledger:
         assert ledger.open_nights() == []
-    callisto.run(corrections=folder, redeliver="true")
-    assert {path.name for path in callisto.products()} == second
+    delivered.run(corrections=folder, redeliver="true")
+    assert {path.name for path in delivered.products()} == second
 
 
 def test_corrections_of_an_earlier_night_are_noticed(callisto):
@@ -226,21 +221,19 @@ def test_corrections_of_an_earlier_night_are_noticed(callisto):
     callisto.assert_delivered_once(truth)
 
 
-def test_a_killed_request_to_deliver_again_is_resumed(callisto):
-    truth = callisto.simulate()
-    callisto.run()
-    first = callisto.empty_archive()
-    command = callisto.command
-    callisto.command = lambda *options, **config: command(*options, redeliver="true")
-    killed_at(callisto, f"archive before {RENAME} bias")
-    callisto.command = command
-    callisto.run()
-    callisto.assert_delivered_once(truth)
-    assert NOTHING in callisto.run()
-    for path in callisto.products():
+def test_a_killed_request_to_deliver_again_is_resumed(delivered):
+    first = delivered.empty_archive()
+    command = delivered.command
+    delivered.command = lambda *options, **config: command(*options, redeliver="true")
+    killed_at(delivered, f"archive before {RENAME} bias")
+    delivered.command = command
+    delivered.run()
+    delivered.assert_delivered_once(delivered.truth)
+    assert NOTHING in delivered.run()
+    for path in delivered.products():
         path.unlink()
-    callisto.run(redeliver="true")
-    assert [path.name for path in callisto.products()] == sorted(path.name for path in first)
+    delivered.run(redeliver="true")
+    assert [path.name for path in delivered.products()] == sorted(path.name for path in first)
 
 
 def test_an_installation_of_before_is_taken_over(tmp_path):

@@ -108,47 +108,42 @@ def test_late_frames_are_delivered_after_their_inventory_failed(callisto):
     assert NOTHING in callisto.run()
 
 
-def test_a_damaged_receipt_is_written_again_and_nothing_twice(callisto):
-    truth = callisto.simulate()
-    callisto.run()
-    collected = callisto.empty_archive()
-    receipt = next(callisto.folder.glob("archived/*_C_bias.csv"))
+def test_a_damaged_receipt_is_written_again_and_nothing_twice(delivered):
+    truth = delivered.truth
+    collected = delivered.empty_archive()
+    receipt = next(delivered.folder.glob("archived/*_C_bias.csv"))
     whole = receipt.read_bytes()
     os.truncate(receipt, receipt.stat().st_size - 60)
-    callisto.run(nights=f"20260304 {NIGHT}")
+    delivered.run(nights=f"20260304 {NIGHT}")
     assert receipt.read_bytes() == whole
-    assert (callisto.workdir / "20260304/night.html").exists()
-    assert not callisto.products()
-    assert sorted(row["file"] for row in callisto.receipts()) == sorted(r["file"] for r in truth)
+    assert (delivered.workdir / "20260304/night.html").exists()
+    assert not delivered.products()
+    assert sorted(row["file"] for row in delivered.receipts()) == sorted(r["file"] for r in truth)
     for path in collected:
-        shutil.move(path, callisto.archive)
-    callisto.assert_delivered_once(truth)
+        shutil.move(path, delivered.archive)
+    delivered.assert_delivered_once(truth)
 
 
-def test_frames_gone_from_the_source_change_nothing(callisto):
-    callisto.simulate()
-    callisto.run()
-    shutil.rmtree(callisto.source / NIGHT)
-    assert NOTHING in callisto.run()
+def test_frames_gone_from_the_source_change_nothing(delivered):
+    shutil.rmtree(delivered.source / NIGHT)
+    assert NOTHING in delivered.run()
 
 
-def test_a_delivered_frame_that_changes_is_reported(callisto):
-    truth = callisto.simulate()
-    callisto.run()
-    row = next(row for row in truth if row["kind"] == "bias")
-    path = callisto.source / NIGHT / row["file"]
+def test_a_delivered_frame_that_changes_is_reported(delivered):
+    row = next(row for row in delivered.truth if row["kind"] == "bias")
+    path = delivered.source / NIGHT / row["file"]
     content = path.read_bytes().replace(b"M. Gillon", b"M. Gilloz")
     with fits.open(path) as hdus:
         hdus[0].data[3, 3] += 1
-        hdus.writeto(callisto.root / "changed.fits", checksum=True)
+        hdus.writeto(delivered.root / "changed.fits", checksum=True)
     assert content != path.read_bytes()
-    shutil.copy(callisto.root / "changed.fits", path)
-    before = callisto.inodes()
-    callisto.run()
-    held = [r for r in callisto.frames() if r["status"] == "held"]
+    shutil.copy(delivered.root / "changed.fits", path)
+    before = delivered.inodes()
+    delivered.run()
+    held = [r for r in delivered.frames() if r["status"] == "held"]
     assert [r["file"] for r in held] == [row["file"]]
     assert "other pixels than those delivered" in held[0]["reason"]
-    assert callisto.inodes() == before
+    assert delivered.inodes() == before
 
 
 def killed_when(night: Night, condition, environ: dict | None = None) -> None:

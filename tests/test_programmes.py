@@ -93,20 +93,19 @@ def test_a_programme_given_by_hand_is_kept_on_further_runs(callisto):
     assert [path.name for path in callisto.workdir.glob("transfer_log*")] == ["transfer_log.txt"]
 
 
-def test_a_delivered_night_is_refused_under_another_id(callisto):
-    truth = callisto.simulate()
-    callisto.run()
-    output = callisto.run(programme=CHILE, status=1)
+def test_a_delivered_night_is_refused_under_another_id(delivered):
+    truth = delivered.truth
+    output = delivered.run(programme=CHILE, status=1)
     assert f"{OWN} (now {CHILE})" in output and "redeliver=true" in output
-    callisto.assert_delivered_once(truth)
-    assert set(delivered_programmes(callisto).values()) == {OWN}
-    callisto.run()
-    callisto.assert_delivered_once(truth)
-    collected = callisto.empty_archive()
+    delivered.assert_delivered_once(truth)
+    assert set(delivered_programmes(delivered).values()) == {OWN}
+    delivered.run()
+    delivered.assert_delivered_once(truth)
+    collected = delivered.empty_archive()
     assert collected
-    callisto.run(programme=CHILE, redeliver="true")
-    callisto.assert_delivered_once(truth)
-    assert set(delivered_programmes(callisto).values()) == {CHILE}
+    delivered.run(programme=CHILE, redeliver="true")
+    delivered.assert_delivered_once(truth)
+    assert set(delivered_programmes(delivered).values()) == {CHILE}
 
 
 def test_an_id_that_eso_does_not_know_is_refused(callisto):

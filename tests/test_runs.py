@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 
 from scripts.lib.nights.dates import recent_nights
-from tests.night import NIGHT, REPOSITORY, SNAKEMAKE, Night, read_csv
+from tests.night import NIGHT, REPOSITORY, SNAKEMAKE
 
 NOTHING = "Nothing to be done"
 
@@ -134,15 +134,12 @@ def test_damaged_raw_pixels_fail_their_own_cube_only(callisto):
     callisto.assert_delivered_once(truth)
 
 
-@pytest.mark.parametrize("telescope", ["Callisto", "Io"])
-def test_reprocessing_changes_date_and_checksum_only(tmp_path, telescope):
-    night = Night(tmp_path, telescope)
-    night.simulate()
-    night.run()
-    collected = night.empty_archive()
-    night.run(redeliver="true")
-    assert [p.name for p in night.products()] == [p.name for p in sorted(collected)]
-    for old, new in zip(sorted(collected), night.products(), strict=True):
+@pytest.mark.parametrize("delivered", ["Callisto", "Io"], indirect=True)
+def test_reprocessing_changes_date_and_checksum_only(delivered):
+    collected = delivered.empty_archive()
+    delivered.run(redeliver="true")
+    assert [p.name for p in delivered.products()] == [p.name for p in sorted(collected)]
+    for old, new in zip(sorted(collected), delivered.products(), strict=True):
         blanked = [
             re.sub(rb"(DATE    = |CHECKSUM= )'[^']*'", rb"\1", path.read_bytes())
             for path in (old, new)
@@ -150,22 +147,18 @@ def test_reprocessing_changes_date_and_checksum_only(tmp_path, telescope):
         assert blanked[0] == blanked[1]
 
 
-def test_delivering_twice_is_harmless(callisto):
-    callisto.simulate()
-    callisto.run()
-    before = callisto.inodes()
-    callisto.run(redeliver="true")
-    assert callisto.inodes() == before
+def test_delivering_twice_is_harmless(delivered):
+    before = delivered.inodes()
+    delivered.run(redeliver="true")
+    assert delivered.inodes() == before
 
 
-def test_one_cube_can_be_asked_for_after_everything_was_removed(callisto):
-    callisto.simulate()
-    callisto.run()
-    assert not (callisto.folder / "raw").exists()
-    product = callisto.products()[-1]
+def test_one_cube_can_be_asked_for_after_everything_was_removed(delivered):
+    assert not (delivered.folder / "raw").exists()
+    product = delivered.products()[-1]
     target = f"{NIGHT}/cubes/{product.name}"
-    callisto.run(target)
-    made = callisto.workdir / target
+    delivered.run(target)
+    made = delivered.workdir / target
     assert fits.getheader(made)["DATASUM"] == fits.getheader(product)["DATASUM"]
 
 
@@ -362,10 +355,8 @@ def test_install_never_overwrites_what_is_not_its_own(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
 
 
-def test_summary_counts_agree_with_the_tables(io):
-    truth = io.simulate(faults=True)
-    io.run()
-    held = [row for row in read_csv(io.folder / "frames.csv") if row["status"] == "held"]
-    summary = (io.folder / "summary.txt").read_text()
+def test_summary_counts_agree_with_the_tables(faulty_night):
+    held = [row for row in faulty_night.frames() if row["status"] == "held"]
+    summary = (faulty_night.folder / "summary.txt").read_text()
     assert f"held back    {len(held)}" in summary
-    assert f"raw frames   {len(truth)}" in summary
+    assert f"raw frames   {len(faulty_night.truth)}" in summary
