@@ -179,7 +179,7 @@ def hold_back(ledger: Ledger, frames: Iterable[Frame], faults: dict[str, Fault])
 
 
 def is_known(product: Product, ledger: Ledger) -> bool:
-    """Tell whether this very product was delivered, by a ledger that did not know frames."""
+    """Return whether this very product was delivered, by a ledger that did not know frames."""
     earlier = ledger.product(product.name)
     return bool(earlier and earlier.same_file(product) and earlier.delivery >= product.delivery)
 

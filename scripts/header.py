@@ -1,4 +1,4 @@
-"""Finish the ESO headers of a night: times and world coordinates for all frames at once.
+"""Finish the ESO headers of a night: times and world coordinates of all frames together.
 
 Each sequence gets one FITS file of headers without data: the cube's primary header and METADATA
 (for cubes), then the header of each frame. Structure and checksums of the products are written

@@ -159,7 +159,7 @@ def without_duplicates(
 
 
 def same_pixels(frame: Frame, other: Frame, raw: Path) -> bool:
-    """Tell whether two frames of equal sums hold the same pixels.
+    """Return whether two frames of equal sums hold the same pixels.
 
     One that was delivered and is no longer here cannot be compared: its sum and size must do.
     """

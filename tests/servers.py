@@ -21,7 +21,7 @@ import pytest
 PROGRAMS = {"smbd": "samba", "smbpasswd": "samba", "sshd": "openssh-server", "sshfs": "sshfs"}
 USER = "astra"
 PASSWORD = "pass word:7/@"  # noqa: S105 - of a server that lives as long as its test
-PATIENCE = 15
+STARTUP = 15
 
 
 def needs(*programs: str):
@@ -84,7 +84,7 @@ class Server:
                 stderr=output,
                 start_new_session=True,
             )
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + STARTUP
         while time.monotonic() < end and self.process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()

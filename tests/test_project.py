@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from scripts.commands.describe import PAGES
+from tests.architecture import PICTURE, picture
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -152,3 +153,8 @@ def test_the_map_of_the_modules_answers_its_questions():
     rows = page[page.index("| where is … |") : page.index("| to change |")].strip().splitlines()
     assert len(rows) == 2 + 14
     assert all(re.search("`[a-z]+/[^`]+`", row) for row in rows[2:])
+
+
+def test_the_picture_of_the_modules_is_that_of_the_code():
+    [drawn] = PICTURE.findall((REPOSITORY / "docs/design.md").read_text())
+    assert drawn == picture(), "run make docs"

@@ -11,19 +11,30 @@ from tests.night import REPOSITORY
 # What was written once, as a regular expression, and what is written instead.
 REPLACED = {
     "telling": "reporting",
+    "told": "reported",
+    "tells? of": "report",
+    "tells? whether": "return whether",
+    "news": "new",
     "headered": "headers",
+    "moments?": "time",
     "twins?": "duplicate",
     "placing": "publish",
+    "lies there": "published",
     r"promis\w+": "intent",
+    "patience|impatient": "retries",
+    "in vain": "failed attempts",
+    "exposed?": "load_exposure; exposure",
     "seal|sealed|sealing": "with checksums",
     "makeshift|spool": "queue",
     r"stumbl\w+": "fail",
     "for ever": "permanently",
     "anew": "again",
+    "at once": "immediately",
+    "(?<!there )is no(?! longer)": "is not a",
     "[0-9] (?-i:adu)": "ADU",
 }
-# Names of earlier versions, which the converter and the changelog must name.
-ALLOWED = ("headered/", "archived/promised/", '"promised"')
+# Names of files that earlier versions wrote.
+ALLOWED = ("headered/", "archived/promised/", '"promised"', '"confirmed.told"')
 # Moments of a star's light, not of time.
 STATISTICS = "scripts/lib/solving/centroids.py"
 FOLDERS = "benchmarks config docs envs profiles rules scripts templates tests units".split()

@@ -72,7 +72,7 @@ def read_night(ledger: Ledger, night: str, folder: Path, lines: Path | None, arc
             if row["status"] == "held" and row["file"] in frames:
                 frames[row["file"]] = held(frames[row["file"]], row["reason"])
     for row in rows_of(folder, "archived/promised/*.csv"):
-        # It may have been delivered: what lies there is, or has a line.
+        # It may have been delivered: what is in the archive directory was, or has a line.
         there = row["product"] in products or (archive / row["product"]).exists()
         status = Status.DELIVERED if there else Status.ASSIGNED
         frames[row["file"]] = assigned(frames.get(row["file"]), night, row, status)

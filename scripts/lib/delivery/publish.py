@@ -1,9 +1,9 @@
 """Publish products: each gets its name in the archive directory whole, and once.
 
-ESO's poller takes whatever bears a product's name, at any moment. So a product is first put there
-under a hidden name (`stage`), then the ledger is told of the intent, then the file is renamed
-(`publish`), then the ledger is told that it was. Whoever comes after a crash looks for the hidden
-file: still there means not published; gone means published, even if ESO has collected it.
+ESO's poller may take a file with a product's name at any time. So a product is first written under
+a hidden name (`stage`), the intent is recorded in the ledger, the file is renamed (`publish`), and
+that is recorded too. After a crash the hidden file decides: if it exists, the product is not
+published; if it is gone, it is, even if ESO has collected it.
 """
 
 import ctypes
@@ -73,7 +73,7 @@ def remove_hidden(ledger: Ledger, archive: Path, product: str = "*") -> None:
 
 
 def is_at_work(number: str) -> bool:
-    """Tell whether a process of a number is another job that delivers.
+    """Return whether a process of a number is another job that delivers.
 
     One that has ended, though nobody has asked for its status yet, has no command line.
     """
@@ -104,7 +104,7 @@ def copy_across(product: Path, hidden: Path) -> None:
 
 
 def publish(archive: Path, intent: Intent, earlier: Product | None) -> Product:
-    """Give a staged product its name, if that was not done before; return what lies there then.
+    """Give a staged product its name, if that was not done before; return what is published.
 
     A file that is the same but for when it was written stays: ESO may be collecting it.
 
@@ -226,7 +226,7 @@ def take_back(ledger: Ledger, archive: Path, product: Product) -> None:
 
 
 def is_file_of(path: Path, product: Product) -> bool:
-    """Tell whether a file is one of ours: it has the pixels that were delivered in a product."""
+    """Return whether a file is one of ours: it has the pixels that were delivered in a product."""
     try:
         if path.stat().st_size != product.bytes:
             return False
@@ -236,7 +236,7 @@ def is_file_of(path: Path, product: Product) -> bool:
 
 
 def is_same(product: Path, target: Path) -> bool:
-    """Tell whether two files are the same product, but for when they were written."""
+    """Return whether two files are the same product, but for when they were written."""
     if product.stat().st_size != target.stat().st_size:
         return False
     with open(product, "rb") as one, open(target, "rb") as other:

@@ -28,7 +28,7 @@ class Correction(NamedTuple):
     changes: dict[str, Value]
 
     def concerns(self, name: str) -> bool:
-        """Tell whether a raw file is meant."""
+        """Return whether a raw file is meant."""
         return fnmatchcase(name, self.files)
 
 

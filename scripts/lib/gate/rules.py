@@ -12,7 +12,7 @@ from scripts.lib.gate.product_file import ProductFile
 # Returns what is wrong, nothing if nothing is.
 Judge = Callable[[ProductFile], str]
 F = TypeVar("F", bound=Judge)
-# Tells whether a keyword's value is right.
+# Whether a keyword's value is right.
 Test = Callable[[Value], bool]
 
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}")
@@ -56,7 +56,7 @@ def judge_of(row: Mapping[str, str]) -> Judge:
 
 
 def is_number(value: Value) -> bool:
-    """Tell whether a value is a number; Python takes a logical for one."""
+    """Return whether a value is a number; Python takes a logical for one."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -17,7 +17,7 @@ CDELT, CROTA = re.compile(r"CDELT\d"), re.compile(r"CROTA\d")
 
 
 def has(p: ProductFile, form: re.Pattern[str]) -> bool:
-    """Tell whether there is a keyword of a form."""
+    """Return whether there is a keyword of a form."""
     return any(map(form.fullmatch, p.wcs_keywords))
 
 
@@ -107,7 +107,7 @@ def matrix(p: ProductFile) -> str:
 
 
 def independent(cd: np.ndarray) -> np.ndarray:
-    """Tell of matrices (…, 2, 2) whether the two axes point in different directions."""
+    """Return, for matrices (…, 2, 2), whether the two axes point in different directions."""
     lengths = np.prod(np.linalg.norm(cd, axis=-2), axis=-1)
     found: np.ndarray = np.abs(np.linalg.det(cd)) > LEAST_SINE * lengths
     return found

@@ -1,1 +1,1 @@
-"""The headers of products: keywords, times, world coordinates; what a cube tells of its planes."""
+"""The headers of products: keywords, times, world coordinates; METADATA of cubes."""

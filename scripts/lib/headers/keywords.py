@@ -66,7 +66,7 @@ class Keywords:
         return self._found[keyword]
 
     def is_wcs(self, keyword: str) -> bool:
-        """Tell whether a keyword is one of world coordinates."""
+        """Return whether a keyword is one of world coordinates."""
         rule = self.rule(keyword)
         return rule is not None and rule.rule == "wcs"
 

@@ -126,7 +126,7 @@ def lost_in_cube(values: Values, original: Header) -> str:
 
 
 def _is_same(one: Value, other: Value) -> bool:
-    """Tell whether a value came back.
+    """Return whether a value came back.
 
     A logical may come back as 1 or 0, a whole number as a decimal one, and what is a number in one
     frame and a text in another as the text: a column has one type.

@@ -22,7 +22,7 @@ def latest(frames: Iterable[Frame]) -> dict[str, Frame]:
 
 
 def is_new(entry: Entry, frame: Frame | None) -> bool:
-    """Tell whether something at the source is not known as it is now."""
+    """Return whether something at the source is not known as it is now."""
     if frame is None or frame.status is Status.SEEN:
         return True
     if entry.fault:
@@ -31,18 +31,18 @@ def is_new(entry: Entry, frame: Frame | None) -> bool:
 
 
 def is_fixed(frame: Frame, night: Night) -> bool:
-    """Tell whether a frame keeps its product: it was delivered, or may have been."""
+    """Return whether a frame keeps its product: it was delivered, or may have been."""
     return frame.status in DELIVERY and frame.delivery >= night.redeliver
 
 
 def is_due(frame: Frame, night: Night) -> bool:
-    """Tell whether a frame is in a product that is still to be published."""
+    """Return whether a frame is in a product that is still to be published."""
     again = frame.status in DONE and frame.delivery < night.redeliver
     return frame.status in (Status.ASSIGNED, Status.STAGED) or again
 
 
 def is_judged_again(frame: Frame, night: Night, judged: str) -> bool:
-    """Tell whether the inventory is to look at a frame.
+    """Return whether the inventory is to look at a frame.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from scripts.lib.ledger.faults import Fault
 
 
 class FileState(NamedTuple):
-    """What tells whether a file has changed: bytes, and time of last change (ns)."""
+    """What shows that a file has changed: bytes, and time of last change (ns)."""
 
     bytes: int
     mtime_ns: int
@@ -133,7 +133,7 @@ class Product:
     confirmed: datetime | None = None  # when ESO's archive first showed it
 
     def same_file(self, other: "Product") -> bool:
-        """Tell whether two products are one and the same file but for when it was written."""
+        """Return whether two products are one and the same file but for when it was written."""
         return (self.name, self.datasum) == (other.name, other.datasum)
 
 

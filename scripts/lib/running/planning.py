@@ -125,12 +125,12 @@ class Planner:
         return [*earlier, *(night for night in nights if not self.is_complete(night))]
 
     def is_judged_otherwise(self, night: Night) -> bool:
-        """Tell whether corrections or programmes of a night have changed since its inventory."""
+        """Return whether corrections or programmes of a night have changed since its inventory."""
         before = own_part(night.refused or night.judged)
         return own_judgement(night.night, self.settings) != before
 
     def is_complete(self, night: str) -> bool:
-        """Tell whether nothing is to be done for a night, or the source knows none of it.
+        """Return whether nothing is to be done for a night, or the source knows none of it.
 
         A source that cannot be reached has nothing; the last night's ingest reports it. Of a
         night whose folder alone cannot be read, its own ingest must.
@@ -253,7 +253,7 @@ class Planner:
         return "" if file_digest(table) == night.snapshot else f"{TABLE} is not as it was written"
 
     def is_page_outdated(self, folder: Path, night: str) -> bool:
-        """Tell whether what people read of a night is missing, or not as it was written."""
+        """Return whether what people read of a night is missing, or not as it was written."""
         views = self.ledger.views(night)
         raw_stays = (folder / "raw").exists() and not self.settings.keep_raw
         return (
@@ -333,7 +333,7 @@ class Concern:
     def __str__(self) -> str:
         return (
             f"{self.night}: new corrections concern what was delivered before, "
-            f"{' '.join(self.products)}; to deliver it again, once ESO has been told: "
+            f"{' '.join(self.products)}; to deliver it again, once ESO agrees: "
             f"--config nights={self.night} redeliver=true"
         )
 

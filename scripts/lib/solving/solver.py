@@ -265,7 +265,7 @@ def _errors(stars: Centroids, scale: float) -> np.ndarray:
 
 
 def is_credible(solution: Solution, prior: Prior) -> bool:
-    """Tell whether a solution is one that its telescope can have, given the prior."""
+    """Return whether a solution is one that its telescope can have, given the prior."""
     return (
         abs(solution.wcs.scale / prior.wcs.scale - 1) <= max(prior.scale, 0.003) * 1.2
         and solution.wcs.skew <= LARGEST_SKEW

@@ -129,7 +129,7 @@ def _numbers(rows: list[tuple[Any, ...]], strip: str) -> np.ndarray:
 
 
 def _is_wrong(value: Any) -> bool:
-    """Tell whether a value is neither missing nor a number nor the text of one."""
+    """Return whether a value is neither missing nor a number nor the text of one."""
     try:
         float("nan" if value is None else value)
     except (TypeError, ValueError):

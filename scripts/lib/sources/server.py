@@ -64,7 +64,7 @@ class Server(Connection):
 
     @staticmethod
     def translate(error: Exception) -> Exception:
-        """Return what `Connection` promises for an error of the library, any other as it is."""
+        """Return what `Connection` states for an error of the library, any other as it is."""
         raise NotImplementedError
 
     def log_in(self) -> None:

@@ -152,7 +152,7 @@ class SftpFolder(Server):
 
     @staticmethod
     def translate(error: Exception) -> Exception:
-        """Return what `Connection` promises for an error of paramiko."""
+        """Return what `Connection` states for an error of paramiko."""
         if isinstance(error, TryLater | Lost | FileNotFoundError | PermissionError):
             return error
         if isinstance(error, EOFError):

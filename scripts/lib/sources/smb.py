@@ -145,7 +145,7 @@ class SmbFolder(Server):
 
     @staticmethod
     def translate(error: Exception) -> Exception:
-        """Return what `Connection` promises for an error of smbprotocol."""
+        """Return what `Connection` states for an error of smbprotocol."""
         if isinstance(error, TryLater | Lost):
             return error
         if isinstance(error, NOT_THERE):
@@ -214,7 +214,7 @@ def parse_entries(entries: bytes) -> Iterator[RawEntry]:
     while further:
         further, written, size, attributes, length = ENTRY.unpack_from(entries, offset)
         name = entries[offset + ENTRY.size : offset + ENTRY.size + length]
-        # With a backslash for what is no text, so that the name cannot be used.
+        # With a backslash for what is not text, so that the name cannot be used.
         text = name.decode("utf-16-le", errors="backslashreplace")
         if not attributes & FileAttributes.FILE_ATTRIBUTE_DIRECTORY:
             state = file_state(size, (written - EPOCH_IN_FILETIME) // 10 * 1000)
