@@ -56,7 +56,7 @@ def ask_other_tools(path: Path) -> Iterator[Finding]:
     from astropy.io import fits
     from astropy.wcs import WCS
 
-    right = "nothing that astropy minds"
+    right = "nothing that astropy reports"
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:

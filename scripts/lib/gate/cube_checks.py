@@ -1,11 +1,10 @@
 """Checks of cubes: the table METADATA, and what the survey's reader makes of it."""
 
 import re
-from collections.abc import Iterable
 
 import numpy as np
 
-from scripts.lib.fits.cards import Value, number
+from scripts.lib.fits.cards import number
 from scripts.lib.fits.hdu import STRUCTURE
 from scripts.lib.frames.names import FRAME
 from scripts.lib.gate.product_file import ProductFile
@@ -72,13 +71,12 @@ def alike(p: ProductFile) -> str:
         found = set(p.column(name))
         if found != {p.value(name)}:
             return f"{name} {sorted(found, key=str)[:3]}, header {p.value(name)!r}"
-    varying = [name for name in NEVER_COLUMNS if len(present(p.columns.get(name, []))) > 1]
-    return f"several {varying[0]}" if varying else ""
-
-
-def present(values: Iterable[Value]) -> set[Value]:
-    """Return the values of a column, those of planes without one left out."""
-    return {value for value in values if value == value and value not in ("", None)}
+    for name in NEVER_COLUMNS:
+        found = set(p.columns.get(name, ()))
+        # NaN and an empty text are planes without a value.
+        if len([value for value in found if value == value and value not in ("", None)]) > 1:
+            return f"several {name}"
+    return ""
 
 
 @check("C36a")

@@ -216,10 +216,7 @@ def dp_id(product: ProductFile) -> str:
 def read_product_file(path: Path, context: Context, pixel_sum: int | None = None) -> ProductFile:
     """Return a product's file; raise `HeaderError` if it is not FITS.
 
-    Parameters
-    ----------
-    pixel_sum : int, optional
-        Sum of the primary HDU's data, if it is known; otherwise the pixels are read.
+    Pixels are read only if ``pixel_sum``, the sum of the primary HDU's data, is not known.
     """
     size, table = path.stat().st_size, b""
     constant: list[int] = []

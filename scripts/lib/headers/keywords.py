@@ -86,15 +86,8 @@ def compose(
 ) -> list[Card]:
     """Return the finished header of one exposure, but for structure and checksums.
 
-    Parameters
-    ----------
-    special : mapping, optional
-        Values that come before those of the rule ``set``: those of a whole cube.
-
-    Raises
-    ------
-    BadFrame
-        If a value of the raw frame cannot be written as ESO wants it.
+    The values of a whole cube, in ``special``, come before those of the rule ``set``. Raises
+    `BadFrame` if a value of the raw frame cannot be written as ESO wants it.
     """
     special = special or {}
     wcs: dict[str, list[tuple[str, Value]]] = {}  # by the row of the table

@@ -50,14 +50,8 @@ def partial_keywords(frames: Sequence[Values], table: Keywords) -> set[str]:
 def metadata_hdu(names: list[str], frames: Sequence[Values], table: Keywords) -> bytes:
     """Return the HDU METADATA, whole, with its checksums.
 
-    Columns are those demanded, the sky WCS if a plane has one, and what varies.
-
-    Parameters
-    ----------
-    names : list of str
-        ESO's name of each plane as a frame.
-    frames : sequence of mapping
-        Each plane's finished header.
+    Columns are those demanded, the sky WCS if a plane has one, and what varies. ``names`` are
+    ESO's names of the planes as frames, ``frames`` their finished headers.
     """
     sky = ["CD1_1" in frame for frame in frames]
     if not all(sky):
@@ -115,22 +109,15 @@ def lost_in_cube(values: Values, original: Header) -> str:
         skipped = keyword in STRUCTURE or keyword in COMMENTARY or keyword in OF_THE_CUBE
         if skipped or (keyword.startswith(WCS_KEYS) and (not sky or keyword == "WCSAXES")):
             continue
-        went_in, came_back = original.value(keyword), values.get(keyword)
-        if not _is_same(went_in, came_back):
-            return f"{keyword} {went_in!r} came back as {came_back!r}"
+        before, after = original.value(keyword), values.get(keyword)
+        # A column has one type: a logical may come back as 1 or 0, a whole number as a decimal one,
+        # and what is a number in one frame and a text in another as the text.
+        became_logical = isinstance(after, bool) and not isinstance(before, bool)
+        is_same = before == after and not became_logical
+        if not (is_same or (isinstance(after, str) and str(before) == after)):
+            return f"{keyword} {before!r} came back as {after!r}"
     for keyword, value in values.items():
         is_wcs = keyword.startswith(WCS_KEYS) or keyword == "PA"
         if keyword not in original and value not in ("", None) and not is_wcs:
             return f"{keyword} came back, which did not go in"
     return ""
-
-
-def _is_same(one: Value, other: Value) -> bool:
-    """Return whether a value came back.
-
-    A logical may come back as 1 or 0, a whole number as a decimal one, and what is a number in one
-    frame and a text in another as the text: a column has one type.
-    """
-    if not (isinstance(other, bool) and not isinstance(one, bool)) and one == other:
-        return True
-    return isinstance(other, str) and str(one) == other

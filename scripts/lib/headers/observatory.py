@@ -38,14 +38,8 @@ def open_observatory(
 ) -> Observatory:
     """Return what a night of a telescope is judged by.
 
-    Parameters
-    ----------
-    tables : mapping of str
-        Paths of the tables, by the names telescopes, kinds and keywords.
-    programme : str
-        The id of the frames that no entry of ``programmes`` assigns.
-    named : bool
-        Whether it was named by hand: then it is that of all frames.
+    ``tables`` are the paths of telescopes, kinds and keywords. ``programme`` is the id of the
+    frames that no entry of ``programmes`` assigns; if it was ``named`` by hand, of all frames.
     """
     name = settings.telescope
     corrected = corrections.correction_file(Path(settings.corrections), name, night)

@@ -19,16 +19,9 @@ MJD, BULLETIN_A, BULLETIN_B = slice(7, 15), slice(58, 68), slice(154, 165)
 def sidereal_seconds(times: list[datetime], longitude: float) -> list[float]:
     """Return the local apparent sidereal time (s, 0..86400) at each time (UTC).
 
-    Parameters
-    ----------
-    longitude : float
-        Of the site, in degrees, east positive.
-
-    Notes
-    -----
-    IAU 2006 precession and 2000A nutation, as `astropy.time.Time.sidereal_time` has them. UT1-UTC
-    is taken from the bundled IERS-A table, never from the network. After its last prediction it
-    counts as 0, an error below 0.9 s.
+    The site's longitude is in degrees, east positive. IAU 2006 precession and 2000A nutation, as
+    `astropy.time.Time.sidereal_time` has them. UT1-UTC is taken from the bundled IERS-A table,
+    never from the network. After its last prediction it counts as 0, an error below 0.9 s.
     """
     days, ms = np.array([mjd_ms(time) for time in times]).T
     utc = JD_OF_MJD + days, ms / DAY_MS

@@ -126,15 +126,8 @@ def light_travel(e: Exposure, keyword: str) -> float | None:
 def degrees(value: Value, keyword: str, per_unit: float) -> float:
     """Return an angle in degrees, from a number or a sexagesimal text.
 
-    Parameters
-    ----------
-    per_unit : float
-        Degrees in the first unit of the text: 15 for hours.
-
-    Raises
-    ------
-    BadFrame
-        If it is neither, or out of range.
+    ``per_unit`` is the degrees in the first unit of the text: 15 for hours. Raises `BadFrame` for
+    another value, or one out of range.
     """
     try:
         if isinstance(value, str):

@@ -25,17 +25,14 @@ _MATRIX = [(i, j) for i in (1, 2) for j in (1, 2)]
 def header_wcs(raw: Header, ra: float, dec: float, pixel_scale: float) -> dict[str, Value]:
     """Return the sky WCS of a raw header as a CD matrix, with PA.
 
+    Raises `HeaderError` if there is none, or it cannot be this frame's.
+
     Parameters
     ----------
     ra, dec : float
         Where the telescope pointed, in degrees.
     pixel_scale : float
         Of the camera as binned, in arcsec a pixel.
-
-    Raises
-    ------
-    HeaderError
-        If there is none, or it cannot be this frame's.
     """
     try:
         wcs = _celestial(raw)
