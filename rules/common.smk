@@ -8,7 +8,6 @@ Planning never raises for one night: what is wrong with a night is its job's to 
 
 import os
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path

@@ -41,5 +41,8 @@ def failed_jobs():
 
 
 def was_stopped():
-    """Return whether somebody, or a shutdown, ended the run by a signal."""
+    """Return whether somebody, or a shutdown, ended the run by a signal.
+
+    Snakemake catches the signal, waits for its jobs and says nothing of it to `onerror`.
+    """
     return bool(workflow.scheduler._user_kill)

@@ -26,12 +26,7 @@ def confirm(
 ) -> list[confirmation.Answer]:
     """Return what ESO's archive says now of each product of a night.
 
-    Raises
-    ------
-    TryLater
-        If it cannot be asked.
-    ConfigurationError
-        If there is a user without a password, or a password without a user.
+    If it cannot be asked, that is a `TryLater`, or a `ConfigurationError` of the login.
     """
     service = tap.Service(
         settings.confirm_service, settings.confirm_token_service, settings.confirm_timeout

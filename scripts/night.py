@@ -24,17 +24,11 @@ PAGE, SUMMARY = "night.html", "summary.txt"
 def write_views(
     ledger: Ledger, night: str, folder: Path, settings: Configuration, templates: Path
 ) -> None:
-    """Write all that people read of a night, from the ledger.
-
-    Raises
-    ------
-    JobFailed
-        If a good frame is not delivered.
-    """
+    """Write all that people read of a night, from the ledger; all good frames are delivered."""
     summary = summarise(settings.telescope, night, ledger, folder / "solved")
     if summary.missing:
-        count = len(summary.missing)
-        raise JobFailed(f"{count} good frames are not delivered: {summary.missing}")
+        names = ", ".join(summary.missing)
+        raise JobFailed(f"{len(summary.missing)} good frames are not delivered: {names}")
     frames = ledger.frames(night)
     table, digest = folder / snapshot.NAME, snapshot.digest(snapshot.snapshot_bytes(frames))
     # Jobs compare its time with theirs: it is not touched without need.

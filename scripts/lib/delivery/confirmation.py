@@ -138,16 +138,10 @@ def judge_all(
     limit: timedelta,
     anonymous: bool,
 ) -> list[Answer]:
-    """Return what ESO's archive says of each product.
+    """Return what ESO's archive says of each product; ``found`` are its rows of the night.
 
-    Parameters
-    ----------
-    found : sequence of mapping
-        ESO's rows of the night.
-    limit : timedelta
-        After which a product that is not seen is missing.
-    anonymous : bool
-        Whether they were asked for without a password.
+    A product that is not seen is missing after ``limit``. Rows that were asked for without a
+    password are ``anonymous``.
     """
     by_id = {row["dp_id"]: row for row in found}
     by_file = {row["origfile"]: row for row in found if row["origfile"]}
@@ -194,10 +188,7 @@ def unasked(
 ) -> list[Answer]:
     """Return what is known of products when ESO could not be asked.
 
-    Parameters
-    ----------
-    earlier : list of Answer
-        So far. One from before the product was delivered again counts no more.
+    An earlier answer, from before a product was delivered again, counts no more.
     """
     known = {answer.key: answer for answer in earlier}
     return [known.get(one.key, one) for one in map(instrument.unasked, products)]
@@ -241,8 +232,10 @@ def is_open(age: timedelta, answer: Answer | None, reported: set[str], limit: ti
     """
     if age < FIRST_ASKED or (answer and answer.status == CONFIRMED):
         return False
-    if age <= limit or answer is None:
-        return age <= limit
+    if age <= limit:
+        return True
+    if answer is None:
+        return False
     return answer.status == WAITING or not marks_of([answer]) <= reported
 
 

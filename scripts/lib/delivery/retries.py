@@ -8,14 +8,9 @@ ALERT_AFTER = 3  # failures in a row
 
 
 def count_failure(record: Path, cause: str) -> int:
-    """Return how many runs in a row have failed, and write it down.
+    """Return how many runs in a row have failed, and write it down; no cause means success.
 
-    Parameters
-    ----------
-    record : Path
-        File of the count and the last cause; there is none while all is well.
-    cause : str
-        Of the failure; empty if there was none.
+    The record is a file of the count and the last cause; there is none while all is well.
     """
     if not cause:
         record.unlink(missing_ok=True)

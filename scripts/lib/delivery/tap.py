@@ -72,13 +72,7 @@ def ask(service: Service, query: str, login: tuple[str, str] | None) -> list[dic
 
 
 def fetch_token(session: requests.Session, address: str, user: str, password: str) -> str:
-    """Return the token for a user.
-
-    Raises
-    ------
-    TryLater
-        If there is none.
-    """
+    """Return the token for a user; without one raise `TryLater`."""
     login = {"username": user, "password": password}
     host = urlsplit(address).netloc
     try:
@@ -103,13 +97,7 @@ def fetch_token(session: requests.Session, address: str, user: str, password: st
 
 
 def fetch_rows(session: requests.Session, address: str, query: str) -> list[dict[str, str]]:
-    """Return the rows that answer a query, empty cells as empty texts.
-
-    Raises
-    ------
-    TryLater
-        If they are not all.
-    """
+    """Return all rows that answer a query, empty cells as empty texts, or raise `TryLater`."""
     with warnings.catch_warnings():
         # A row that is cut off would look like a product that is missing.
         warnings.simplefilter("error", DALOverflowWarning)

@@ -65,15 +65,10 @@ def night_of(line: str) -> str:
 
 
 def copy_logs(workdir: Path, remote: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Copy all transfer logs to a folder of a server.
+    """Copy all transfer logs to ``remote``, ``ssh://user@host[:port]/folder``.
 
     The key is that of SPECULOOS_SSH_KEY, or the user's; the server's host key must be in
     SPECULOOS_KNOWN_HOSTS, or in ``~/.ssh/known_hosts``.
-
-    Parameters
-    ----------
-    remote : str
-        ``ssh://user@host[:port]/folder``.
 
     Raises
     ------
@@ -96,13 +91,7 @@ def copy_logs(workdir: Path, remote: str, environ: Mapping[str, str] = os.enviro
 
 
 def rsync_target(remote: str) -> tuple[str, int | None]:
-    """Return a folder of a server as rsync expects it, and the port if it is not the usual.
-
-    Raises
-    ------
-    TryLater
-        If the address cannot be understood.
-    """
+    """Return a folder of a server as rsync expects it, and the port if it is not the usual."""
     try:
         place = urlsplit(remote)
         host, port = place.hostname or "", place.port

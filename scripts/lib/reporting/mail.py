@@ -187,15 +187,7 @@ def send_waiting(
 
 
 def post(mail: Mail, folder: Path, message: EmailMessage, environ: Mapping[str, str]) -> str:
-    """Send a message after those that wait, and return what became of it.
-
-    Parameters
-    ----------
-    mail : Mail
-        As `usable_mail` returns it.
-    folder : Path
-        Of the queue, see `queue_of`.
-    """
+    """Send a message after those that wait in the queue, and return what became of it."""
     specs = [parse_address(text).addr_spec for text in (mail.sender, *mail.to, *mail.cc)]
     queued = QueuedMail(
         path=mail_queue.new_path(folder),
@@ -243,14 +235,9 @@ def alert(
     text: str,
     environ: Mapping[str, str] = os.environ,
 ) -> bool:
-    """Send an alert that no run could send itself; never raise.
+    """Send an alert, which may be about a wrong configuration; never raise.
 
-    Parameters
-    ----------
-    config : Configuration or Unchecked
-        The telescope's; the mail may be about what is wrong with it.
-    subject : str
-        Words that follow the telescope's name.
+    The telescope's name is put before the subject.
 
     Returns
     -------

@@ -70,13 +70,7 @@ def store(queued: QueuedMail) -> None:
 
 
 def read_queued(path: Path) -> QueuedMail:
-    """Return a mail of the queue.
-
-    Raises
-    ------
-    Damaged
-        If the file is not one.
-    """
+    """Return a mail of the queue; a file that is not one is `Damaged`."""
     envelope, _, content = path.read_bytes().partition(b"\n")
     try:
         return QueuedMail(path, content, **json.loads(envelope))

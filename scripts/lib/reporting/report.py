@@ -247,13 +247,6 @@ def mail_run(
 ) -> str:
     """Mail how a run ended, if it is worth a mail; if not, send what waits. Never raise.
 
-    Parameters
-    ----------
-    settings : Configuration
-        ``corrections`` spelt out.
-    templates : Path
-        Folder of ``mail.txt`` and ``mail.html``.
-
     Returns
     -------
     str
