@@ -76,7 +76,7 @@ class Site:
 
     def output_of(self, process: subprocess.Popen, status: int) -> str:
         """Wait for a run, and return what cron would mail."""
-        output, errors = process.communicate(timeout=90)
+        output, errors = process.communicate(timeout=300)
         assert process.returncode == status, errors + self.log()
         assert output == ""
         assert not self.processes()
@@ -84,7 +84,7 @@ class Site:
 
     def status(self, *words: str) -> tuple[int, str]:
         process = self.start("status", "callisto", *words)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=300)
         assert errors == ""
         return process.returncode, output
 

@@ -21,7 +21,7 @@ LOCK = "wrapper.lock"
 # One missed daily run is noticed before the second one is due.
 LONGEST_SILENCE = timedelta(hours=36)
 FEWEST_NIGHTS = 14
-# A night that is still not complete after two further runs does not mend itself.
+# A night that is still not complete after two further runs needs a person.
 LATE = timedelta(days=2)
 # Names of products in a line; the others are in the night's table.
 MOST_NAMES = 3

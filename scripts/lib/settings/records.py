@@ -293,7 +293,7 @@ class Configuration:
     )
     keep_raw: bool = key("Keep the raw copies of a night after its delivery.", False)
     mode: str = key(
-        "Rights of delivered products, octal digits; ESO's collector must be able to read them.",
+        "Rights of delivered products: octal digits, in quotes; ESO's collector must read them.",
         "0644",
         type=["string", "integer"],
         pattern="^0?[0-7]{3}$",
