@@ -185,7 +185,7 @@ def solve_stretch(frames: list[Frame], solver: Solver) -> Iterator[Solved]:
 def unsolved(frame: Frame, error: Exception) -> Unsolved:
     """Log why a frame is unsolved, and return it as its header may say it.
 
-    A header tells the world neither our paths nor what libraries say: the log does.
+    A header shows neither our paths nor what libraries say: the log does.
     """
     if isinstance(error, Unsolved | BadFrame):
         logger.warning("%s: unsolved: %s", frame.file, error)
@@ -214,15 +214,7 @@ def read_aim(frame: Frame, solver: Solver) -> Aim:
 def solve_frame(
     frame: Frame, solver: Solver, aim: Aim, stars: CatalogueStars, before: Solution | None
 ) -> Solution:
-    """Return the solution of one frame.
-
-    Raises
-    ------
-    Unsolved
-        With the reason.
-    JobFailed
-        If the index files cannot be read any more.
-    """
+    """Return the solution of one frame; raise as `frame_solver.solve` does."""
     image = read_image(solver.raw / frame.file, frame.data_start, frame.shape, solver.dark)
     priors = aim.hints + frame_solver.pointing_priors(*aim.pointing, aim.mount, image.shape)
     return frame_solver.solve(image, stars, priors, aim.pointing, aim.mount, before, solver.engine)
@@ -240,17 +232,9 @@ def stars_around(aim: Aim, frame: Frame, solver: Solver) -> CatalogueStars:
 def open_solver(
     raw: Path, frames: list[Frame], night: list[Frame], observatory: Observatory, solving: Solving
 ) -> Solver:
-    """Return what a sequence is solved with.
+    """Return what good frames of a sequence are solved with; the night's have its darks.
 
-    Parameters
-    ----------
-    frames, night : list of Frame
-        Good frames of the sequence, and of the whole night (for its darks).
-
-    Raises
-    ------
-    JobFailed
-        If catalogue, index files or dark cannot be read.
+    Raises `JobFailed` if catalogue, index files or dark cannot be read.
     """
     camera = observatory.camera
     return Solver(
@@ -272,16 +256,7 @@ def write_solved(
     solving: Solving,
     threads: int = 1,
 ) -> None:
-    """Solve a sequence and write the table of it.
-
-    Parameters
-    ----------
-    frames : list of Frame
-        Of the whole night.
-    raw : Path
-        Folder of the raw frames.
-    threads : int
-        Processes.
+    """Solve a sequence of a night's frames, in so many processes, and write the table of it.
 
     Raises
     ------

@@ -18,9 +18,8 @@ from scripts.lib.fits.cards import LONGEST_STRING
 from scripts.lib.fits.hdu import empty_structure, with_checksums
 from scripts.lib.headers.wcs import sky_wcs
 from scripts.lib.ledger.records import Frame
-from scripts.lib.solving.centroids import Centroids, measure
 from scripts.lib.solving.darks import dark_for
-from scripts.lib.solving.detection import Found, detect
+from scripts.lib.solving.detection import Centroids, Found, detect, measure
 from scripts.lib.solving.engine import Engine
 from scripts.lib.solving.fitting import FREE, SEQUENCE, fit_wcs
 from scripts.lib.solving.image import Image, make_dark, read_image

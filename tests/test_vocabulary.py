@@ -36,7 +36,7 @@ REPLACED = {
 # Names of files that earlier versions wrote.
 ALLOWED = ("headered/", "archived/promised/", '"promised"', '"confirmed.told"')
 # Moments of a star's light, not of time.
-STATISTICS = "scripts/lib/solving/centroids.py"
+STATISTICS = "scripts/lib/solving.detection.py"
 FOLDERS = "benchmarks config docs envs profiles rules scripts templates tests units".split()
 SUFFIXES = {".py", ".smk", ".md", ".csv", ".yaml", ".txt", ".html", ".example", ".service"}
 

@@ -78,7 +78,7 @@ def _write_sqlite(pieces: Iterable[CatalogueStars], path: Path) -> int:
         for stars in (piece.at(GAIA_DR2) for piece in pieces):
             degrees = np.floor(np.minimum(stars.dec, 89.999)).astype(int)
             for degree in np.unique(degrees).tolist():
-                name = f'"{sqlite_catalogue.table_of(degree)}"'
+                name = f'"{degree}_{degree + 1}"'
                 here = stars.taken(degrees == degree)
                 # SQLite keeps NaN as NULL.
                 rows = np.column_stack([getattr(here, key) for key in sqlite_catalogue.COLUMNS])
@@ -95,13 +95,7 @@ WRITERS = {".csv": _write_csv, ".sqlite": _write_sqlite}
 
 
 def foreign_stars(path: Path) -> Iterator[CatalogueStars]:
-    """Yield the stars of a table of another kind.
-
-    Raises
-    ------
-    JobFailed
-        If it is not such a table, not there, not readable, damaged or without stars.
-    """
+    """Yield the stars of a table of another kind; raise `JobFailed` if it has none."""
     with failing_job("catalogue", path):
         check_file(path)
         count = 0
@@ -161,7 +155,7 @@ def make_index(
     """Make an index file for each scale that has stars enough, and return their paths.
 
     Magnitudes, proper motions and epoch go along with each star, so that the folder is a catalogue
-    too.
+    too. Raises `JobFailed` if Debian's astrometry.net is missing, or fails.
 
     Parameters
     ----------
@@ -171,11 +165,6 @@ def make_index(
     epoch : float
         Julian year of the places that the engine matches: it knows no proper motions. The default
         is that of the 5200 series.
-
-    Raises
-    ------
-    JobFailed
-        If Debian's astrometry.net is missing, or fails.
     """
     from astropy.table import Table
 

@@ -38,13 +38,7 @@ def check(path: Path) -> None:
 
 
 def read(path: Path, band: str, circle: stars.Circle) -> Iterator[stars.CatalogueStars]:
-    """Yield stars among which are all of a circle.
-
-    Raises
-    ------
-    Damaged
-        If a line is not one of this table.
-    """
+    """Yield stars among which are all of a circle; raise `Damaged` for a line that is wrong."""
     low, high = circle.declinations()
     with open(path, encoding="utf-8-sig") as stream:
         places, lines = _opened(stream)
@@ -70,23 +64,9 @@ def _opened(stream: Iterable[str]) -> tuple[dict[str, int], Iterator[str]]:
 
 
 def _numbers(lines: list[str], places: dict[str, int]) -> np.ndarray:
-    """Return columns of lines of the table, shape (columns, lines); empty values are NaN.
-
-    Raises
-    ------
-    Damaged
-        If a value is not a number, or a line too short.
-    """
-    parse = partial(
-        np.loadtxt,
-        lines,
-        delimiter=",",
-        quotechar='"',
-        comments=None,
-        usecols=list(places.values()),
-        unpack=True,
-        ndmin=2,
-    )
+    """Return columns of lines of the table, shape (columns, lines); empty values are NaN."""
+    parse = partial(np.loadtxt, lines, delimiter=",", quotechar='"', comments=None, ndmin=2)
+    parse = partial(parse, usecols=list(places.values()), unpack=True)
     try:
         return parse()
     except ValueError:

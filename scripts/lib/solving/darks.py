@@ -24,26 +24,20 @@ def dark_for(frame: Frame, night: Iterable[Frame], raw: Path, fallback: str) -> 
     raw : Path
         Folder of the raw frames.
     fallback : str
-        FITS file of a dark for nights without; empty for none.
-
-    Raises
-    ------
-    JobFailed
-        If that file is needed and cannot be used.
+        FITS file of a dark for nights without; empty for none. Raises `JobFailed` if it is needed
+        and cannot be used.
     """
     found = []
     for dark in night:
-        path = raw / dark.file
         if dark.kind != "dark" or dark.shape != frame.shape or dark.exptime <= 0:
             continue
-        if not path.exists():
-            continue
         try:
-            image = read_image(path, dark.data_start, dark.shape)
+            image = read_image(raw / dark.file, dark.data_start, dark.shape)
+            found.append((dark.exptime, image.stored))
+        except FileNotFoundError:
+            pass
         except (OSError, ValueError) as error:
             logger.warning("%s: left out as a dark: %s", dark.file, found_in(error))
-        else:
-            found.append((dark.exptime, image.stored))
     if found:
         nearest = min((time for time, _ in found), key=lambda time: abs(time - frame.exptime))
         images = [image for time, image in found if time == nearest][:MOST]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from scripts.lib.files.errors import Damaged, JobFailed
-from scripts.lib.solving.centroids import Centroids
+from scripts.lib.solving.detection import Centroids
 from scripts.lib.solving.fitting import FREE
 from scripts.lib.solving.index_files import check_quads, open_index
 from scripts.lib.solving.solver import Orientation, Prior, middle
@@ -27,10 +27,7 @@ LOG_ODDS = 14.0  # natural logarithm, at which the engine stops
 class Engine:
     """The astrometry.net engine on a folder of index files.
 
-    Raises
-    ------
-    JobFailed
-        If the package is missing, or an index file is missing or damaged.
+    Raises `JobFailed` if the package is missing, or an index file is missing or damaged.
     """
 
     def __init__(self, folder: Path):
@@ -61,14 +58,10 @@ class Engine:
     def prior(
         self, stars: Centroids, ra: float, dec: float, mount: Orientation, shape: tuple[int, int]
     ) -> Prior | None:
-        """Return where the engine has a frame of (rows, columns), or None if it finds no match.
+        """Return where the engine has a frame, or None if it finds no match.
 
-        The stars are those found, brightest first; ``ra, dec`` the pointing in degrees.
-
-        Raises
-        ------
-        JobFailed
-            If an index file has changed since it was opened.
+        The stars are those found, brightest first. Raises `JobFailed` if an index file has changed
+        since it was opened.
         """
         with failing_job("index", self.folder):
             for file in self._files:

@@ -1,7 +1,7 @@
 """The linear WCS that maps stars of a frame onto their places in the catalogue.
 
-One least-squares fit for any number of stars: what few stars cannot tell (scale, stretch, shear)
-is held near its starting value by a prior, and gives way as stars become many.
+One least-squares fit for any number of stars: what few stars do not determine (scale, stretch,
+shear) is held near its starting value by a prior, and gives way as stars become many.
 """
 
 import math
@@ -49,8 +49,6 @@ def fit_wcs(
         Their places in the catalogue on the tangent plane of ``start``, arcsec, shape (n, 2).
     error : numpy.ndarray
         Standard errors of the stars' places, arcsec, shape (n,).
-    freedom : Freedom
-        Of the matrix around that of ``start``.
     """
     off = (xy - (start.x, start.y)) @ start.cd.T
     kept, typical = np.ones(len(xy), bool), 1.0

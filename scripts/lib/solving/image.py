@@ -25,12 +25,7 @@ class Dark(NamedTuple):
 class Image:
     """Pixels of a raw frame; read only where and when they are asked for.
 
-    Parameters
-    ----------
-    stored : numpy.ndarray
-        As the file holds them: big-endian signed 16-bit, shape (rows, columns).
-    dark : Dark, optional
-        To be subtracted.
+    ``stored`` are those of the file: big-endian signed 16-bit, shape (rows, columns).
     """
 
     saturation = SATURATION - OFFSET
@@ -66,15 +61,18 @@ class Image:
         """
         rows, columns = (n // 2 * 2 for n in self.shape)
         pixels = self.stored[:rows, :columns].astype(np.float32)
-        if self.dark is None:
-            return _mean_and_excess(pixels)
-        pixels -= self.dark.pattern[:rows, :columns]
-        good = self.dark.good[:rows, :columns]
-        weight = _quarters_sum(good.astype(np.float32))
-        total = _quarters_sum(np.where(good, pixels, 0))
-        mean = np.where(weight > 0, total / np.maximum(weight, 1), np.median(pixels[::8, ::8]))
-        filled = np.where(good, pixels, np.repeat(np.repeat(mean, 2, 0), 2, 1))
-        return _mean_and_excess(filled)
+        if self.dark is not None:
+            pixels -= self.dark.pattern[:rows, :columns]
+            good = self.dark.good[:rows, :columns]
+            weight = _sum_of_2x2(good.astype(np.float32))
+            total = _sum_of_2x2(np.where(good, pixels, 0))
+            mean = np.where(weight > 0, total / np.maximum(weight, 1), np.median(pixels[::8, ::8]))
+            pixels = np.where(good, pixels, np.repeat(np.repeat(mean, 2, 0), 2, 1))
+        a, b, c, d = _quarters(pixels)
+        total = _sum_of_2x2(pixels)
+        highest = np.maximum(np.maximum(a, b), np.maximum(c, d))
+        others = (total - highest) / 3
+        return total / 4, highest - others
 
 
 def _interpolated(stamps: np.ndarray, good: np.ndarray) -> np.ndarray:
@@ -91,33 +89,16 @@ def _quarters(pixels: np.ndarray) -> list[np.ndarray]:
     return [pixels[i::2, j::2] for i in (0, 1) for j in (0, 1)]
 
 
-def _quarters_sum(pixels: np.ndarray) -> np.ndarray:
+def _sum_of_2x2(pixels: np.ndarray) -> np.ndarray:
     a, b, c, d = _quarters(pixels)
     return (a + b) + (c + d)
-
-
-def _mean_and_excess(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b, c, d = _quarters(pixels)
-    total = (a + b) + (c + d)
-    highest = np.maximum(np.maximum(a, b), np.maximum(c, d))
-    others = (total - highest) / 3
-    return total / 4, highest - others
 
 
 def read_image(path: Path, begin: int, shape: tuple[int, int], dark: Dark | None = None) -> Image:
     """Return the image of a raw frame, its pixels mapped, not yet read.
 
-    Parameters
-    ----------
-    begin : int
-        Bytes before the pixels.
-    shape : tuple of int
-        Rows and columns.
-
-    Raises
-    ------
-    OSError, Damaged
-        If there is no such file, or it is truncated.
+    They begin at that byte, in so many rows and columns. Raises OSError or `Damaged` if there is
+    no such file, or it is truncated.
     """
     check_size(path, begin + 2 * shape[0] * shape[1])
     return Image(np.memmap(path, ">i2", "r", begin, shape), dark)
@@ -127,14 +108,8 @@ def make_dark(images: list[np.ndarray], factor: float = 1.0) -> Dark:
     """Return the fixed pattern that dark frames have in common.
 
     The mean of all but the highest and the lowest value of each pixel, so that a cosmic ray in
-    one frame does not count; of one or two frames the lowest.
-
-    Parameters
-    ----------
-    images : list of numpy.ndarray
-        Stored pixels of the dark frames.
-    factor : float
-        Exposure time of the frames to be corrected over that of the dark ones.
+    one frame does not count; of one or two frames the lowest. ``images`` are stored pixels,
+    ``factor`` is the exposure time of the frames to be corrected over that of the dark ones.
     """
     first = images[0].astype(np.float32)
     total, lowest, highest = first.copy(), first.copy(), first.copy()

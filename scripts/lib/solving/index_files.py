@@ -1,7 +1,7 @@
 """The stars inside astrometry.net's index files: a catalogue for sites that have no other.
 
 An index file holds its stars as unit vectors in a balanced kd-tree (astrometry.net, libkd), beside
-a table of what else is known of each. The tree tells which rows a circle needs: only they are read.
+a table of what else is known of each. The tree shows which rows a circle needs: only they are read.
 """
 
 import math
@@ -25,11 +25,9 @@ TREE = "kdtree_header_stars"
 SWEEP = "sweep"
 SEARCHED = ("quads", "kdtree_data_codes", TREE, SWEEP)  # by the engine, beside `DATA`
 TAGALONG = "TAGALONG"  # AN_FILE of the table of what else is known
-MAGNITUDES = {
-    "mag": ("mag", "phot_g_mean_mag", "g_mag", "gmag", "g"),
-    "j": ("j", "j_mag", "j_m"),
-}
-MOTIONS = ("pmra", "pmdec", "epoch")
+# Our name of a column of it, and the names that it may have.
+NAMES = {name: [name] for name in ("pmra", "pmdec", "epoch")}
+NAMES |= {"mag": ["mag", "phot_g_mean_mag", "g_mag", "gmag", "g"], "j": ["j", "j_mag", "j_m"]}
 # Bytes in a row of the tables that are read as arrays.
 WIDTHS = {DATA: 12, SPLIT: 4, LAST: 4, RANGE: 8, SWEEP: 1}
 READ = {TREE, TAGALONG, *WIDTHS}
@@ -51,11 +49,6 @@ class MappedTable(NamedTuple):
         """Return the rows as an array of shape (rows, width), or (rows,).
 
         Mapped again each time: what was read no longer counts as memory once the array is gone.
-
-        Raises
-        ------
-        Damaged
-            If the file has become shorter.
         """
         if not self.rows:
             return np.empty(0)
@@ -99,12 +92,7 @@ class IndexFile(NamedTuple):
 def open_index(folder: Path) -> list[IndexFile]:
     """Return the index files of a folder; only their headers are read.
 
-    Raises
-    ------
-    OSError
-        If the folder cannot be read.
-    Damaged
-        If it has no index files, or one is damaged; the message names that.
+    Raises OSError or `Damaged` if it has none, or one cannot be read; the message names that.
     """
     paths = sorted(path for path in folder.iterdir() if path.name.endswith(".fits"))
     if not paths:
@@ -122,8 +110,8 @@ def _open(path: Path) -> IndexFile:
     tables = {}
     with open(path, "rb") as stream:
         for hdu in iter_hdus(stream):
-            header = hdu.header
-            check_size(path, hdu.data_begin + hdu.data_size)
+            header, begin = hdu.header, hdu.data_begin
+            check_size(path, begin + hdu.data_size)
             if hdu.begin == 0 and "SCALE_U" in header:
                 quads = header.number("SCALE_U")
             if header.value("XTENSION") == "BINTABLE":
@@ -131,8 +119,7 @@ def _open(path: Path) -> IndexFile:
                 row.names = tuple(name.lower() for name in row.names or ())
                 tagalong = header.value("AN_FILE") == TAGALONG
                 name = TAGALONG if tagalong else next(iter(row.names), "")
-                rows = header.whole("NAXIS2")
-                tables[name] = MappedTable(path, header, hdu.data_begin, rows, row)
+                tables[name] = MappedTable(path, header, begin, header.whole("NAXIS2"), row)
     if DATA not in tables:
         raise Damaged(f"not an index file: it has no table {DATA}")
     kept = {name: table for name, table in tables.items() if name in READ}
@@ -140,10 +127,7 @@ def _open(path: Path) -> IndexFile:
 
 
 def check_quads(files: list[IndexFile]) -> None:
-    """Raise `Damaged` unless all index files have what the engine searches.
-
-    It takes a file without, and the process ends when it looks for them.
-    """
+    """Raise `Damaged` unless all index files have what the engine searches, or it would crash."""
     for file in files:
         if missing := [name for name in SEARCHED if name not in file.names]:
             raise Damaged(f"{file.path.name}: it has no table {', '.join(missing)}")
@@ -186,28 +170,18 @@ def _check_tree(tables: dict[str, MappedTable]) -> None:
 def _known(table: MappedTable | None) -> dict[str, str]:
     """Return which columns of TAGALONG are read, by our name for each."""
     present = table.row.names or () if table else ()
-    known = {name: name for name in MOTIONS if name in present}
-    for ours, theirs in MAGNITUDES.items():
-        if found := next((name for name in theirs if name in present), ""):
-            known[ours] = found
-    return known
+    known = {ours: [n for n in names if n in present] for ours, names in NAMES.items()}
+    return {ours: names[0] for ours, names in known.items() if names}
 
 
 def read(files: list[IndexFile], band: str, circle: Circle) -> Iterator[CatalogueStars]:
-    """Yield the stars of a circle.
-
-    Raises
-    ------
-    Damaged
-        If a file has changed; the message names it.
-    """
+    """Yield the stars of a circle; raise `Damaged` that names a file if it has changed."""
     pieces = []
     for file in files:
         file.check_unchanged()
         with one_of_folder(file.path.name):
             for chosen in _rows_near(file.tables, circle):
-                stars = stars_of(_columns(file, chosen), band, GAIA_DR2)
-                pieces.append(stars.usable(circle))
+                pieces.append(stars_of(_columns(file, chosen), band, GAIA_DR2).usable(circle))
     stars = joined(pieces)
     yield stars.taken(distinct(stars))
 
@@ -296,6 +270,6 @@ def _rank(file: IndexFile, chosen: np.ndarray) -> np.ndarray:
 
 
 def _range(tables: dict[str, MappedTable]) -> tuple[np.ndarray, float]:
-    """Return the lowest corner of the tree's box, and tree units a unit of the sphere."""
+    """Return the lowest corner of the tree's box, and tree units in the radius of the sphere."""
     values = tables[RANGE].mapped("<f8")
     return np.array(values[:3]), float(values[-1])

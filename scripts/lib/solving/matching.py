@@ -13,8 +13,9 @@ import numpy as np
 MATCH = 2.0  # arcsec within which a star of the frame is that of the catalogue, at first
 CELL = 4.0  # arcsec: votes closer than this agree
 CANDIDATES = 12  # offsets with most votes that are looked at closely
-SHORTEST = 0.08  # of the largest distance in the frame: closer pairs tell no direction
+SHORTEST = 0.08  # of the largest distance in the frame: closer pairs give no direction
 MOST_VOTES = 3_000_000
+Similarity = tuple[complex, complex]  # turn and shift
 
 
 class Match(NamedTuple):
@@ -28,19 +29,12 @@ class Match(NamedTuple):
 
 def vote(
     stars: np.ndarray, catalogue: np.ndarray, rotation: float, scale: float, window: float
-) -> tuple[list[tuple[complex, complex]], int]:
+) -> tuple[list[Similarity], int]:
     """Return the similarities that most pairs vote for, and how many votes there were.
 
-    Parameters
-    ----------
-    stars, catalogue : numpy.ndarray
-        Complex places: of the frame's stars under the assumed scale and rotation.
-    rotation : float
-        Largest error of the assumed rotation, radians; pi or more for any.
-    scale : float
-        Largest relative error of the assumed scale.
-    window : float
-        Largest offset along an axis, arcsec.
+    ``stars`` are the complex places of the frame's under the assumed scale and rotation. The
+    largest errors of these are ``scale`` (relative) and ``rotation`` (radians; pi or more for
+    any), ``window`` is the largest offset along an axis, arcsec.
     """
     first, second = np.triu_indices(len(stars), 1)
     base = stars[second] - stars[first]
@@ -74,18 +68,15 @@ def vote(
     return _most_voted(turn, shift, window), len(turn)
 
 
-def _most_voted(
-    turn: np.ndarray, shift: np.ndarray, window: float
-) -> list[tuple[complex, complex]]:
+def _most_voted(turn: np.ndarray, shift: np.ndarray, window: float) -> list[Similarity]:
     """Return the similarities of the cells with most votes, on a grid and on it moved by half."""
     found = []
     for move in (0.0, 0.5):
         column = ((shift.real + window) / CELL + move).astype(np.int64)
         row = ((shift.imag + window) / CELL + move).astype(np.int64)
         width = int(2 * window / CELL) + 3
-        cells, inverse, counts = np.unique(
-            row * width + column, return_inverse=True, return_counts=True
-        )
+        cells = row * width + column
+        _, inverse, counts = np.unique(cells, return_inverse=True, return_counts=True)
         best = np.argsort(-counts, kind="stable")[:CANDIDATES]
         for cell in best:
             members = inverse == cell
@@ -112,7 +103,7 @@ def pair_up(predicted: np.ndarray, catalogue: np.ndarray, radius: float) -> np.n
 
 def similarity(
     stars: np.ndarray, catalogue: np.ndarray, pairs: np.ndarray, loose: bool
-) -> tuple[complex, complex]:
+) -> Similarity:
     """Return turn and shift that map paired stars best; without ``loose`` the turn is 1."""
     z, w = stars[pairs[:, 0]], catalogue[pairs[:, 1]]
     if not loose or len(pairs) < 3:
@@ -150,23 +141,15 @@ def log_chance(matched: int, of: int, probability: float, hypotheses: float, giv
 def best_match(
     stars: np.ndarray,
     catalogue: np.ndarray,
-    candidates: list[tuple[complex, complex]],
+    candidates: list[Similarity],
     hypotheses: float,
     density: float,
     loose: bool = True,
 ) -> Match | None:
     """Return the candidate that is least likely by chance, refined; None if no star matches.
 
-    Parameters
-    ----------
-    candidates : list of tuple of complex
-        Turn and shift.
-    hypotheses : float
-        Number tried so far, also for other lists of the same frame.
-    density : float
-        Catalogue stars a square arcsec.
-    loose : bool
-        Whether the turn is to be found too, or is 1.
+    ``hypotheses`` is the number tried so far, also for other lists of the same frame; ``density``
+    that of catalogue stars a square arcsec. If not ``loose``, the turn stays 1.
     """
     best = None
     for turn, shift in candidates:

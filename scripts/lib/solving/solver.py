@@ -10,21 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scripts.lib.solving.centroids import Centroids, measure
-from scripts.lib.solving.detection import Found, detect
+from scripts.lib.solving import tangent
+from scripts.lib.solving.detection import Centroids, Found, detect, measure
 from scripts.lib.solving.fitting import FREE, SEQUENCE, Freedom, fit_wcs
 from scripts.lib.solving.image import Image
 from scripts.lib.solving.matching import Match, best_match, log_chance, pair_up, vote
 from scripts.lib.solving.stars import CatalogueStars
-from scripts.lib.solving.tangent import (
-    TangentWCS,
-    distance,
-    moved_to,
-    oriented,
-    project,
-    to_pixels,
-    to_plane,
-)
+from scripts.lib.solving.tangent import TangentWCS, distance, moved_to, project, to_plane
 
 if TYPE_CHECKING:
     from scripts.lib.solving.engine import Engine
@@ -36,7 +28,8 @@ FARTHEST = 0.33  # degrees from the pointing to the centre of the frame
 LARGEST_SKEW = 0.01
 LARGEST_RMS = 0.8  # arcsec
 # Brightest stars of the frame, and catalogue stars for each of them: few first, under all priors.
-LISTS: tuple[tuple[tuple[int, float], ...], ...] = (((14, 2.0),), ((14, 5.0), (40, 2.0), (40, 4.0)))
+Lists = tuple[tuple[int, float], ...]
+LISTS: tuple[Lists, ...] = (((14, 2.0),), ((14, 5.0), (40, 2.0), (40, 4.0)))
 MOST_CATALOGUE = 400  # stars of the catalogue in one vote
 FEWEST_PAIRED = 300  # catalogue stars
 PAIRED = 1.5  # arcsec: stars of all brightness that belong together once the WCS is known
@@ -45,6 +38,9 @@ FORCED_FEWEST = 6
 FORCED_SNR = 8.0
 FORCED_SHARE = 0.6  # of the stars with light at their place must have moved alike …
 FORCED_ALIKE = (0.35, 0.7)  # … to this many arcsec
+
+Pointing = tuple[float, float]  # right ascension and declination, degrees
+Shape = tuple[int, int]  # rows and columns
 
 
 class Orientation(NamedTuple):
@@ -56,7 +52,7 @@ class Orientation(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """Where a frame may lie: a WCS, and the largest errors that it may have."""
+    """Where a frame may be: a WCS, and the largest errors that it may have."""
 
     name: str
     wcs: TangentWCS  # reference at the middle of the frame
@@ -92,13 +88,13 @@ class Unsolved(ValueError):
         self.found, self.log_fap = found, log_fap
 
 
-def middle(shape: tuple[int, int]) -> tuple[float, float]:
+def middle(shape: Shape) -> tuple[float, float]:
     """Return the central pixel, counted from 1, of an image of (rows, columns)."""
     return (shape[1] + 1) / 2, (shape[0] + 1) / 2
 
 
 def sequence_priors(before: TangentWCS) -> list[Prior]:
-    """Return where a frame may lie that follows another of its sequence."""
+    """Return where a frame may be that follows another of its sequence."""
     other_side = before._replace(cd=-before.cd)  # of the pier: turned by 180 degrees
     return [
         Prior("sequence", before, 40.0, 0.0, 0.0, SEQUENCE),
@@ -107,7 +103,7 @@ def sequence_priors(before: TangentWCS) -> list[Prior]:
 
 
 def header_priors(wcs: TangentWCS) -> list[Prior]:
-    """Return where a frame may lie whose header has a WCS: there, or before or after a flip."""
+    """Return where a frame may be whose header has a WCS: there, or before or after a flip."""
     tolerances = (math.radians(0.5), 0.004, FREE)
     return [
         Prior("header", wcs, 60.0, *tolerances),
@@ -115,42 +111,30 @@ def header_priors(wcs: TangentWCS) -> list[Prior]:
     ]
 
 
-def pointing_priors(
-    ra: float, dec: float, mount: Orientation, shape: tuple[int, int]
-) -> list[Prior]:
-    """Return where a frame may lie of which only the pointing is known, the likeliest first."""
-    near, far = (150.0, math.radians(2.5), 0.02), (780.0, math.radians(2.5), 0.01)
+def pointing_priors(ra: float, dec: float, mount: Orientation, shape: Shape) -> list[Prior]:
+    """Return where a frame may be of which only the pointing is known, the likeliest first."""
+    both_sides, small = [mount.rotation, mount.rotation + 180], math.radians(2.5)
     priors = []
-    for name, tolerances in (("pointing", near), ("far pointing", far)):
-        for parity in (mount.parity, -mount.parity):
-            for rotation in (mount.rotation, mount.rotation + 180):
-                wcs = oriented(ra, dec, *middle(shape), mount.scale, rotation, parity)
-                priors.append(Prior(name, wcs, *tolerances, FREE))
-    for parity in (mount.parity, -mount.parity):
-        wcs = oriented(ra, dec, *middle(shape), mount.scale, 0.0, parity)
-        priors.append(Prior("any rotation", wcs, 150.0, math.pi, 0.01, FREE))
+    for name, rotations, tolerances in (
+        ("pointing", both_sides, (150.0, small, 0.02)),
+        ("far pointing", both_sides, (780.0, small, 0.01)),
+        ("any rotation", [0.0], (150.0, math.pi, 0.01)),
+    ):
+        for parity, rotation in itertools.product((mount.parity, -mount.parity), rotations):
+            wcs = tangent.oriented(ra, dec, *middle(shape), mount.scale, rotation, parity)
+            priors.append(Prior(name, wcs, *tolerances, FREE))
     return priors
 
 
 def solve_detected(
-    found: Found,
-    catalogue: CatalogueStars,
-    priors: list[Prior],
-    pointing: tuple[float, float],
-    shape: tuple[int, int],
+    found: Found, catalogue: CatalogueStars, priors: list[Prior], pointing: Pointing, shape: Shape
 ) -> Solution:
-    """Return the solution of a frame whose stars were found.
-
-    Raises
-    ------
-    Unsolved
-        If no prior leads to a match beyond doubt.
-    """
+    """Return the solution of a frame whose stars were found; raise `Unsolved` if there is none."""
     if len(found.stars) < FEWEST_IN_SEQUENCE:
         raise Unsolved(f"no stars: {len(found.stars)} found", found)
     tried, best = 0, 0.0
     for lists, prior in itertools.product(LISTS, priors):
-        match, tried = match_prior(found.stars, catalogue, prior, shape, tried, lists)
+        match, tried = match_prior(found, catalogue, prior, shape, tried, lists)
         if match is None:
             continue
         best = min(best, match.log_fap)
@@ -169,12 +153,7 @@ def solve_detected(
 
 
 def match_prior(
-    stars: Centroids,
-    catalogue: CatalogueStars,
-    prior: Prior,
-    shape: tuple[int, int],
-    tried: int,
-    lists: tuple[tuple[int, float], ...],
+    found: Found, catalogue: CatalogueStars, prior: Prior, shape: Shape, tried: int, lists: Lists
 ) -> tuple[Match | None, int]:
     """Return the best match under a prior, or None, and how many hypotheses were tried so far."""
     rows, columns = shape
@@ -189,7 +168,7 @@ def match_prior(
         inside = np.hypot(*plane.T) < reach + prior.window
         area = math.pi * (reach + prior.window) ** 2
     known = plane[inside] @ (1, 1j)
-    places = to_plane(prior.wcs, stars.xy) @ (1, 1j)
+    places = to_plane(prior.wcs, found.stars.xy) @ (1, 1j)
     field = rows * columns * prior.wcs.scale**2
     best: Match | None = None
     seen = set()
@@ -217,17 +196,13 @@ def match_prior(
 
 
 def refine(
-    found: Found,
-    catalogue: CatalogueStars,
-    prior: Prior,
-    match: Match,
-    pointing: tuple[float, float],
+    found: Found, catalogue: CatalogueStars, prior: Prior, match: Match, pointing: Pointing
 ) -> Solution:
     """Return the solution that all stars of a frame agree on, given the match of the brightest."""
     turn = np.array([[match.turn.real, -match.turn.imag], [match.turn.imag, match.turn.real]])
     cd = turn @ prior.wcs.cd
     shift = np.linalg.solve(cd, [match.shift.real, match.shift.imag])
-    # The same mapping, its reference pixel that which lies at the point where the plane touches.
+    # The same mapping, its reference pixel at the point where the plane touches.
     wcs = prior.wcs._replace(x=prior.wcs.x - shift[0], y=prior.wcs.y - shift[1], cd=cd)
     wcs = moved_to(wcs, prior.wcs.x, prior.wcs.y)
     start = wcs
@@ -275,7 +250,7 @@ def is_credible(solution: Solution, prior: Prior) -> bool:
 
 
 def solve_forced(
-    image: Image, catalogue: CatalogueStars, before: Solution, pointing: tuple[float, float]
+    image: Image, catalogue: CatalogueStars, before: Solution, pointing: Pointing
 ) -> Solution | None:
     """Return the solution of a frame by the stars of the frame before it, or None if unsafe.
 
@@ -289,7 +264,7 @@ def solve_forced(
     ra, dec = catalogue.ra[members], catalogue.dec[members]
     fwhm = float(np.clip(before.fwhm, 2.5, 14))
     reach = max(4.0, 0.7 * fwhm)
-    stars = measure(image, to_pixels(before.wcs, ra, dec), fwhm, reach)
+    stars = measure(image, tangent.to_pixels(before.wcs, ra, dec), fwhm, reach)
     bright = stars.snr > FORCED_SNR
     if bright.sum() < max(FORCED_FEWEST, 0.5 * len(members)):
         return None
@@ -297,9 +272,11 @@ def solve_forced(
     plane = project(catalogue.ra[members], catalogue.dec[members], before.wcs.ra, before.wcs.dec)
     moved = plane - to_plane(before.wcs, stars.xy)
     astray = np.hypot(*(moved - np.median(moved, 0)).T)
-    chance, radius = min(
-        (_chance_alike(astray, radius, reach * before.wcs.scale), radius) for radius in FORCED_ALIKE
-    )
+    chances = []
+    for radius in FORCED_ALIKE:
+        count, area = int((astray < radius).sum()), (radius / (reach * before.wcs.scale)) ** 2
+        chances.append((log_chance(count, len(astray), area, len(FORCED_ALIKE), 1), radius))
+    chance, radius = min(chances)
     alike = astray < radius
     if alike.mean() < FORCED_SHARE or chance > ACCEPTED:
         return None
@@ -319,17 +296,11 @@ def solve_forced(
     return None if solution.rms > LARGEST_RMS / 2 else solution
 
 
-def _chance_alike(astray: np.ndarray, radius: float, reach: float) -> float:
-    """Return log10 of the chance that so many centroids agree that lie anywhere in reach."""
-    alike = int((astray < radius).sum())
-    return log_chance(alike, len(astray), (radius / reach) ** 2, len(FORCED_ALIKE), 1)
-
-
 def solve(
     image: Image,
     catalogue: CatalogueStars,
     priors: list[Prior],
-    pointing: tuple[float, float],
+    pointing: Pointing,
     mount: Orientation,
     before: Solution | None = None,
     engine: "Engine | None" = None,
@@ -338,18 +309,14 @@ def solve(
 
     Parameters
     ----------
-    image : Image
     catalogue : CatalogueStars
         Stars around the pointing, brightest first, at the epoch of the frame.
     priors : list of Prior
-        Besides the frame before; see `header_priors` and `pointing_priors`.
-    pointing : tuple of float
-        Right ascension and declination, degrees.
-    mount : Orientation
+        See `header_priors` and `pointing_priors`.
     before : Solution, optional
-        Of the frame before in the same sequence.
+        Of the frame before in the same sequence: tried before the priors.
     engine : scripts.lib.solving.engine.Engine, optional
-        Asked when all priors have failed.
+        Tried when all priors have failed.
 
     Raises
     ------

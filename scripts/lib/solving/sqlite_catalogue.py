@@ -22,17 +22,12 @@ MAGIC = b"SQLite format 3\0"
 COLUMNS = {
     "ra": "ra",
     "dec": "dec",
-    "mag": "phot_g_mean_mag",
-    "j": "j_m",
     "pmra": "pmra",
     "pmdec": "pmdec",
+    "mag": "phot_g_mean_mag",
+    "j": "j_m",
 }
 NO_TABLES = "no tables such as '-6_-5', each of a degree of declination"
-
-
-def table_of(degree: int) -> str:
-    """Return the name of the table of the stars north of a declination."""
-    return f"{degree}_{degree + 1}"
 
 
 def check(path: Path) -> None:
@@ -42,11 +37,9 @@ def check(path: Path) -> None:
         if not strips:
             raise Damaged(f"it has {NO_TABLES}")
         for strip, present in strips.items():
-            if missing := [name for name in COLUMNS.values() if name not in present]:
-                raise Damaged(
-                    f"its table '{strip}' has no column {', '.join(missing)}; needed are "
-                    f"{', '.join(COLUMNS.values())}"
-                )
+            if missing := ", ".join(name for name in COLUMNS.values() if name not in present):
+                needed = ", ".join(COLUMNS.values())
+                raise Damaged(f"its table '{strip}' has no column {missing}; needed are {needed}")
         if not any(connection.execute(f'SELECT 1 FROM "{s}" LIMIT 1').fetchone() for s in strips):
             raise Damaged(NO_STARS)
 
@@ -58,7 +51,7 @@ def read(path: Path, band: str, circle: Circle) -> Iterator[CatalogueStars]:
     with _opened(path) as connection:
         strips = _strips(connection)
         for degree in range(math.floor(low), math.floor(min(high, 89.999)) + 1):
-            if (strip := table_of(degree)) not in strips:
+            if (strip := f"{degree}_{degree + 1}") not in strips:
                 continue
             for west, east in circle.right_ascensions():
                 found = connection.execute(
@@ -123,7 +116,7 @@ def _numbers(rows: list[tuple[Any, ...]], strip: str) -> np.ndarray:
     try:
         return np.array(rows, float).T
     except (TypeError, ValueError):
-        wrong = next(filter(_is_wrong, itertools.chain.from_iterable(rows)), "a value")
+        wrong = next(filter(_is_wrong, itertools.chain.from_iterable(rows)), None)
         found = repr(wrong[:LONGEST] if isinstance(wrong, str | bytes) else wrong)
         raise Damaged(f"its table '{strip}' has {found}, which is not a number") from None
 

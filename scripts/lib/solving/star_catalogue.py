@@ -41,10 +41,7 @@ class Catalogue(NamedTuple):
     def pieces(self, circle: Circle) -> Iterator[CatalogueStars]:
         """Yield the stars of a circle that have a magnitude, in no order.
 
-        Raises
-        ------
-        JobFailed
-            If the file cannot be read any more.
+        Raises `JobFailed` if the file cannot be read any more.
         """
         with failing_job("catalogue", self.path):
             for piece in self.read(circle):

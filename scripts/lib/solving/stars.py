@@ -82,14 +82,8 @@ class CatalogueStars(NamedTuple):
 def stars_of(columns: Mapping[str, np.ndarray], band: str, epoch: float) -> CatalogueStars:
     """Return stars of named columns, NaN where there is no value.
 
-    Parameters
-    ----------
-    columns : mapping
-        Those of `NEEDED`; those of `OPTIONAL` may be missing.
-    band : str
-        Magnitude to rank by: g; or j, and g where a star has none.
-    epoch : float
-        Julian year, of stars without an epoch of their own.
+    Those of `NEEDED` must be there. The ``band`` to rank by is g; or j, and g where a star has
+    none. ``epoch`` (Julian year) is that of stars without one of their own.
     """
     ra, dec, g = (np.asarray(columns[name], float) for name in NEEDED)
     unknown = np.full(len(ra), np.nan)
@@ -112,13 +106,7 @@ def joined(pieces: Iterable[CatalogueStars]) -> CatalogueStars:
 
 
 def source_names(present: Iterable[str]) -> dict[str, str]:
-    """Return a table's own name of each column that we read, whatever its case.
-
-    Raises
-    ------
-    Damaged
-        If a column is missing.
-    """
+    """Return a table's own name of each column that we read, whatever its case."""
     lower = {name.strip().lower(): name for name in present}
     if missing := [name for name in NEEDED if name not in lower]:
         raise Damaged(f"it has {no_columns(missing)}")

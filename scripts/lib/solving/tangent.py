@@ -108,8 +108,6 @@ def moved_to(wcs: TangentWCS, x: float, y: float) -> TangentWCS:
 def distance(ra1: float, dec1: float, ra2: float, dec2: float) -> float:
     """Return the angle between two directions, all in degrees (haversine formula)."""
     ra1, dec1, ra2, dec2 = map(math.radians, (ra1, dec1, ra2, dec2))
-    square = (
-        math.sin((dec2 - dec1) / 2) ** 2
-        + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
-    )
+    cosines = math.cos(dec1) * math.cos(dec2)
+    square = math.sin((dec2 - dec1) / 2) ** 2 + cosines * math.sin((ra2 - ra1) / 2) ** 2
     return math.degrees(2 * math.asin(math.sqrt(min(square, 1.0))))

@@ -49,19 +49,10 @@ def found_in(error: Exception) -> str:
 
 
 def check_file(path: Path, lacks: str = "") -> int:
-    """Return the size of a file, bytes.
+    """Return the size of a file, bytes; ``lacks`` says what it lacks if it is empty.
 
-    Parameters
-    ----------
-    lacks : str
-        What an empty file lacks, for the message.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened for reading.
-    Damaged
-        If it is empty or not a regular file: reading from a pipe would wait without end.
+    Raises OSError if it cannot be opened for reading, `Damaged` if it is empty or not a regular
+    file: reading from a pipe would wait without end.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
