@@ -5,8 +5,11 @@ in such a call cannot even be ended. A child process can be left behind: it ends
 the mount comes back or is taken away.
 """
 
+import mmap
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from io import FileIO
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +21,7 @@ from scripts.lib.sources.local import LocalFolder
 from scripts.lib.sources.source import Lost
 
 CHECKOUT = Path(__file__).absolute().parents[3]
+PIECE = 1 << 19  # bytes of a file that are read at a time
 
 
 class MountedFolder:
@@ -25,10 +29,15 @@ class MountedFolder:
 
     def __init__(self, root: str):
         ours, theirs = socketpair()
+        # The child reads files into memory that both share: the line would cost twice as much.
+        memory = os.memfd_create("piece")
+        os.ftruncate(memory, PIECE)
+        self.piece = memoryview(mmap.mmap(memory, PIECE))
+        fds = theirs.fileno(), memory
         self.child = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno()), root],
+            [sys.executable, "-m", __name__, *map(str, fds), root],
             cwd=CHECKOUT,
-            pass_fds=[theirs.fileno()],
+            pass_fds=fds,
             # Whoever waits for the end of our output must not wait for a child left behind.
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -36,6 +45,7 @@ class MountedFolder:
             start_new_session=True,
         )
         theirs.close()
+        os.close(memory)
         self.line = Connection(ours.detach())
 
     def call(self, request: str, *details: Any) -> Any:
@@ -79,39 +89,38 @@ class MountedFile:
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Read into a buffer; return the bytes read, 0 at the end."""
-        if size := self.folder.call("read", self.number, len(buffer)):
-            self.folder.line.recv_bytes_into(buffer)
-        return size
+        count = self.folder.call("read", self.number, min(len(buffer), PIECE))
+        buffer[:count] = self.folder.piece[:count]
+        return count
 
     def close(self) -> None:
         """Close the frame."""
         self.folder.call("close", self.number)
 
 
-def answer_parent(descriptor: int, root: str) -> None:
+def answer_parent(descriptor: int, memory: int, root: str) -> None:
     """Answer requests until the parent hangs up: the child's main function."""
     line, folder = Connection(descriptor), LocalFolder(Path(root), mounted=True)
+    piece = memoryview(mmap.mmap(memory, PIECE))
     files: dict[int, FileIO] = {}
 
-    def answer(request: str, *details: Any) -> None:
-        if request == "read":
-            number, size = details
-            piece = files[number].read(size)
-            line.send(len(piece))
-            if piece:
-                line.send_bytes(piece)
-        elif request == "open":
-            file = folder.open_frame(*details)
-            files[file.fileno()] = file
-            line.send(file.fileno())
-        elif request == "close":
-            line.send(files.pop(*details).close())
-        else:
-            line.send(getattr(folder, request)(*details))
+    def open_file(night: str, path: str) -> int:
+        file = folder.open_frame(night, path)
+        files[file.fileno()] = file
+        return file.fileno()
 
+    answers: dict[str, Callable[..., Any]] = {
+        "check": folder.check,
+        "scan": folder.scan,
+        "look_up": folder.look_up,
+        "open": open_file,
+        "read": lambda number, size: files[number].readinto(piece[:size]),
+        "close": lambda number: files.pop(number).close(),
+    }
     while True:
         try:
-            answer(*line.recv())
+            request, *details = line.recv()
+            line.send(answers[request](*details))
         except (EOFError, ConnectionError):
             return
         except OSError as error:
@@ -119,4 +128,4 @@ def answer_parent(descriptor: int, root: str) -> None:
 
 
 if __name__ == "__main__":
-    answer_parent(int(sys.argv[1]), sys.argv[2])
+    answer_parent(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
