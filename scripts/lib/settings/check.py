@@ -31,6 +31,17 @@ class ConfigurationError(Exception):
     """The telescope cannot be run as it is set up; the message says what to change."""
 
 
+def read_text(path: Path) -> str:
+    """Return a text file, or raise `ConfigurationError` without anything of its content."""
+    try:
+        # Editors of other systems begin a file with a mark that is not part of its text.
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} cannot be read: it is not UTF-8") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Unchecked:
     """A configuration as it is written: keys may be missing, unknown or wrong.

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
-from scripts.lib.settings.check import CHECKOUT, ConfigurationError, Unchecked
+from scripts.lib.settings.check import CHECKOUT, ConfigurationError, Unchecked, read_text
 from scripts.lib.settings.records import Configuration
 
 LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -47,18 +47,12 @@ def read_environment(config: Configuration | Unchecked) -> dict[str, str]:
 
 def read_env_file(path: Path) -> dict[str, str]:
     """Return the variables of a file, or raise an error that does not show its lines."""
-    try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigurationError(
-                f"{path} holds passwords and others can read it: chmod 600 {path}, "
-                "and change the passwords if strangers could have read them"
-            )
-        # Editors of other systems begin a file with a mark that is not part of its first line.
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        # A decoding error would quote bytes of the file.
-        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"{path} cannot be read: {cause}") from None
+    lines = read_text(path).splitlines()
+    if path.stat().st_mode & 0o077:
+        raise ConfigurationError(
+            f"{path} holds passwords and others can read it: chmod 600 {path}, "
+            "and change the passwords if strangers could have read them"
+        )
     variables = {}
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith("#"):

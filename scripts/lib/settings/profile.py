@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from scripts.lib.settings.check import CHECKOUT, ConfigurationError, Unchecked
+from scripts.lib.settings.check import CHECKOUT, ConfigurationError, Unchecked, read_text
 from scripts.lib.settings.records import TELESCOPES, Configuration
 
 PROFILE_NAMES = ("profile.yaml", "config.yaml")
@@ -51,9 +51,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     The message does not show the line that is wrong: a password may be in it.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+        content = yaml.safe_load(read_text(path))
     except yaml.MarkedYAMLError as error:
         parts = [(error.context, error.context_mark), (error.problem, error.problem_mark)]
         what = ", ".join(f"{text} (line {at.line + 1})" for text, at in parts if text and at)
