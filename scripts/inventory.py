@@ -18,7 +18,7 @@ from scripts.lib.frames import names
 from scripts.lib.frames.judgement import judgement
 from scripts.lib.frames.programmes import check_delivered
 from scripts.lib.headers.keywords import compose
-from scripts.lib.headers.observatory import Observatory, exposure_of, open_observatory
+from scripts.lib.headers.observatory import Observatory, load_exposure, open_observatory
 from scripts.lib.ledger import snapshot
 from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
@@ -101,7 +101,7 @@ def examine(raw: Path, frame: Frame, observatory: Observatory) -> Judged:
     path = raw / frame.file
     header, data_start = raw_frame.open_header(path)
     pixel_sum = raw_frame.check_file(path, header, data_start, frame)
-    exposure = exposure_of(frame.file, header, data_start, observatory)
+    exposure = load_exposure(raw, frame.file, observatory, header)
     compose(exposure, observatory.keywords)
     # Last, because any other fault says more.
     raw_frame.check_checksum(header, frame)

@@ -20,7 +20,7 @@ def facts(kind: str, **changes) -> Facts:
     values = {"object": "Sp0805+0417", "filter": "zYJ", "exptime": 10.0, "setting": setting}
     kinds = read_kinds(CONFIG / "kinds.csv")
     values |= changes
-    return Facts(kinds[kind], date_obs=datetime(2026, 3, 6, tzinfo=UTC), data_start=8640, **values)
+    return Facts(kinds[kind], date_obs=datetime(2026, 3, 6, tzinfo=UTC), **values)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,6 @@ class Facts(NamedTuple):
     exptime: float
     date_obs: datetime
     setting: Setting
-    data_start: int
 
 
 def open_header(path: Path) -> tuple[Header, int]:
@@ -133,7 +132,6 @@ def stated_text(header: Header, keyword: str) -> str:
 
 def describe(
     header: Header,
-    data_start: int,
     telescope: Telescope,
     camera: Camera,
     kinds: dict[str, Kind],
@@ -164,7 +162,7 @@ def describe(
         raise BadFrame(Reason.INCOMPLETE, f"no {', '.join(missing)}")
     setting = setting_of(header, camera)
     target = text(header, "OBJECT") if kind.name == "science" else kind.type
-    return Facts(kind, target, filter_name, exptime, date_obs, setting, data_start)
+    return Facts(kind, target, filter_name, exptime, date_obs, setting)
 
 
 def kind_of(header: Header, kinds: dict[str, Kind]) -> Kind:

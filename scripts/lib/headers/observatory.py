@@ -58,25 +58,22 @@ def open_observatory(
     )
 
 
-def load_exposure(raw: Path, name: str, observatory: Observatory) -> Exposure:
+def load_exposure(
+    raw: Path, name: str, observatory: Observatory, header: Header | None = None
+) -> Exposure:
     """Return the exposure in the raw file ``name``, not yet with sidereal time and sky.
 
-    Raises `BadFrame` if it may not be delivered.
+    Its ``header`` is read unless it was read before. Raises `BadFrame` if it may not be delivered.
     """
-    header, data_start = open_header(raw / name)
-    return exposure_of(name, header, data_start, observatory)
-
-
-def exposure_of(name: str, header: Header, data_start: int, observatory: Observatory) -> Exposure:
-    """Return the exposure with a raw header; see `load_exposure`."""
     telescope, kinds = observatory.telescope, observatory.kinds
-    raw = corrections.corrected(header, name, observatory.corrections)
+    header = header or open_header(raw / name)[0]
+    corrected = corrections.corrected(header, name, observatory.corrections)
     try:
-        facts = describe(raw, data_start, telescope, observatory.camera, kinds, observatory.bounds)
+        facts = describe(corrected, telescope, observatory.camera, kinds, observatory.bounds)
     except HeaderError as error:
         raise unreadable(error) from error
     id_ = programmes.programme_of(
         facts.kind.name, facts.object, observatory.assigned, observatory.programme.id
     )
     programme = observatory.programme._replace(id=id_)
-    return Exposure(raw, facts, telescope, programme, 0.0, observatory.now, pixel_wcs())
+    return Exposure(corrected, facts, telescope, programme, 0.0, observatory.now, pixel_wcs())
