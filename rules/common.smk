@@ -70,7 +70,9 @@ def begin():
     """Take the run's lock; from here on the ledger is on the disk."""
     if not RUN.held:
         if not RUN.take(seconds=1):
-            raise WorkflowError(f"another run is at work in {RUN.path.parent}: wait until it has ended")
+            raise WorkflowError(
+                f"another run is at work in {RUN.path.parent}: wait until it has ended"
+            )
         LEDGER.save()
 
 
