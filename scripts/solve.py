@@ -10,7 +10,6 @@ catalogue, index files and dark, must be readable, or the job fails.
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -45,26 +44,6 @@ FIELD_MARGIN = 0.35  # degrees around the frame: as far as pointings may be off
 SAME_TARGET = 0.02  # degrees: frames that point this close share a cut of the catalogue
 FEWEST_A_THREAD = 10  # frames: fewer are not worth a process
 J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Solving:
-    """What frames are solved with, as the configuration has it; an empty path means none."""
-
-    catalogue: str  # star catalogue; empty for the stars of ``index``
-    index: str  # folder of astrometry.net index files
-    solve: str  # ``verify`` to begin with the WCS in a raw header, ``always`` to ignore it
-    dark: str  # raw dark frame for nights without
-
-    @property
-    def stars(self) -> str:
-        """Path of the catalogue that stars are taken from."""
-        return self.catalogue or self.index
-
-    @property
-    def verify(self) -> bool:
-        """Whether the WCS in a raw header is a hint."""
-        return self.solve == "verify"
 
 
 class Solver(NamedTuple):
@@ -230,7 +209,11 @@ def stars_around(aim: Aim, frame: Frame, solver: Solver) -> CatalogueStars:
 
 
 def open_solver(
-    raw: Path, frames: list[Frame], night: list[Frame], observatory: Observatory, solving: Solving
+    raw: Path,
+    frames: list[Frame],
+    night: list[Frame],
+    observatory: Observatory,
+    settings: Configuration,
 ) -> Solver:
     """Return what good frames of a sequence are solved with; the night's have its darks.
 
@@ -240,10 +223,10 @@ def open_solver(
     return Solver(
         raw,
         observatory,
-        open_catalogue(solving.stars, camera.band),
-        Engine(Path(solving.index)) if solving.index else None,
-        dark_for(frames[0], night, raw, solving.dark) if camera.fixed_pattern else None,
-        solving.verify,
+        open_catalogue(settings.catalogue or settings.index, camera.band),
+        Engine(Path(settings.index)) if settings.index else None,
+        dark_for(frames[0], night, raw, settings.dark) if camera.fixed_pattern else None,
+        settings.solve == "verify",
     )
 
 
@@ -253,7 +236,7 @@ def write_solved(
     frames: list[Frame],
     raw: Path,
     observatory: Observatory,
-    solving: Solving,
+    settings: Configuration,
     threads: int = 1,
 ) -> None:
     """Solve a sequence of a night's frames, in so many processes, and write the table of it.
@@ -268,7 +251,7 @@ def write_solved(
     chosen = sequences(frames).get(sequence)
     if not chosen:
         raise LookupError(f"{sequence}: no good frame of this sequence; see frames.csv")
-    solver = open_solver(raw, chosen, good(frames), observatory, solving)
+    solver = open_solver(raw, chosen, good(frames), observatory, settings)
     solved = solve_sequence(chosen, solver, threads)
     logger.info("%d of %d frames solved", sum(one.solved for one in solved), len(solved))
     with whole_file(target) as stream:
@@ -278,19 +261,16 @@ def write_solved(
 def main() -> None:
     """Run the job."""
     start_log(snakemake.log[0])
+    settings = Configuration.of(snakemake.config)
+    tables = {key: str(path) for key, path in snakemake.input.items()}
+    given = snakemake.wildcards.night, settings, tables
     write_solved(
         Path(snakemake.output.solved),
         snakemake.wildcards.sequence,
         read_frames(Path(snakemake.input.frames), snakemake.params.snapshot),
         Path(snakemake.input.marker).parent,
-        open_observatory(
-            snakemake.wildcards.night,
-            Configuration.of(snakemake.config),
-            {key: str(path) for key, path in snakemake.input.items()},
-            snakemake.params.programme,
-            snakemake.params.named,
-        ),
-        Solving(**snakemake.params.solving),
+        open_observatory(*given, snakemake.params.programme, snakemake.params.named),
+        settings,
         snakemake.threads,
     )
 

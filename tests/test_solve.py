@@ -338,6 +338,12 @@ def test_a_run_killed_while_it_solves_is_completed_by_the_next(tmp_path):
     assert not list(night.folder.rglob("*.part"))
 
 
+def solving_of(catalogue: Path | str, **settings: str) -> Any:
+    """Return what solving needs of the configuration."""
+    found = {"index": "", "solve": "always", "dark": ""} | settings
+    return SimpleNamespace(catalogue=str(catalogue), **found)
+
+
 class Sequence:
     """Raw frames of a target, and what they are solved with.
 
@@ -379,8 +385,7 @@ class Sequence:
         return [frame for frame in self.frames if frame.kind == "science"]
 
     def solver(self, catalogue: Path | None = None, **settings: str) -> solve.Solver:
-        found = {"index": "", "solve": "always", "dark": ""} | settings
-        solving = solve.Solving(catalogue=str(catalogue or self.catalogue), **found)
+        solving = solving_of(catalogue or self.catalogue, **settings)
         return solve.open_solver(self.raw, self.science, self.frames, self.observatory, solving)
 
 
@@ -460,7 +465,7 @@ def test_a_catalogue_lost_in_the_middle_ends_it(sequence, monkeypatch, tmp_path)
         Frame(**{name: getattr(frame, name) for name in frame.__slots__} | {"sequence": "S_1"})
         for frame in sequence.science
     ]
-    solving = solve.Solving(str(sequence.catalogue), "", "always", "")
+    solving = solving_of(sequence.catalogue)
     target = tmp_path / "solved.fits"
     with pytest.raises(JobFailed, match=str(sequence.catalogue)):
         solve.write_solved(target, "S_1", frames, sequence.raw, sequence.observatory, solving)
@@ -562,7 +567,7 @@ def test_what_cannot_be_used_is_found_before_frames_are_read(sequence, tmp_path)
 
 def test_a_sequence_is_solved_and_written(sequence, tmp_path):
     name = sequence.science[0].sequence
-    solving = solve.Solving(str(sequence.catalogue), "", "always", "")
+    solving = solving_of(sequence.catalogue)
     write = partial(solve.write_solved, tmp_path / "solved.fits")
     write(name, sequence.frames, sequence.raw, sequence.observatory, solving, 2)
     rows = read_solved(tmp_path / "solved.fits")
@@ -572,9 +577,11 @@ def test_a_sequence_is_solved_and_written(sequence, tmp_path):
         write("S_other", sequence.frames, sequence.raw, sequence.observatory, solving)
 
 
-def test_settings_are_those_of_the_configuration():
-    config = {"catalogue": "", "index": "/i", "solve": "verify", "dark": ""}
-    assert solve.Solving(**config) == solve.Solving("", "/i", "verify", "")
-    assert solve.Solving(**config).stars == "/i" and solve.Solving(**config).verify
-    solving = solve.Solving(**config | {"catalogue": "/c.csv", "solve": "always"})
-    assert solving.stars == "/c.csv" and not solving.verify
+def test_settings_are_those_of_the_configuration(sequence, monkeypatch):
+    monkeypatch.setattr(solve, "Engine", str)
+    monkeypatch.setattr(solve, "open_catalogue", lambda path, band: path)
+    solver = sequence.solver(solve="verify")
+    assert solver.catalogue == str(sequence.catalogue) and solver.engine is None and solver.verify
+    sequence.catalogue = ""
+    solver = sequence.solver(index="/i")
+    assert solver.catalogue == solver.engine == "/i" and not solver.verify
