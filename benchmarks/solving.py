@@ -41,7 +41,7 @@ from scripts.lib.solving.solver import (
 from scripts.lib.solving.stars import GAIA_DR2, CatalogueStars
 from scripts.lib.solving.tangent import TangentWCS, distance, moved_to, oriented, to_sky
 from scripts.simulator.night import frame_bytes, header_cards, read_camera, stored
-from scripts.simulator.sky import Camera, Shot, Sky, aimed, astropy_wcs, linear, stretched
+from scripts.simulator.sky import Shot, SimulatedCamera, Sky, aimed, astropy_wcs, linear, stretched
 
 EPOCH = datetime(2026, 3, 6, 3, tzinfo=UTC)
 WRONG = 3.0  # arcsec: a solution farther off than this is wrong
@@ -87,7 +87,7 @@ class Trial(NamedTuple):
     """A frame and what solving needs to know of it."""
 
     kind: str
-    camera: Camera
+    camera: SimulatedCamera
     shot: Shot
     pixels: np.ndarray
     image: Image
@@ -97,7 +97,9 @@ class Trial(NamedTuple):
     detectable: int
 
 
-def shots(camera: Camera, difficulty: Difficulty, rng: np.random.Generator) -> Iterator[tuple]:
+def shots(
+    camera: SimulatedCamera, difficulty: Difficulty, rng: np.random.Generator
+) -> Iterator[tuple]:
     """Yield camera and exposure of each frame of a kind."""
     for i in range(difficulty.frames):
         fields = {key: rng.choice(values).item() for key, values in difficulty.fields.items()}
@@ -187,7 +189,7 @@ def catalogue_of(drawer: Sky, shot: Shot) -> CatalogueStars:
     return CatalogueStars(ra[order], dec[order], mag, zero, zero, zero + GAIA_DR2, zero + np.nan)
 
 
-def stale_header(kind: str, camera: Camera, shot: Shot, rng) -> TangentWCS | None:
+def stale_header(kind: str, camera: SimulatedCamera, shot: Shot, rng) -> TangentWCS | None:
     """Return the WCS that the header claims: that of before a flip, or of an earlier pointing."""
     if not kind:
         return None

@@ -17,7 +17,7 @@ from astropy.time import Time
 from astropy.wcs import WCS
 
 from scripts.simulator.night import BYTE_FAULTS, plan_night, read_camera, simulate, simulate_shots
-from scripts.simulator.sky import Camera, Shot, Sky, aimed, beside
+from scripts.simulator.sky import Shot, SimulatedCamera, Sky, aimed, beside
 
 NIGHT = "20260305"
 MIDNIGHT = datetime(2026, 3, 6, 4, tzinfo=UTC)
@@ -242,12 +242,12 @@ def test_two_nights_share_no_pixels(tmp_path, callisto):
     assert not {r["pixels_sha256"] for r in rows} & {r["pixels_sha256"] for r in callisto.truth}
 
 
-def ideal(camera: Camera) -> Camera:
+def ideal(camera: SimulatedCamera) -> SimulatedCamera:
     """Return a camera without defects."""
     return replace(camera, hot=0.0, dead=0.0, dead_columns=0, scatter=0.0, gradient=0.0)
 
 
-def shot_of(camera: Camera, number: int = 0, kind: str = "science", **options) -> Shot:
+def shot_of(camera: SimulatedCamera, number: int = 0, kind: str = "science", **options) -> Shot:
     """Return an exposure of 10 s without cosmic rays."""
     start = MIDNIGHT.replace(second=number)
     plain = {"object": "Field", "ra": 150.0, "dec": -60.0, "density": 15.0, "exptime": 10.0}

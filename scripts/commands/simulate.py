@@ -12,7 +12,7 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(columns), int(rows)
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.simulate", description=__doc__)
     parser.add_argument("--telescope", required=True)
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument(
         "--truth", type=Path, help="the truth table; default <output>/<night>.truth.csv"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     try:
         rows = simulate(**vars(options))
     except (ValueError, FileExistsError) as error:

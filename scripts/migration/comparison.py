@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.fits.cards import COMMENTARY, Header
+from scripts.lib.files.errors import Damaged
+from scripts.lib.fits.cards import COMMENTARY, Header, HeaderError
+from scripts.lib.fits.hdu import read_primary_header
 from scripts.lib.nights.dates import night_bounds
 from scripts.migration.differences import Difference, Expectations
 from scripts.migration.planes import (
-    Damaged,
+    ComparedProduct,
     Plane,
-    Product,
     plane_value,
-    read_primary,
     read_product,
     start_of,
     value_of,
@@ -33,7 +33,7 @@ TEXTUAL = {*COMMENTARY, "CONTINUE"}
 LAYOUT = re.compile(r"TFIELDS|NAXIS[12]|T(TYPE|FORM|UNIT|NULL|DISP)\d+")
 
 
-class Finding(NamedTuple):
+class Mismatch(NamedTuple):
     """Something about a product or a plane that differs; ``product`` is ours where there is one."""
 
     kind: str
@@ -50,24 +50,10 @@ class Group(NamedTuple):
     reason: str | None
 
 
-class Tally:
-    """How often a difference was found, in which of our products, and the first example."""
-
-    def __init__(self, example: Difference):
-        self.example = example
-        self.count = 0
-        self.products: dict[str, None] = {}
-
-    def add(self, product: str) -> None:
-        """Count one difference of a product."""
-        self.count += 1
-        self.products[product] = None
-
-
 class Side(NamedTuple):
     """The products of one directory: whole ones by name, and what is wrong with the others."""
 
-    products: dict[str, Product]
+    products: dict[str, ComparedProduct]
     damaged: dict[str, str]
 
     def planes(self) -> list[Plane]:
@@ -83,7 +69,7 @@ def read_side(folder: Path, night: str = "") -> Side:
     paths = sorted(path for path in folder.glob("[!.]*.fits") if _is_of(path, night))
     with ThreadPoolExecutor(THREADS) as pool:
         read = list(pool.map(_read_or_why_not, paths))
-    products = {product.name: product for product in read if isinstance(product, Product)}
+    products = {product.name: product for product in read if isinstance(product, ComparedProduct)}
     damaged = {
         path.name: str(why)
         for path, why in zip(paths, read, strict=True)
@@ -96,14 +82,14 @@ def _is_of(path: Path, night: str) -> bool:
     if not night:
         return True
     try:
-        start = start_of(read_primary(path))
-    except Damaged:
+        start = start_of(read_primary_header(path))
+    except (OSError, HeaderError):
         return True
     begin, end = night_bounds(night)
     return start is None or begin <= start < end
 
 
-def _read_or_why_not(path: Path) -> Product | Damaged:
+def _read_or_why_not(path: Path) -> ComparedProduct | Damaged:
     try:
         return read_product(path)
     except Damaged as why:
@@ -191,8 +177,9 @@ class Comparison:
     def __init__(self, ours: Side, legacy: Side, expectations: Expectations):
         self.ours, self.legacy = ours, legacy
         self.expectations = expectations
-        self.findings: list[Finding] = []
-        self.groups: dict[Group, Tally] = {}
+        self.findings: list[Mismatch] = []
+        # Differences of keywords, each with the name of our product.
+        self.groups: defaultdict[Group, list[tuple[str, Difference]]] = defaultdict(list)
         self.pairs = pair_planes(ours.planes(), legacy.planes())
         self.partners = pair_products(self.pairs)
         self.alone = tuple(self._alone(side) for side in (0, 1))
@@ -210,10 +197,11 @@ class Comparison:
         """Return how many products pair, and how those pairs compare."""
         wrong = {finding.product for finding in self.findings if not finding.expected}
         changed: set[str] = set()
-        for group, tally in self.groups.items():
-            changed |= tally.products.keys()
+        for group, found in self.groups.items():
+            names = {product for product, _ in found}
+            changed |= names
             if group.reason is None:
-                wrong |= tally.products.keys()
+                wrong |= names
         changed |= {finding.product for finding in self.findings}
         ours, legacy = self.alone
         unlike = sum(name in wrong for name in self.partners)
@@ -244,7 +232,7 @@ class Comparison:
         return {pair[side].digest for pair in self.pairs if not pair[side].constant}
 
     def _find(self, kind: str, expected: bool, product: str, text: str) -> None:
-        self.findings.append(Finding(kind, expected, product, text))
+        self.findings.append(Mismatch(kind, expected, product, text))
 
     def _name_here(self, legacy: str) -> str:
         """Return the name of our partner of a legacy product; its own if it has none."""
@@ -310,8 +298,10 @@ class Comparison:
             ours, legacy = self.ours.products[names[0]], self.legacy.products[names[1]]
             common = sorted(inside[names], key=lambda pair: pair[0].number)
             self._compare_order(common)
-            for difference in differences(ours, legacy, common):
-                self._count(ours.name, difference)
+            for difference in keyword_differences(ours, legacy, common):
+                reason = self.expectations.reason(difference)
+                group = Group(difference.place, difference.keyword, reason)
+                self.groups[group].append((ours.name, difference))
 
     def _compare_order(self, common: list[tuple[Plane, Plane]]) -> None:
         moved = [
@@ -323,11 +313,6 @@ class Comparison:
             one, other = moved[0]
             text = f"{one} is plane {other.number} of the legacy's, behind later ones"
             self._find("order", False, one.product, text)
-
-    def _count(self, product: str, difference: Difference) -> None:
-        reason = self.expectations.reason(difference)
-        group = Group(difference.place, difference.keyword, reason)
-        self.groups.setdefault(group, Tally(difference)).add(product)
 
 
 def duplicates(planes: list[Plane]) -> list[list[Plane]]:
@@ -342,8 +327,8 @@ def duplicates(planes: list[Plane]) -> list[list[Plane]]:
 # Keywords
 
 
-def differences(
-    ours: Product, legacy: Product, common: list[tuple[Plane, Plane]]
+def keyword_differences(
+    ours: ComparedProduct, legacy: ComparedProduct, common: list[tuple[Plane, Plane]]
 ) -> Iterable[Difference]:
     """Yield the keywords that differ between two products, and between the rows of two cubes.
 
@@ -371,7 +356,7 @@ def differences(
 
 
 def _rows_that_differ(
-    ours: Product, legacy: Product, common: list[tuple[Plane, Plane]]
+    ours: ComparedProduct, legacy: ComparedProduct, common: list[tuple[Plane, Plane]]
 ) -> Iterable[Difference]:
     """Yield what differs in METADATA. A value that is not a column of one side is in its header."""
     keywords = dict.fromkeys(key for pair in common[:1] for plane in pair for key in plane.row)

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from scripts.lib.fits.cards import Value
-from scripts.migration.comparison import Comparison, Group, Tally
-from scripts.migration.differences import PLACES
+from scripts.migration.comparison import Comparison, Group
+from scripts.migration.differences import PLACES, Difference
 
 LISTED = 5  # products, or planes, named of each kind
 WIDEST = 40
+Found = list[tuple[str, Difference]]  # with the names of our products
 HEADINGS = {
     "damaged": "no whole products",
     "only legacy": "products of which nothing is on our side",
@@ -81,19 +82,20 @@ def _keywords(comparison: Comparison, expected: bool) -> Iterable[str]:
         if reason:
             yield f"    {reason}"
             indent = "      "
-        for group, tally in groups:
+        for group, found in groups:
             if group.reason == reason:
-                yield f"{indent}{_counted(group, tally)}"
+                yield f"{indent}{_counted(group, found)}"
 
 
-def _counted(group: Group, tally: Tally) -> str:
-    values = f"{_shown(tally.example.ours)} | {_shown(tally.example.legacy)}"
-    named = "" if group.reason else f", {next(iter(tally.products))}"
-    places = f"{tally.count} in {len(tally.products)}"
+def _counted(group: Group, found: Found) -> str:
+    name, example = found[0]
+    values = f"{_shown(example.ours)} | {_shown(example.legacy)}"
+    named = "" if group.reason else f", {name}"
+    places = f"{len(found)} in {len({name for name, _ in found})}"
     return f"{group.keyword:9} {places:12} {PLACES[group.place]:18} {values}{named}"
 
 
-def _groups(comparison: Comparison, expected: bool) -> list[tuple[Group, Tally]]:
+def _groups(comparison: Comparison, expected: bool) -> list[tuple[Group, Found]]:
     chosen = [
         item for item in comparison.groups.items() if (item[0].reason is not None) == expected
     ]
@@ -108,7 +110,7 @@ def _shown(value: Value) -> str:
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
-    """Return all that `as_text` tells, nothing left out, of what JSON can hold."""
+    """Return the whole comparison as a dict that JSON can hold."""
     sides = {"ours": comparison.ours, "legacy": comparison.legacy}
     return {
         "products": {name: len(side.products) + len(side.damaged) for name, side in sides.items()},
@@ -118,9 +120,9 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "findings": [finding._asdict() for finding in comparison.findings],
         "keywords": [
             group._asdict()
-            | {"count": tally.count, "products": list(tally.products)}
-            | {"ours": tally.example.ours, "legacy": tally.example.legacy}
+            | {"count": len(found), "products": list(dict.fromkeys(name for name, _ in found))}
+            | {"ours": found[0][1].ours, "legacy": found[0][1].legacy}
             for expected in (False, True)
-            for group, tally in _groups(comparison, expected)
+            for group, found in _groups(comparison, expected)
         ],
     }

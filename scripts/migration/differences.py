@@ -50,18 +50,6 @@ class Expectation(NamedTuple):
     reason: str
 
 
-def _any(difference: Difference, within: float) -> bool:
-    return True
-
-
-def _ours_only(difference: Difference, within: float) -> bool:
-    return difference.legacy is None
-
-
-def _legacy_only(difference: Difference, within: float) -> bool:
-    return difference.ours is None
-
-
 def _near(difference: Difference, within: float) -> bool:
     ours, legacy = difference.ours, difference.legacy
     if not isinstance(ours, int | float) or not isinstance(legacy, int | float):
@@ -87,15 +75,6 @@ def _instant(difference: Difference, within: float) -> bool:
     return abs((ours - legacy).total_seconds()) <= within
 
 
-def _case(difference: Difference, within: float) -> bool:
-    return str(difference.ours).lower() == str(difference.legacy).lower()
-
-
-def _zero(difference: Difference, within: float) -> bool:
-    """Return whether the legacy pipeline wrote 0 for a value that there is not."""
-    return difference.ours is None and difference.legacy == 0
-
-
 def _name(difference: Difference, within: float) -> bool:
     """Return whether ours is the legacy's in plain characters, with what sets a sequence apart."""
     plain = safe(stem(str(difference.legacy)))
@@ -113,14 +92,15 @@ def _start(difference: Difference, within: float) -> bool:
 
 
 KINDS: dict[str, Callable[[Difference, float], bool]] = {
-    "any": _any,
-    "ours only": _ours_only,
-    "legacy only": _legacy_only,
+    "any": lambda difference, within: True,
+    "ours only": lambda difference, within: difference.legacy is None,
+    "legacy only": lambda difference, within: difference.ours is None,
     "near": _near,
     "minutes": _minutes,
     "instant": _instant,
-    "case": _case,
-    "zero": _zero,
+    "case": lambda d, within: str(d.ours).lower() == str(d.legacy).lower(),
+    # The legacy pipeline wrote 0 where there is no value.
+    "zero": lambda difference, within: difference.ours is None and difference.legacy == 0,
     "name": _name,
     "start": _start,
 }

@@ -10,18 +10,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from scripts.lib.files.errors import Damaged
 from scripts.lib.fits.bintable import read_table_hdu
 from scripts.lib.fits.cards import Header, HeaderError, Value
 from scripts.lib.fits.checksum import add_at, data_sum
-from scripts.lib.fits.hdu import BLOCK, Hdu, iter_hdus, read_primary_header
+from scripts.lib.fits.hdu import BLOCK, Hdu, iter_hdus
 from scripts.lib.frames.names import METADATA
 from scripts.lib.nights.times import iso, parse_date
 
 PIECE = 1 << 22  # bytes read at a time
-
-
-class Damaged(ValueError):
-    """A file is not a whole product; the message says why."""
 
 
 class Plane(NamedTuple):
@@ -43,7 +40,7 @@ class Plane(NamedTuple):
         return f"{self.product}, plane {self.number}" if self.row else self.product
 
 
-class Product(NamedTuple):
+class ComparedProduct(NamedTuple):
     """A product: its primary header, the header of METADATA if it is a cube, its planes.
 
     ``wrong_sum`` says why its pixels are not those of which DATASUM is the sum; empty if they are.
@@ -60,7 +57,7 @@ class Product(NamedTuple):
         return [plane_value(self, plane, keyword) for plane in self.planes]
 
 
-def plane_value(product: Product, plane: Plane, keyword: str) -> Value:
+def plane_value(product: ComparedProduct, plane: Plane, keyword: str) -> Value:
     """Return what a product says of one of its planes; None where it says nothing."""
     if keyword in plane.row:
         return present(plane.row[keyword])
@@ -94,21 +91,7 @@ def _parsed(value: Value) -> datetime | None:
         return None
 
 
-def read_primary(path: Path) -> Header:
-    """Return the primary header of a product.
-
-    Raises
-    ------
-    Damaged
-        If the file does not begin with one.
-    """
-    try:
-        return read_primary_header(path)
-    except (OSError, HeaderError) as error:
-        raise Damaged(str(error)) from error
-
-
-def read_product(path: Path) -> Product:
+def read_product(path: Path) -> ComparedProduct:
     """Return a product; all its pixels are read.
 
     Raises
@@ -139,7 +122,7 @@ def read_product(path: Path) -> Product:
                 raise Damaged(f"{count} planes, but {len(rows)} rows of {table.value('EXTNAME')}")
     except (OSError, ValueError, TypeError) as error:
         raise Damaged(str(error)) from error
-    product = Product(path.name, header, table, [], _wrong_sum(header, total))
+    product = ComparedProduct(path.name, header, table, [], _wrong_sum(header, total))
     for number, ((digest, constant), row) in enumerate(zip(pixels, rows, strict=True), 1):
         plane = Plane(path.name, number, str(header.value("INSTRUME")), "", digest, constant, row)
         start = _parsed(plane_value(product, plane, "DATE-OBS"))

@@ -22,8 +22,8 @@ from astropy.io import fits
 from scripts.simulator.sky import (
     LINEAR,
     RADIAL,
-    Camera,
     Shot,
+    SimulatedCamera,
     Sky,
     Stars,
     Value,
@@ -71,17 +71,17 @@ CARDS = read_csv("astra.csv")
 EVENTS = read_csv("events.csv")
 
 
-def read_camera(telescope: str, size: tuple[int, int] | None) -> Camera:
+def read_camera(telescope: str, size: tuple[int, int] | None) -> SimulatedCamera:
     """Return a telescope's camera; ``size`` (columns, rows) in place of its own."""
     row = next((r for r in read_csv("cameras.csv") if r["telescope"] == telescope), None)
     if row is None:
         raise ValueError(f"no telescope {telescope!r} in {TABLES / 'cameras.csv'}")
-    types = Camera.__annotations__
-    camera = Camera(**{key: types[key](value) for key, value in row.items()})
+    types = SimulatedCamera.__annotations__
+    camera = SimulatedCamera(**{key: types[key](value) for key, value in row.items()})
     return cropped(camera, *size) if size else camera
 
 
-def cropped(camera: Camera, columns: int, rows: int) -> Camera:
+def cropped(camera: SimulatedCamera, columns: int, rows: int) -> SimulatedCamera:
     """Return a camera that reads the middle of its frame only, without overscan."""
     share = math.hypot(columns, rows) / math.hypot(camera.naxis1, camera.naxis2)
     bend = camera.distortion * share**3
@@ -89,7 +89,7 @@ def cropped(camera: Camera, columns: int, rows: int) -> Camera:
 
 
 def plan_night(
-    camera: Camera, night: str, frames: int, wcs: str, seed: int, flats: int | None = None
+    camera: SimulatedCamera, night: str, frames: int, wcs: str, seed: int, flats: int | None = None
 ) -> list[Shot]:
     """Return the exposures of a night in time order: calibrations at dusk, then science."""
     rng = np.random.default_rng([seed, 1])
@@ -138,7 +138,7 @@ def fitting(exptimes: list[float], numbers: list[int]) -> list[float]:
 
 
 def observe(
-    camera: Camera,
+    camera: SimulatedCamera,
     target: Mapping[str, str],
     exptime: float,
     count: int,
@@ -239,7 +239,7 @@ def heliocentric_delay(mjd: float, ra: float, dec: float) -> float:
     return -0.0057755 * (1.00014 - 0.01671 * math.cos(anomaly)) * along
 
 
-def frame_values(camera: Camera, shot: Shot) -> dict[str, Value]:
+def frame_values(camera: SimulatedCamera, shot: Shot) -> dict[str, Value]:
     """Return the values in which a frame's header differs from others."""
     mjd = (shot.start - datetime(1858, 11, 17, tzinfo=UTC)) / timedelta(days=1)
     end = shot.start + timedelta(seconds=shot.exptime)
@@ -296,7 +296,7 @@ def frame_values(camera: Camera, shot: Shot) -> dict[str, Value]:
     return values | shot.cards
 
 
-def header_cards(camera: Camera, shot: Shot, completed: bool = True) -> list[fits.Card]:
+def header_cards(camera: SimulatedCamera, shot: Shot, completed: bool = True) -> list[fits.Card]:
     """Return the cards of a frame in Astra's order, without checksums."""
     values = frame_values(camera, shot)
     solved = wcs_cards(tuple(linear(shot.header_wcs).items())) if shot.header_wcs else {}
@@ -338,19 +338,19 @@ def frame_bytes(cards: list[fits.Card], data: bytes, checksums: bool = True) -> 
     return b"".join([hdu.header.tostring().encode(), data, padding])
 
 
-def name_of(camera: Camera, shot: Shot) -> str:
+def name_of(camera: SimulatedCamera, shot: Shot) -> str:
     """Return the name of a good frame: some have the older ending."""
     return file_name(camera, shot, ".fts" if shot.number % 20 == 7 else ".fits")
 
 
-def file_name(camera: Camera, shot: Shot, suffix: str) -> str:
+def file_name(camera: SimulatedCamera, shot: Shot, suffix: str) -> str:
     """Return the name under which Astra would write a frame."""
     what = (shot.object or shot.kind).replace("/", "-")
     start = shot.start.strftime("%Y%m%d_%H%M%S.%f")[:-3]
     return f"{camera.telescope}_{what}_{shot.filter}_{shot.exptime:.3f}s_{start}{suffix}"
 
 
-def truth_row(camera: Camera, name: str, shot: Shot, data: bytes) -> Truth:
+def truth_row(camera: SimulatedCamera, name: str, shot: Shot, data: bytes) -> Truth:
     """Return the row of the truth table for a frame."""
     words = np.frombuffer(data + bytes(-len(data) % 4), ">u4").sum(dtype=np.uint64)
     stale = bool(shot.header_wcs) and shot.header_wcs["cd1_1"] * shot.wcs["cd1_1"] < 0
@@ -408,7 +408,7 @@ BYTE_FAULTS: dict[str, Callable[[bytes, int], bytes]] = {
 SHOT_FAULTS = ("incomplete", "wrong_size", "other_night", "duplicate_pixels", "name_clash")
 
 
-def faulty_shots(shots: list[Shot], camera: Camera) -> Iterator[tuple[Shot, str]]:
+def faulty_shots(shots: list[Shot], camera: SimulatedCamera) -> Iterator[tuple[Shot, str]]:
     """Yield a faulty exposure and its file name for every fault there is."""
     model = next(shot for shot in shots if shot.kind == "science")
     clock = shots[-1].start + timedelta(minutes=10)
@@ -491,7 +491,7 @@ def simulate(
 
 
 def simulate_shots(
-    camera: Camera, shots: list[Shot], folder: Path | str, seed: int = 1
+    camera: SimulatedCamera, shots: list[Shot], folder: Path | str, seed: int = 1
 ) -> list[Truth]:
     """Write frames of one's own choosing, and return the rows of their truth table.
 

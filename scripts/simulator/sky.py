@@ -43,7 +43,7 @@ MARGIN = 256  # pixels by which the pool of noise is larger than a frame
 
 
 @dataclass(frozen=True)
-class Camera:
+class SimulatedCamera:
     """A row of cameras.csv, with the size in use. Units are in the table."""
 
     telescope: str
@@ -129,7 +129,7 @@ class Shot:
 
 
 def aimed(
-    camera: Camera, shot: Shot, angle: float = 0.0, stretch: np.ndarray | None = None
+    camera: SimulatedCamera, shot: Shot, angle: float = 0.0, stretch: np.ndarray | None = None
 ) -> Shot:
     """Return an exposure with its true WCS.
 
@@ -163,7 +163,7 @@ def stretched(scale: float, along: float, angle: float) -> np.ndarray:
 
 
 def tangent_wcs(
-    camera: Camera, ra: float, dec: float, flipped: bool, stretch: np.ndarray
+    camera: SimulatedCamera, ra: float, dec: float, flipped: bool, stretch: np.ndarray
 ) -> WcsRow:
     """Return the WCS of a frame with its middle at ra, dec (degrees)."""
     turn = math.radians(camera.rotation + 180 * flipped)
@@ -221,25 +221,25 @@ class Stars(NamedTuple):
         )
 
 
-def frame_sides(camera: Camera) -> np.ndarray:
+def frame_sides(camera: SimulatedCamera) -> np.ndarray:
     """Return width and height of a frame, arcmin."""
     return np.array([camera.naxis1, camera.naxis2]) * camera.scale / 60
 
 
-def field_sides(camera: Camera) -> np.ndarray:
+def field_sides(camera: SimulatedCamera) -> np.ndarray:
     """Return width and height of the field of stars around a target, arcmin."""
     frame = frame_sides(camera)
     field: np.ndarray = frame + 2 * min(REACH, REACH_OF_SMALL + 1.5 * float(frame.max()))
     return field
 
 
-def dense_enough(camera: Camera, density: float) -> float:
+def dense_enough(camera: SimulatedCamera, density: float) -> float:
     """Return a density (catalogue stars/arcmin²), raised so that small frames have stars too."""
     fewest = FEWEST_STARS / float(frame_sides(camera).prod())
     return max(density, min(fewest, MOST_STARS / float(field_sides(camera).prod())))
 
 
-def star_field(camera: Camera, shot: Shot, seed: int) -> Stars:
+def star_field(camera: SimulatedCamera, shot: Shot, seed: int) -> Stars:
     """Return the stars around a target, brightest first: a frame's and some arcminutes beyond."""
     rng = np.random.default_rng([seed, round(shot.ra * 1000), round((shot.dec + 90) * 1000)])
     sides = field_sides(camera)
@@ -258,7 +258,7 @@ class Sky:
 
     Parameters
     ----------
-    camera : Camera
+    camera : SimulatedCamera
     seed : int
         Of stars and detector; the noise also depends on telescope and night, so that no two are
         alike.
@@ -266,7 +266,7 @@ class Sky:
         Digits.
     """
 
-    def __init__(self, camera: Camera, seed: int, night: str = "0"):
+    def __init__(self, camera: SimulatedCamera, seed: int, night: str = "0"):
         name = list(camera.telescope.encode())
         self.camera, self.seed = camera, seed
         self.entropy = [seed, int(night), *name]
@@ -380,7 +380,7 @@ def stamps(
             yield slice(row, row + 2 * half + 1), slice(column, column + 2 * half + 1), stamp
 
 
-def detector(camera: Camera, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def detector(camera: SimulatedCamera, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return the dark rate of each pixel (ADU/s), and the share of light that it sees."""
     shape = (camera.naxis2, camera.naxis1)
     slope = camera.gradient * np.linspace(-0.5, 0.5, camera.naxis2, dtype=np.float32)
