@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.fits.cards import Header, HeaderError, Value, readable
 from scripts.lib.fits.checksum import ALL_ONES, data_sum, fold, subtract_at
@@ -15,7 +15,9 @@ from scripts.lib.frames.instruments import Kind, Telescope
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import Frame
 from scripts.lib.nights.times import parse_date
-from scripts.lib.settings.records import Camera
+
+if TYPE_CHECKING:  # jobs per sequence read no configuration
+    from scripts.lib.settings.records import Camera
 
 # Astra writes a frame at the telescope and completes its header after the night. What it adds then:
 COMPLETED = ("JD-OBS", "HJD-OBS", "MJD-OBS", "RA", "DEC", "AIRMASS")
@@ -133,7 +135,7 @@ def stated_text(header: Header, keyword: str) -> str:
 def describe(
     header: Header,
     telescope: Telescope,
-    camera: Camera,
+    camera: "Camera",
     kinds: dict[str, Kind],
     bounds: tuple[datetime, datetime],
 ) -> Facts:
@@ -189,7 +191,7 @@ def date_obs_of(header: Header, bounds: tuple[datetime, datetime]) -> datetime:
     return date_obs
 
 
-def setting_of(header: Header, camera: Camera) -> Setting:
+def setting_of(header: Header, camera: "Camera") -> Setting:
     """Return the read-out of a frame; raise `BadFrame` if the camera has no such size.
 
     A frame that starts at the corner is a full one; any other is a subframe that must fit.

@@ -4,10 +4,13 @@ import re
 import zlib
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.lib.frames.frame import Facts
 from scripts.lib.nights.times import iso
-from scripts.lib.settings.records import Camera
+
+if TYPE_CHECKING:  # jobs per sequence read no configuration
+    from scripts.lib.settings.records import Camera
 
 # ESO keeps the file name as ORIGFILE: one FITS string.
 LONGEST = 68
@@ -27,7 +30,7 @@ def safe(text: str) -> str:
     return _UNSAFE.sub("_", text.translate(SPELT_OUT)).strip("_") or "unnamed"
 
 
-def sequence_name(facts: Facts, camera: Camera) -> str:
+def sequence_name(facts: Facts, camera: "Camera") -> str:
     """Return the name of a frame's sequence, ``S_Sp0805+0417_zYJ_10s`` or ``C_flat_zYJ_3.259s``.
 
     An unusual read-out is part of the name, so that frames that cannot be stacked never meet.
