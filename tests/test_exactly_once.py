@@ -169,7 +169,7 @@ def wrong_filter(night: Night, reason: str = "wheel") -> list[str]:
 
 
 @pytest.mark.parametrize("delivered", ["Callisto", "Io"], indirect=True)
-def test_corrections_of_a_delivered(delivered):
+def test_corrections_of_a_delivered_night(delivered):
     before = delivered.inodes()
     folder = wrong_filter(delivered)
     output = delivered.run(corrections=folder)

@@ -158,10 +158,10 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Centroid
     return Centroids(cx + dx + 1, cy + dy + 1, flux, error, width, thin, snr, saturated)
 
 
-def _unwindowed(moment: np.ndarray, sigma: float) -> np.ndarray:
-    """Return the FWHM of a Gaussian whose windowed second moment is given.
+def _unwindowed(variance: np.ndarray, sigma: float) -> np.ndarray:
+    """Return the FWHM of a Gaussian of a windowed variance (pixels squared).
 
     Under a Gaussian window the inverse squares of both widths add up.
     """
-    slim = 1 / np.clip(moment, 0.05, 0.98 * sigma**2) - 1 / sigma**2
+    slim = 1 / np.clip(variance, 0.05, 0.98 * sigma**2) - 1 / sigma**2
     return TO_FWHM / np.sqrt(np.maximum(slim, 1e-3))
