@@ -66,7 +66,7 @@ def write_lists(ledger: Ledger, workdir: Path, nights: Iterable[str]) -> None:
         if not summary.raw:
             continue
         waiting = dict.fromkeys(summary.missing, PENDING)
-        waiting |= {one.file: str(one.fault) for frames in summary.held.values() for one in frames}
+        waiting |= {frame.file: str(frame.fault) for frame in summary.held}
         folder = workdir / "logs" / night
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "transferred", "".join(f"{name}\n" for name in summary.products))

@@ -143,7 +143,7 @@ def verdict(report: Report) -> str:
         parts.append("no frames")
     if count := len(summaries) - len(judged):
         parts.append(f"{counted(count, 'night')} without table")
-    if held := sum(len(frames) for one in summaries for frames in one.held.values()):
+    if held := sum(len(one.held) for one in summaries):
         parts.append(f"{held} held back")
     if count := sum(night.count for night in report.unconfirmed):
         parts.append(f"{counted(count, 'product')} NOT RIGHT AT ESO")

@@ -36,8 +36,8 @@ class Summary:
 
     ``judged`` is whether its frames were judged yet. ``raw`` counts raw frames, ``kinds`` and
     ``delivered`` delivered ones. ``missing`` are raw files of good frames that are not delivered,
-    ``warned`` what the gate noted of products, ``held`` held-back frames by reason. ``kinds`` and
-    ``held`` begin with the most frequent.
+    ``warned`` what the gate noted of products, ``reasons`` the frames held back for each. ``kinds``
+    and ``reasons`` begin with the most frequent.
     """
 
     telescope: str
@@ -50,7 +50,8 @@ class Summary:
     delivered: int
     missing: list[str]
     warned: Mapping[str, str]
-    held: Mapping[str, list[Frame]]
+    held: list[Frame]
+    reasons: Mapping[str, list[Frame]]
     solved: list[Solved]
     unsolved: list[Solved]
 
@@ -61,9 +62,10 @@ def summarise(telescope: str, night: str, ledger: Ledger, solutions: Path | None
     good = [frame for frame in frames if frame.status in GOOD]
     delivered = [frame for frame in good if frame.status in DONE]
     waiting = [f for f in latest(frames).values() if f.status in (Status.SEEN, Status.COPIED)]
-    held: dict[str, list[Frame]] = {}
-    for frame in snapshot.held(frames):
-        held.setdefault(frame.fault.heading if frame.fault else "not judged yet", []).append(frame)
+    held, reasons = snapshot.held(frames), dict[str, list[Frame]]()
+    for frame in held:
+        heading = frame.fault.heading if frame.fault else "not judged yet"
+        reasons.setdefault(heading, []).append(frame)
     grouped = snapshot.sequences(good)
     paths = {name: solutions / f"{name}.fits" for name in grouped} if solutions else {}
     tables = {name: [*read_solved(p).values()] for name, p in paths.items() if p.exists()}
@@ -79,7 +81,8 @@ def summarise(telescope: str, night: str, ledger: Ledger, solutions: Path | None
         delivered=len(delivered),
         missing=[frame.file for frame in [*good, *waiting] if frame.status not in DONE],
         warned=warned_products(products),
-        held=dict(sorted(held.items(), key=lambda item: (-len(item[1]), item[0]))),
+        held=held,
+        reasons=dict(sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))),
         solved=[one for one in tried if one.solved],
         unsolved=[one for one in tried if not one.solved],
     )
