@@ -289,6 +289,14 @@ def test_a_fits_file_without_table_or_truncated_is_named(tmp_path):
     assert [other.name for other in tmp_path.iterdir()] == ["s.fits"]
 
 
+@pytest.mark.parametrize("name", ["gaia.parquet", "gaia.fits"])
+def test_tables_to_be_converted_are_answered_with_the_command(tmp_path, name):
+    path = tmp_path / name
+    path.touch()
+    with pytest.raises(JobFailed, match=f"catalogue convert --from {path} --to site.sqlite"):
+        open_catalogue(str(path))
+
+
 def test_missing_files_empty_folders_and_unknown_bands_are_named(tmp_path):
     for path in (tmp_path / "nothing.csv", tmp_path):
         with pytest.raises(JobFailed, match=str(path)):

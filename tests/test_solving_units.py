@@ -347,7 +347,7 @@ def seen(rows: CatalogueStars) -> Centroids:
     places = to_pixels(oriented(120.0, 4.0, 1024.5, 1024.5, 0.35, 30.0, 1), rows.ra, rows.dec)
     x, y = places[((places > 30) & (places < 2018)).all(1)][:60].T
     ones = np.ones(len(x))
-    return Centroids(x, y, ones, ones, ones, ones, ones, ones > 1)
+    return Centroids(x, y, ones, ones, ones, ones, ones > 1)
 
 
 MOUNT = Orientation(0.35, 0.0, 1)

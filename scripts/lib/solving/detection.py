@@ -35,7 +35,6 @@ class Centroids(NamedTuple):
 
     x: np.ndarray  # pixels, counted from 1
     y: np.ndarray
-    flux: np.ndarray  # ADU above the background, within the stamp
     error: np.ndarray  # standard error of the centroid along an axis, pixels
     fwhm: np.ndarray  # pixels, from second moments: mean of the axes
     thinnest: np.ndarray  # FWHM along the short axis
@@ -106,7 +105,7 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Centroid
     """
     if not len(xy):
         none = np.empty(0)
-        return Centroids(none, none, none, none, none, none, none, np.empty(0, bool))
+        return Centroids(none, none, none, none, none, none, np.empty(0, bool))
     half = int(np.ceil(1.5 * fwhm + reach)) + 2
     columns, rows = image.shape[1], image.shape[0]
     ix, iy = (np.rint(xy[:, i]).astype(int) - 1 for i in (0, 1))
@@ -140,7 +139,6 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Centroid
             break
     # Matched by the window, the signal to noise is that of the fit of a profile of its width.
     norm = np.einsum("nj,nj->n", wx, wx) * np.einsum("ni,ni->n", wy, wy)
-    amplitude = total / norm
     snr = total / (noise * np.sqrt(norm))
     x, y = grid - dx[:, None], grid - dy[:, None]
     # Windowed second moments, pixels squared; then along the short and the long axis.
@@ -149,13 +147,12 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Centroid
     mean, elongation = (xx + yy) / 2, np.hypot((xx - yy) / 2, crossed)
     narrow, wide = np.maximum(mean - elongation, 1e-3), np.maximum(mean + elongation, 1e-3)
     width, thin = _unwindowed(np.sqrt(narrow * wide), sigma), _unwindowed(narrow, sigma)
-    flux = amplitude * 2 * np.pi * sigma**2
     away = np.hypot(dx - start[0], dy - start[1]) > reach
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.hypot(np.clip(width, 1, 12) / TO_FWHM / np.clip(snr, 1e-3, None), 0.02)
     snr = np.where(inside & ~away & (total > 0), snr, 0.0)
     saturated = peak >= image.saturation
-    return Centroids(cx + dx + 1, cy + dy + 1, flux, error, width, thin, snr, saturated)
+    return Centroids(cx + dx + 1, cy + dy + 1, error, width, thin, snr, saturated)
 
 
 def _unwindowed(variance: np.ndarray, sigma: float) -> np.ndarray:

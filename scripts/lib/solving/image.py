@@ -100,7 +100,7 @@ def read_image(path: Path, begin: int, shape: tuple[int, int], dark: Dark | None
     They begin at that byte, in so many rows and columns. Raises OSError or `Damaged` if there is
     no such file, or it is truncated.
     """
-    check_size(path, begin + 2 * shape[0] * shape[1])
+    check_size(path.stat().st_size, begin + 2 * shape[0] * shape[1])
     return Image(np.memmap(path, ">i2", "r", begin, shape), dark)
 
 

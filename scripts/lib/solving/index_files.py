@@ -52,7 +52,7 @@ class MappedTable(NamedTuple):
         """
         if not self.rows:
             return np.empty(0)
-        check_size(self.path, self.begin + self.rows * self.row.itemsize)
+        check_size(self.path.stat().st_size, self.begin + self.rows * self.row.itemsize)
         shape = (self.rows, width) if width > 1 else (self.rows,)
         return np.memmap(self.path, kind, "r", self.begin, shape)
 
@@ -111,7 +111,7 @@ def _open(path: Path) -> IndexFile:
     with open(path, "rb") as stream:
         for hdu in iter_hdus(stream):
             header, begin = hdu.header, hdu.data_begin
-            check_size(path, begin + hdu.data_size)
+            check_size(size, begin + hdu.data_size)
             if hdu.begin == 0 and "SCALE_U" in header:
                 quads = header.number("SCALE_U")
             if header.value("XTENSION") == "BINTABLE":

@@ -64,7 +64,7 @@ def check_file(path: Path, lacks: str = "") -> int:
     return status.st_size
 
 
-def check_size(path: Path, right: int) -> None:
-    """Raise `Damaged` if a file is shorter than this, in bytes: memory mapped to it ends a job."""
-    if (size := path.stat().st_size) < right:
+def check_size(size: int, right: int) -> None:
+    """Raise `Damaged` if a file is too short, in bytes: to read its mapped end would kill a job."""
+    if size < right:
         raise Damaged(f"it is truncated: {size} bytes of {right}")
