@@ -121,8 +121,10 @@ def connected(mail: Mail, environ: Mapping[str, str]) -> Iterator[smtplib.SMTP]:
         smtp.close()
 
 
-def send_one(smtp: smtplib.SMTP, queued: QueuedMail, environ: Mapping[str, str]) -> bool:
-    """Send a mail, keep it for those whom the server refuses; False if nobody received it."""
+def send_one(
+    smtp: smtplib.SMTP, queued: QueuedMail, received: set[Path], environ: Mapping[str, str]
+) -> None:
+    """Send a mail, note whether somebody received it, keep it for those whom the server refuses."""
     try:
         replies = smtp.sendmail(queued.sender, queued.recipients, queued.content)
     except smtplib.SMTPRecipientsRefused as error:
@@ -130,14 +132,14 @@ def send_one(smtp: smtplib.SMTP, queued: QueuedMail, environ: Mapping[str, str])
     except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
         # A matter of this mail, such as its size: the others may pass.
         say(f"not sent: {queued.subject!r}: {explain(error, environ)}")
-        return False
+        return
     refused = {
         recipient: explain(smtplib.SMTPResponseException(*reply), environ)
         for recipient, reply in replies.items()
     }
-    received = [one for one in queued.recipients if one not in refused]
-    if received:
-        say(f"sent to {', '.join(received)}: {queued.subject!r}")
+    if others := [one for one in queued.recipients if one not in refused]:
+        received.add(queued.path)
+        say(f"sent to {', '.join(others)}: {queued.subject!r}")
     for recipient, reason in refused.items():
         say(f"{recipient} did not get {queued.subject!r}: {reason}")
     if queued.path.exists():
@@ -145,7 +147,6 @@ def send_one(smtp: smtplib.SMTP, queued: QueuedMail, environ: Mapping[str, str])
             mail_queue.store(replace(queued, recipients=list(refused), refused=refused))
         else:
             queued.path.unlink(missing_ok=True)
-    return bool(received)
 
 
 def send_all(mail: Mail, mails: list[QueuedMail], environ: Mapping[str, str]) -> set[Path]:
@@ -155,8 +156,7 @@ def send_all(mail: Mail, mails: list[QueuedMail], environ: Mapping[str, str]) ->
         if mails:
             with connected(mail, environ) as smtp:
                 for one in mails:
-                    if send_one(smtp, one, environ):
-                        received.add(one.path)
+                    send_one(smtp, one, received, environ)
     except Exception as error:  # Whatever it was: a mail must not change the run's outcome.
         left = len(mails) - len(received)
         where = f"{mail.host}:{port_of(mail)}"
