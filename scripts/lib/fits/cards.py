@@ -62,7 +62,7 @@ class Header:
 
     def number(self, keyword: str) -> float:
         """Return the value of ``keyword``; raise `HeaderError` unless it is a number."""
-        return number(self.value(keyword), keyword)
+        return as_number(self.value(keyword), keyword)
 
     def value_at(self, place: int) -> Value:
         """Return the value of the card at ``place``, with the CONTINUE cards that follow it."""
@@ -90,7 +90,7 @@ class Header:
         return Header(images)
 
 
-def number(value: Value, keyword: str) -> float:
+def as_number(value: Value, keyword: str) -> float:
     """Return a value; raise `HeaderError` unless it is a number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise HeaderError(f"{keyword} is {value!r}, not a number")

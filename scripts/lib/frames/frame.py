@@ -70,15 +70,10 @@ def open_header(path: Path) -> tuple[Header, int]:
 def check_file(path: Path, header: Header, data_start: int, frame: Frame) -> int:
     """Return the sum of a frame's pixels.
 
-    It is that of the data but for the bytes that fill the last block: FITS wants these to be zero
-    (4.0, section 3.3.2), a product's are. If all pixels have the value of the first, as a dead
-    camera or a cut-off file leaves them, the sum says so: those of a good frame are not read.
-
-    Raises
-    ------
-    BadFrame
-        If the file does not hold the image that it states, if that has not the sum that it states,
-        or if it has no contrast.
+    It is that of the data but for the bytes that fill the last block, which FITS wants to be zero
+    (4.0, section 3.3.2) and a product has so. Raises `BadFrame` if the file does not hold the image
+    that it states, or another sum, or if all pixels are the same, as a dead camera or a cut-off
+    file leaves them: the sum says whether that can be, so the pixels of a good frame are not read.
     """
     if len(header.images) > MOST_CARDS:
         detail = f"{len(header.images)} cards, more than {MOST_CARDS}"
@@ -87,10 +82,10 @@ def check_file(path: Path, header: Header, data_start: int, frame: Frame) -> int
         if not image.isascii() or not image.decode("ascii").isprintable():
             raise BadFrame(Reason.NOT_PRINTABLE, readable(image))
     for keyword, right in STORED_AS.items():
-        if number(header, keyword) != right:
+        if number_of(header, keyword) != right:
             detail = f"{keyword} is {header.value(keyword)}, not {right}"
             raise BadFrame(Reason.NOT_AN_IMAGE, detail)
-    count = whole(header, "NAXIS1") * whole(header, "NAXIS2")
+    count = integer_of(header, "NAXIS1") * integer_of(header, "NAXIS2")
     size, expected = frame.source.bytes, data_start + padded(2 * count)
     if size < expected:
         raise BadFrame(Reason.TRUNCATED, f"{size} bytes of {expected}")
@@ -143,7 +138,7 @@ def describe(
 
     Raises `BadFrame` if it is not a complete exposure of this telescope, camera and night.
     """
-    found = text(header, "TELESCOP")
+    found = text_of(header, "TELESCOP")
     # A word of it is the name, as in `Io` or `Astra->IO`.
     if telescope.name.upper() not in re.split(r"[\W_]+", found.upper()):
         detail = f"TELESCOP is {found!r}, not {telescope.name!r}"
@@ -153,23 +148,23 @@ def describe(
     if purpose in ENGINEERING:
         raise BadFrame(Reason.ENGINEERING, f"ASTRATYP is {purpose}")
     date_obs = date_obs_of(header, bounds)
-    exptime = round(number(header, "EXPTIME"), 3)
+    exptime = round(number_of(header, "EXPTIME"), 3)
     if not 0 <= exptime <= LONGEST_EXPOSURE:
         raise BadFrame(Reason.OUT_OF_RANGE, f"{exptime} s", "EXPTIME")
     if kind.name == "bias" and exptime != 0:
         raise BadFrame(Reason.OUT_OF_RANGE, f"{exptime} s, not 0, of a bias", "EXPTIME")
-    filter_name = text(header, "FILTER")
+    filter_name = text_of(header, "FILTER")
     missing = [keyword for keyword in COMPLETED if _value(header, keyword) is None]
     if missing:
         raise BadFrame(Reason.INCOMPLETE, f"no {', '.join(missing)}")
     setting = setting_of(header, camera)
-    target = text(header, "OBJECT") if kind.name == "science" else kind.type
+    target = text_of(header, "OBJECT") if kind.name == "science" else kind.type
     return Facts(kind, target, filter_name, exptime, date_obs, setting)
 
 
 def kind_of(header: Header, kinds: dict[str, Kind]) -> Kind:
     """Return the kind that IMAGETYP names; raise `BadFrame` if it names none."""
-    found = text(header, "IMAGETYP")
+    found = text_of(header, "IMAGETYP")
     for kind in kinds.values():
         if found.lower() in kind.words:
             return kind
@@ -179,7 +174,7 @@ def kind_of(header: Header, kinds: dict[str, Kind]) -> Kind:
 
 def date_obs_of(header: Header, bounds: tuple[datetime, datetime]) -> datetime:
     """Return DATE-OBS; raise `BadFrame` if it cannot be read or is outside the night."""
-    found = text(header, "DATE-OBS")
+    found = text_of(header, "DATE-OBS")
     try:
         date_obs = parse_date(found)
     except ValueError as error:
@@ -196,9 +191,9 @@ def setting_of(header: Header, camera: "Camera") -> Setting:
 
     A frame that starts at the corner is a full one; any other is a subframe that must fit.
     """
-    xbin, ybin = whole(header, "XBINNING", 1), whole(header, "YBINNING", 1)
-    x0, y0 = whole(header, "XORGSUBF", 0), whole(header, "YORGSUBF", 0)
-    naxis1, naxis2 = whole(header, "NAXIS1"), whole(header, "NAXIS2")
+    xbin, ybin = integer_of(header, "XBINNING", 1), integer_of(header, "YBINNING", 1)
+    x0, y0 = integer_of(header, "XORGSUBF", 0), integer_of(header, "YORGSUBF", 0)
+    naxis1, naxis2 = integer_of(header, "NAXIS1"), integer_of(header, "NAXIS2")
     if min(xbin, ybin) < 1 or min(x0, y0) < 0:
         detail = f"binning {xbin}x{ybin}, subframe at {x0},{y0}"
         raise BadFrame(Reason.WRONG_READ_OUT, detail)
@@ -211,7 +206,7 @@ def setting_of(header: Header, camera: "Camera") -> Setting:
     return Setting(name, xbin, ybin, x0, y0, naxis1, naxis2)
 
 
-def text(header: Header, keyword: str) -> str:
+def text_of(header: Header, keyword: str) -> str:
     """Return a string value; raise `BadFrame` if there is none."""
     value = _value(header, keyword)
     if value is None or not str(value).strip():
@@ -219,7 +214,7 @@ def text(header: Header, keyword: str) -> str:
     return str(value).strip()
 
 
-def number(header: Header, keyword: str) -> float:
+def number_of(header: Header, keyword: str) -> float:
     """Return a number; raise `BadFrame` if there is none."""
     value = _value(header, keyword)
     if value is None:
@@ -230,11 +225,11 @@ def number(header: Header, keyword: str) -> float:
     raise BadFrame(Reason.UNREADABLE, f"{value!r} is not a number", keyword)
 
 
-def whole(header: Header, keyword: str, default: int | None = None) -> int:
+def integer_of(header: Header, keyword: str, default: int | None = None) -> int:
     """Return a whole number, or the default; raise `BadFrame` if there is neither."""
     if default is not None and header.value(keyword) is None:
         return default
-    value = number(header, keyword)
+    value = number_of(header, keyword)
     if value != int(value):
         raise BadFrame(Reason.UNREADABLE, f"{value} is not a whole number", keyword)
     return int(value)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from scripts.lib.fits.cards import number
+from scripts.lib.fits.cards import as_number
 from scripts.lib.fits.hdu import STRUCTURE
 from scripts.lib.frames.names import FRAME
 from scripts.lib.gate.product_file import ProductFile
@@ -133,7 +133,9 @@ def row_coordinates(p: ProductFile) -> str:
 
 def in_row(p: ProductFile, keyword: str, row: int) -> float:
     """Return a plane's value of a keyword: its row's, otherwise the header's."""
-    return number(p.columns[keyword][row], keyword) if keyword in p.columns else p.number(keyword)
+    return (
+        as_number(p.columns[keyword][row], keyword) if keyword in p.columns else p.number(keyword)
+    )
 
 
 @check("C39")

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from scripts.lib.fits.bintable import table_columns
-from scripts.lib.fits.cards import Header, HeaderError, Value, number
+from scripts.lib.fits.cards import Header, HeaderError, Value, as_number
 from scripts.lib.fits.checksum import add_at, data_sum, fold
 from scripts.lib.fits.hdu import Hdu, iter_hdus
 from scripts.lib.frames import names
@@ -102,7 +102,7 @@ class ProductFile:
         """Return a number of the primary header, or the default if there is none."""
         if default is not None and self.value(keyword) is None:
             return default
-        return number(self.required(keyword), keyword)
+        return as_number(self.required(keyword), keyword)
 
     def text(self, keyword: str) -> str:
         """Return a text of the primary header."""
@@ -119,7 +119,7 @@ class ProductFile:
 
     def numbers(self, name: str) -> list[float]:
         """Return a column of METADATA that must be of numbers."""
-        return [number(value, f"{name} of {METADATA}") for value in self.column(name)]
+        return [as_number(value, f"{name} of {METADATA}") for value in self.column(name)]
 
     def texts(self, name: str) -> list[str]:
         """Return a column of METADATA that must be of texts."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from scripts.lib.fits.cards import Header, Value, number
+from scripts.lib.fits.cards import Header, Value, as_number
 from scripts.lib.frames.frame import Facts
 from scripts.lib.frames.instruments import Telescope
 from scripts.lib.ledger.faults import BadFrame, Reason
@@ -135,7 +135,7 @@ def degrees(value: Value, keyword: str, per_unit: float) -> float:
             parts = [abs(float(part)) for part in re.split(r"[:\s]+", value.strip())]
             angle = sign * per_unit * sum(part / 60.0**i for i, part in enumerate(parts))
         else:
-            angle = number(value, keyword)
+            angle = as_number(value, keyword)
     except ValueError:
         raise BadFrame(Reason.UNREADABLE, f"{value!r} is not an angle", keyword) from None
     low, high = (-90, 90) if keyword == "DEC" else (-360, 360)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from scripts.lib.fits.cards import Header, HeaderError, Value, number
+from scripts.lib.fits.cards import Header, HeaderError, Value, as_number
 from scripts.lib.solving.tangent import TangentWCS, distance, to_sky
 
 # A header's own WCS counts as the frame's if it lies where the telescope pointed, at its scale.
@@ -86,8 +86,8 @@ def _number(raw: Header, keyword: str, default: float | None = None) -> float:
 
 def tangent_wcs(wcs: Mapping[str, Value]) -> TangentWCS:
     """Return the linear part of a WCS as keywords; raise `HeaderError` if it is not of numbers."""
-    ra, dec, x, y = (number(wcs[key], key) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"))
-    cd = [[number(wcs[key], key) for key in (f"CD{i}_1", f"CD{i}_2")] for i in (1, 2)]
+    ra, dec, x, y = (as_number(wcs[key], key) for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"))
+    cd = [[as_number(wcs[key], key) for key in (f"CD{i}_1", f"CD{i}_2")] for i in (1, 2)]
     return TangentWCS(ra, dec, x, y, 3600 * np.array(cd))
 
 
