@@ -251,7 +251,7 @@ def test_too_few_stars_for_index_files_are_named(tmp_path):
         ("s.parquet", "PAR", "cannot be read"),
     ],
 )
-def test_what_is_not_a_catalogue_is_named(tmp_path, name, content, message):
+def test_other_files_than_catalogues_are_named(tmp_path, name, content, message):
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
     path = tmp_path / name
@@ -641,7 +641,7 @@ def test_a_damaged_piece_is_named_once_it_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["s.sqlite", "s.csv", "s.fits", "s.parquet", "index"])
-def test_whatever_is_damaged_nothing_but_that_is_said(tmp_path, name):
+def test_damaged_catalogues_are_read_or_named(tmp_path, name):
     """Bytes are changed, lost or put in anywhere: stars are read, or the file is named."""
     path = tmp_path / name
     file = path

@@ -197,7 +197,7 @@ def test_a_plane_lost_on_our_side_is_reported(both, sides):
 
 
 @of_callisto
-def test_a_plane_that_only_we_have_is_no_fault(both, sides):
+def test_a_plane_on_our_side_only_is_expected(both, sides):
     # The name of a cube is that of its first frame.
     second = sides[1] / CUBE.replace("T000010", "T000021")
     (sides[1] / CUBE).rename(second)
@@ -316,7 +316,7 @@ def test_a_missing_product_is_reported(both, sides):
 
 
 @of_both
-def test_a_product_that_only_we_have_is_no_fault(both, sides):
+def test_a_product_on_our_side_only_is_expected(both, sides):
     a_frame(sides[1]).unlink()
     report = compared(*sides)
     assert report["only_ours"] == 1 and report["as_expected"]
@@ -396,7 +396,7 @@ def test_nights_of_the_trial_are_not_delivered_after_the_switch(both, tmp_path):
 
 
 @of_io
-def test_what_lookback_and_the_working_directory_ask_for(both):
+def test_which_nights_lookback_and_the_ledger_request(both):
     now = datetime.now(UTC)
     last = last_night(now)
     before = night_name(parse_night(last) - timedelta(days=1))

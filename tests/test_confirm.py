@@ -73,7 +73,7 @@ def at_eso(dp_id: str, **values) -> dict:
     } | values
 
 
-def test_a_night_is_one_question_for_one_instrument(eso):
+def test_a_night_is_one_query_for_one_instrument(eso):
     begin, end = bounds_of(query_of(NIGHT, 4))
     assert (begin, end) == (61104.625, 61105.625)
     eso.ingest(
@@ -134,7 +134,7 @@ def assert_no_secret(text: str) -> None:
     assert "nd <so>" not in text and "nd%20%3C" not in text and "eyJhbGciOi" not in text
 
 
-def test_a_wrong_login_is_no_anonymous_one(eso):
+def test_a_wrong_login_is_not_repeated_anonymously(eso):
     with pytest.raises(TryLater, match="HTTP 401"):
         tap.ask(service(eso), query_of(NIGHT, 4), (USER, "wrong"))
     assert not eso.queries
@@ -183,7 +183,7 @@ def test_a_product_made_again_under_its_name_counts_once():
     assert judged(product(hours=24), earlier) == ("different", f"dp_id is SPECU4.x, not {dp_id}")
 
 
-def test_what_is_not_seen_waits_then_is_missing():
+def test_unseen_products_wait_then_are_missing():
     assert judged(product(hours=23.9)) == ("waiting", "")
     assert judged(product(hours=24)) == ("missing", "")
     assert judged(product("dark", hours=24), anonymous=True) == ("missing", "")

@@ -108,7 +108,7 @@ def test_a_name_that_eso_has_is_refused_to_another_product(tmp_path):
 
 
 @pytest.mark.parametrize("faulty_night", ["Callisto"], indirect=True)
-def test_the_reader_gets_every_frame_back(faulty_night):
+def test_the_reader_unpacks_every_frame(faulty_night):
     rows = {row["eso_name"]: row for row in faulty_night.frames() if row["status"] == "ok"}
     seen = 0
     for product in faulty_night.products():

@@ -77,7 +77,7 @@ def test_a_removed_night_and_a_frame_that_is_late(tmp_path, telescope, late):
     assert NOTHING in night.run()
 
 
-def test_no_snakemake_folder_tables_of_the_future_late_frames(callisto):
+def test_lost_snakemake_folder_future_tables_late_frames(callisto):
     truth = callisto.simulate()
     contents = move_out(callisto, [first_and_last(truth)[1], truth[-1]["file"]])
     callisto.run()
@@ -90,7 +90,7 @@ def test_no_snakemake_folder_tables_of_the_future_late_frames(callisto):
 
 
 @pytest.mark.parametrize("name", ["raw/complete", "frames.csv"])
-def test_a_clock_that_was_ahead_holds_nothing_up(io, name):
+def test_files_dated_in_the_future_delay_nothing(io, name):
     truth = io.simulate()
     io.run(f"{NIGHT}/frames.csv")
     frame = next((io.folder / "raw").glob("*.f*ts"))
@@ -236,7 +236,7 @@ def test_a_killed_request_to_deliver_again_is_resumed(delivered):
     assert [path.name for path in delivered.products()] == sorted(path.name for path in first)
 
 
-def test_an_installation_of_before_is_taken_over(tmp_path):
+def test_an_installation_of_an_earlier_version_is_converted(tmp_path):
     """Tables as version 0.2 left them: one product delivered, one about to be, one not yet."""
     night = Night(tmp_path, "Callisto")
     truth = night.simulate()

@@ -55,7 +55,7 @@ ELSEWHERE = {
     "time limit": ("1 3 4 5", "test_operations.py::test_time_limit"),
     "SIGTERM is ignored": (
         "3",
-        "test_operations.py::test_what_ignores_being_asked_to_end_is_killed",
+        "test_operations.py::test_processes_that_ignore_sigterm_are_killed",
     ),
     "server cut off between bytes of a frame": (
         "1 3 5",
@@ -372,7 +372,7 @@ def test_sigterm_then_sighup(site):
     assert_next_run_completes(site, truth)
 
 
-def test_two_runs_at_once(site):
+def test_two_runs_of_the_wrapper(site):
     truth = site.simulate()
     with stopped(site, DELIVERED) as (process, jobs):
         assert next(jobs)
@@ -596,7 +596,7 @@ def mistyped(site: Site):
     site.night.config.write_text(right)
 
 
-def test_mail_server_down_refusing_lying_when_a_run_cannot_start(site, tmp_path):
+def test_mail_server_fails_when_a_run_cannot_start(site, tmp_path):
     """Cron mails what nobody received, the mails wait; the last one arrives."""
     truth = site.simulate()
     authority = Authority(tmp_path)

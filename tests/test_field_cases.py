@@ -64,7 +64,7 @@ def odd(io) -> tuple[Night, dict[str, dict], dict[str, str]]:
     return io, {name: row for name, row in truth.items() if name not in (flipped, card)}, reasons
 
 
-def test_every_odd_entry_costs_itself_alone(odd):
+def test_every_odd_entry_is_held_back_alone(odd):
     night, truth, reasons = odd
     before = os.umask(0o077)
     try:
@@ -87,7 +87,7 @@ def test_every_odd_entry_costs_itself_alone(odd):
         assert "\x1b" not in page.read_text()
 
 
-def test_a_night_of_which_all_frames_lie_in_a_folder(callisto):
+def test_a_night_with_all_frames_in_a_sub_folder(callisto):
     truth = callisto.simulate()
     folder = callisto.source / NIGHT
     (folder / "target/B").mkdir(parents=True)

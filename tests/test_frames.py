@@ -125,13 +125,13 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("strange", STRANGE)
-def test_a_card_that_cannot_be_used_costs_its_own_frame_only(judged, strange):
+def test_an_unusable_card_holds_back_its_own_frame_only(judged, strange):
     keyword, image, *reason = STRANGE[strange]
     rewrite(judged.raw / judged.science, {keyword: image})
     assert re.search(reason[0] if reason else keyword, judged.reason(judged.science))
 
 
-def test_what_no_product_can_hold_is_left_out_and_the_rest_kept(judged):
+def test_unwritable_cards_are_left_out_and_the_rest_kept(judged):
     """Continued texts are cut to one card; foreign and repeated keywords and names go."""
     path = judged.raw / judged.science
     odd = {

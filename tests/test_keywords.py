@@ -83,7 +83,7 @@ def test_columns_hold_the_values_of_the_headers(column):
 
 
 @pytest.mark.parametrize("column", [[2**53 + 1, 0.5], [1, "x"]], ids=str)
-def test_what_no_column_of_numbers_holds_is_text(column):
+def test_columns_of_mixed_values_are_text(column):
     data = table_of([{"SOMEKEY": value} for value in column]).data
     assert list(data["SOMEKEY"]) == [str(value) for value in column]
 
@@ -99,7 +99,7 @@ def test_logicals_are_written_as_numbers_for_the_reader():
     assert list(data["CLOUDY"]) == [1, 0]
 
 
-def test_what_some_planes_lack_is_partial_except_coordinates():
+def test_keywords_missing_in_some_planes_are_partial():
     frames = [{"FILTER": "x", "CD1_1": 1.0, "CCD-TEMP": -60.0}, {"FILTER": "y", "CDELT1": 1.0}]
     assert partial_keywords(frames, KEYWORDS) == {"CCD-TEMP"}
 

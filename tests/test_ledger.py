@@ -132,7 +132,7 @@ def test_every_fault_comes_back_as_it_was(ledger, reason):
     assert ledger.frames(NIGHT)[0].fault == fault
 
 
-def test_a_detail_harms_no_table_and_no_terminal(ledger):
+def test_control_characters_in_details_are_escaped(ledger):
     fault = Fault(Reason.OTHER, "a\nb\x1b[2Jc\udcff.fits é")
     record(ledger, replace(FRAME, status=Status.HELD, fault=fault))
     assert ledger.frames(NIGHT)[0].fault.detail == r"a\nb\x1b[2Jc\udcff.fits é"
@@ -270,7 +270,7 @@ def test_notes_are_kept(ledger):
 
 
 @pytest.mark.parametrize("content", [b"not a database, but long enough for one" * 40, b"\0" * 4096])
-def test_what_is_not_a_database_is_named(tmp_path, content):
+def test_other_files_than_databases_are_named(tmp_path, content):
     path = ledger_path(tmp_path)
     path.write_bytes(content)
     with pytest.raises(LedgerError) as error:
@@ -318,7 +318,7 @@ def test_statistics_of_pixels_are_kept_until_others_are_taken(ledger):
     assert ledger.measures("20260306") == {}
 
 
-def test_a_ledger_of_form_1_gets_the_table_that_it_lacks(tmp_path):
+def test_a_ledger_of_form_1_gets_its_missing_table(tmp_path):
     path = ledger_path(tmp_path)
     with Ledger(path) as ledger:
         record(ledger, FRAME)
@@ -335,7 +335,7 @@ def test_a_ledger_of_form_1_gets_the_table_that_it_lacks(tmp_path):
         assert ledger.measures(NIGHT) == {FRAME.key: measured.measures}
 
 
-def test_several_may_begin_a_ledger_at_once(tmp_path):
+def test_several_processes_may_create_a_ledger(tmp_path):
     def begin(number: int) -> None:
         with Ledger(ledger_path(tmp_path)) as ledger:
             record(ledger, replace(FRAME, file=f"{number}.fits"))
@@ -579,7 +579,7 @@ def test_after_an_error_of_the_disk_the_intent_stays(ledger, archive, monkeypatc
     assert settle(ledger, archive, NIGHT) == {} and names_in(archive) == ["p.fits"]
 
 
-def test_one_product_that_fails_does_not_keep_others(ledger, archive):
+def test_a_product_that_fails_does_not_stop_others(ledger, archive):
     intents = []
     for name in ("a.fits", "b.fits", "c.fits"):
         made = product_file(archive.parent / name)

@@ -319,7 +319,7 @@ def test_a_sparse_file_of_15_tb_has_its_size(tmp_path):
     assert entry.state.bytes == 15 * 10**12 and entry.fault is None
 
 
-def test_times_beyond_what_can_be_stored_are_cut(tmp_path):
+def test_times_beyond_the_range_of_the_ledger_are_clipped(tmp_path):
     with mounted_disk(tmp_path / "disk", "size=1m") as disk:
         (disk / NIGHT).mkdir()
         for name, seconds in (("early.fits", -(10**11)), ("late.fits", 10**11)):
@@ -331,7 +331,7 @@ def test_times_beyond_what_can_be_stored_are_cut(tmp_path):
         assert source.state(NIGHT, "late.fits") == late.state
 
 
-def test_a_large_night_takes_one_question_for_each_file(night, monkeypatch):
+def test_a_large_night_takes_one_request_a_file(night, monkeypatch):
     for number in range(3000):
         (night / f"frame_{number:04}.fits").touch()
     asked = []
@@ -462,7 +462,7 @@ class Failing:
         raise OSError(self.number, os.strerror(self.number), self.name)
 
 
-def test_local_errors_of_one_entry_do_not_stop_the_listing(night, monkeypatch):
+def test_an_error_of_one_entry_does_not_stop_the_listing(night, monkeypatch):
     (night / "good.fits").touch()
     numbers = [errno.EIO, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT]
     scandir = os.scandir
@@ -518,7 +518,7 @@ def test_a_server_with_folders_everywhere_ends(monkeypatch):
     }
 
 
-def test_a_folder_link_is_asked_for_once_and_not_walked():
+def test_a_link_to_a_folder_is_read_once_and_not_followed():
     connection = Fake({"": [RawEntry("up", Kind.LINK)]}, {"up": RawEntry("up", Kind.FOLDER)})
     assert faults(connection.source().entries(NIGHT)) == {"up": LINKED_FOLDER}
     assert connection.asked == ["", "up"]
@@ -528,7 +528,7 @@ def test_a_folder_link_is_asked_for_once_and_not_walked():
 
 
 @pytest.mark.parametrize("kind", [Kind.FILE, Kind.FOLDER, Kind.LINK, Kind.PIPE])
-def test_hostile_names_are_never_asked_for(kind):
+def test_hostile_names_are_never_requested(kind):
     raws = [RawEntry(name, kind) for name in HOSTILE]
     connection = Fake({"": [RawEntry("sub", Kind.FOLDER), *raws], "sub": raws})
     entries = connection.source().entries(NIGHT)
@@ -650,7 +650,7 @@ def test_sftp_server_with_folders_everywhere(tmp_path, monkeypatch):
     assert {entry.fault.reason for entry in found} == {Reason.UNREADABLE_ENTRY}
 
 
-def test_every_kind_of_entry_has_words():
+def test_every_kind_of_entry_has_a_description():
     for kind in Kind:
         entry = listing.entry_of("", RawEntry("a.fits", kind))
         assert (entry.fault is None) == (kind is Kind.FILE)

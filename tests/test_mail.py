@@ -358,7 +358,7 @@ def test_old_and_damaged_mails(workdir, authority, environ, capsys):
     assert not queued(workdir) and (workdir / "mail/0.unreadable").read_bytes() == b"not a mail"
 
 
-def test_mails_grow_old_when_nobody_is_written_to_any_more(workdir, environ, capsys):
+def test_mails_expire_without_recipients(workdir, environ, capsys):
     config = configuration(workdir, free_port())
     alert(config, "old", "b", environ)
     (path,) = queued(workdir)
@@ -405,7 +405,7 @@ def test_headers_cannot_be_injected(workdir, authority, environ, capsys):
 
 
 @pytest.mark.parametrize("given", [None, {}, {"to": []}])
-def test_no_recipients_no_mail_but_a_line(workdir, given, capsys):
+def test_without_recipients_a_line_replaces_the_mail(workdir, given, capsys):
     assert not alert(unchecked(workdir, given), "a", "b", {})
     assert capsys.readouterr().err == "mail: not sent: the configuration names nobody in mail.to\n"
     assert not (workdir / "mail").exists()

@@ -39,17 +39,17 @@ def test_a_sample_has_the_statistics_of_all_pixels():
     assert (found.p99, found.saturated) == (65535, pytest.approx(0.05, abs=3 / SAMPLED**0.5))
 
 
-def test_of_a_small_frame_every_pixel_counts():
+def test_every_pixel_of_a_small_frame_counts():
     found = measures_of(header_of(2, 2), stored(np.array([[0, 1], [2, 65535]])))
     assert (found.p1, found.median, found.saturated) == (0, 1, 0.25)
 
 
 @pytest.mark.parametrize("header", [b"", b"NAXIS1  = 4 / NAXIS2  = 0 /", header_of(4000, 4000)])
-def test_there_are_none_of_what_is_no_whole_frame(header):
+def test_an_incomplete_frame_has_no_statistics(header):
     assert measures_of(header, stored(np.zeros((2, 2)))) is None
 
 
-def test_ingest_books_those_of_each_frame(tmp_path):
+def test_ingest_records_the_statistics_of_each_frame(tmp_path):
     from scripts.ingest import copy_night
 
     truth = simulate("Callisto", NIGHT, tmp_path, 14, (64, 80))

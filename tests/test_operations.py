@@ -237,7 +237,7 @@ def test_lock_is_held_until_it_is_given_back(tmp_path):
     assert not is_held(first.path) and second.take() and taken(first.path) > NOW
 
 
-def test_what_ignores_being_asked_to_end_is_killed(tmp_path):
+def test_processes_that_ignore_sigterm_are_killed(tmp_path):
     script = "trap '' TERM; setsid sleep 300 & sleep 300 & while :; do sleep 1; done"
     with open(tmp_path / "log", "w") as log:
         begin = time.monotonic()
@@ -375,7 +375,7 @@ def test_settings_of_the_command_line_are_those_of_the_workflow(site):
     assert ours.settings == theirs
 
 
-def test_settings_within_braces_have_their_meaning(site):
+def test_settings_within_braces_are_understood(site):
     site.set(mail={"from": "a@obs.example", "to": ["b@obs.example"], "host": "mail.example"})
     config = read_unchecked(site.profile, ["--config", *SETTINGS[:-3]]).checked()
     assert config.mail.to == ("c@obs.example",) and config.mail.host == "mail.example"
@@ -438,7 +438,7 @@ def test_a_mail_that_cannot_be_sent_waits_and_cron_reports_it(site):
     assert code == 1 and "1 mail(s) wait in" in text
 
 
-def test_who_is_on_duty_gets_one_mail_and_cron_none(site):
+def test_the_operator_gets_one_mail_and_cron_none(site):
     site.night.simulate()
     with MailServer(security="none") as server:
         site.set(
@@ -579,7 +579,7 @@ def test_damaged_tables_are_named(site):
     assert code == 1 and f"{ledger}: file is not a database" in text
 
 
-def test_silence_is_trouble():
+def test_a_missing_run_is_trouble():
     (problem,) = health.heartbeat_problems(Heartbeat(success=NOW).began(NOW), False, NOW)
     assert "did not end by itself: killed?" in problem
     beat = Heartbeat().began(NOW).ended(NOW, 0).began(NOW).ended(NOW, 3)
@@ -590,7 +590,7 @@ def test_silence_is_trouble():
     assert problem == "no run has succeeded for 37 h"
 
 
-def test_heartbeat_that_is_broken_is_none(tmp_path):
+def test_a_damaged_heartbeat_is_ignored(tmp_path):
     beat = Heartbeat().began(NOW.replace(microsecond=0))
     write_heartbeat(tmp_path, beat)
     assert read_heartbeat(tmp_path) == beat
@@ -599,7 +599,7 @@ def test_heartbeat_that_is_broken_is_none(tmp_path):
         assert read_heartbeat(tmp_path) == Heartbeat()
 
 
-def test_run_log_is_put_aside_by_age_and_size_and_removed(tmp_path):
+def test_run_log_is_rotated_by_age_and_size(tmp_path):
     path = run_log.run_log_path(tmp_path)
     for days, size in ((0, 0), (20, 0), (31, 0), (32, run_log.LARGEST), (33, 0)):
         with run_log.open_log(path, NOW + timedelta(days=days)) as log:
@@ -609,7 +609,7 @@ def test_run_log_is_put_aside_by_age_and_size_and_removed(tmp_path):
     assert len(list(path.parent.iterdir())) == 3  # one removed, one put aside
 
 
-def test_a_full_disk_is_no_matter_of_the_log(tmp_path):
+def test_a_full_disk_does_not_end_the_run_log(tmp_path):
     with mounted(tmp_path / "work", "size=1m") as folder:
         with run_log.open_log(run_log.run_log_path(folder), NOW) as log:
             fill(folder)

@@ -40,7 +40,7 @@ def test_planning_never_raises_for_a_source_out_of_reach(tmp_path, ledger):
     assert plans.is_complete(NIGHT)
 
 
-def test_a_night_that_alone_cannot_be_read_is_not_complete(tmp_path, ledger):
+def test_a_single_unreadable_night_is_not_complete(tmp_path, ledger):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / NIGHT).touch()
     plans = planner(ledger, tmp_path)

@@ -104,7 +104,7 @@ def test_fitsverify_finds_nothing_but_hyphens_in_column_names(faulty_night):
         assert "Verification found" in done.stdout and not others, done.stdout
 
 
-def test_fitscheck_and_wcslint_are_content(faulty_night):
+def test_fitscheck_and_wcslint_find_nothing(faulty_night):
     bin_folder = Path(sys.executable).parent
     done = subprocess.run(
         [bin_folder / "fitscheck", *faulty_night.products()], capture_output=True, text=True
@@ -192,7 +192,7 @@ def test_order_of_keywords(faulty_night):
         assert keywords[-2:] == ["DATASUM", "CHECKSUM"]
 
 
-def test_what_must_not_be_there(faulty_night):
+def test_keywords_that_must_be_absent(faulty_night):
     for header in headers(faulty_night):
         assert not [key for key in MUST_NOT if key in header]
         assert len(set(header)) == len(header)
@@ -249,7 +249,7 @@ def science_cubes(night) -> list[Path]:
 
 
 @of_callisto
-def test_the_reader_gets_every_frame_back(faulty_night):
+def test_the_reader_unpacks_every_frame(faulty_night):
     receipts = {row["eso_name"]: row["file"] for row in faulty_night.receipts()}
     seen = 0
     for path in faulty_night.products():

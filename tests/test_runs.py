@@ -16,7 +16,7 @@ from tests.night import NIGHT, REPOSITORY, SNAKEMAKE
 NOTHING = "Nothing to be done"
 
 
-def test_names_that_are_no_text_hold_back_their_frame_only(callisto):
+def test_names_that_are_not_text_hold_back_their_frame_only(callisto):
     truth = callisto.simulate()
     folder = os.fsencode(callisto.source / NIGHT)
     content = (callisto.source / NIGHT / truth[0]["file"]).read_bytes()
@@ -108,7 +108,7 @@ def damaged_copy(night, row: dict) -> Path:
     return path
 
 
-def test_a_damaged_raw_copy_is_copied_again_by_itself(callisto):
+def test_a_damaged_raw_copy_is_copied_again(callisto):
     truth = callisto.simulate()
     callisto.run(f"{NIGHT}/headers/C")
     path = damaged_copy(callisto, next(row for row in truth if row["kind"] == "bias"))
@@ -153,7 +153,7 @@ def test_delivering_twice_is_harmless(delivered):
     assert delivered.inodes() == before
 
 
-def test_one_cube_can_be_asked_for_after_everything_was_removed(delivered):
+def test_one_cube_can_be_made_after_everything_was_removed(delivered):
     assert not (delivered.folder / "raw").exists()
     product = delivered.products()[-1]
     target = f"{NIGHT}/cubes/{product.name}"
@@ -196,7 +196,7 @@ def test_a_correction_that_was_removed_no_longer_counts(callisto):
     assert not (callisto.folder / "cubes").exists() and not (callisto.folder / "raw").exists()
 
 
-def test_a_correction_that_is_none_is_refused(callisto):
+def test_an_invalid_correction_is_refused(callisto):
     callisto.simulate()
     folder = callisto.root / "corrections"
     folder.mkdir()
@@ -250,7 +250,7 @@ def test_planning_and_pictures_change_nothing(callisto):
     assert not disk.exists()
 
 
-def test_two_runs_at_once_are_refused(callisto):
+def test_a_second_run_is_refused(callisto):
     import fcntl
 
     callisto.simulate()

@@ -81,7 +81,7 @@ def test_configurations_of_the_telescopes_become_records(telescope):
     assert config.workdir == Path(written()["workdir"]).with_name(config.telescope)
 
 
-def test_what_is_written_becomes_what_is_meant():
+def test_written_settings_become_typed_values():
     programmes = [{"nights": 20260305, "programme": "60.A-9099(A)"}]
     settings = written(nights=20260305, programmes=programmes, mail=MAIL | {"port": 26})
     config = records.Configuration.of(checked(settings, "test"))
@@ -93,7 +93,7 @@ def test_what_is_written_becomes_what_is_meant():
     assert records.Configuration.of(checked(written(nights=None), "test")).nights == ""
 
 
-def test_every_job_can_afford_the_records():
+def test_records_are_imported_quickly_by_every_job():
     program = "import scripts.lib.settings.records, sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True

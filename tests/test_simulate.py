@@ -404,7 +404,7 @@ def test_cosmic_rays_are_few_pixels():
     assert touched.min() == 0 and 40 <= (touched > 0).sum() < 400
 
 
-def test_frames_of_ones_own_choosing(tmp_path):
+def test_chosen_exposures_are_simulated(tmp_path):
     camera = read_camera("Callisto", (200, 240))
     mirrored = replace(camera, parity=-camera.parity, rotation=77.0)
     plain, turned = shot_of(camera, 0), shot_of(mirrored, 1)
@@ -419,7 +419,7 @@ def test_frames_of_ones_own_choosing(tmp_path):
     assert np.degrees(np.arctan2(second[0, 1], second[1, 1])) == pytest.approx(77)
 
 
-def test_what_goes_wrong_in_a_night():
+def test_events_of_a_simulated_night():
     shots = plan_night(read_camera("Callisto", None), NIGHT, 500, "astra", 1)
     science = [shot for shot in shots if shot.kind == "science"]
     main = [shot for shot in science if shot.object == "Sp0805+0417"]

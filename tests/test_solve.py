@@ -83,7 +83,7 @@ def error(header: fits.Header, truth: dict) -> float:
     return float(mine.separation(theirs).arcsec.max())
 
 
-def test_every_science_frame_lies_where_it_was_drawn(solved_night):
+def test_every_science_frame_is_solved_where_it_was_drawn(solved_night):
     rows, headers = science(solved_night), delivered_headers(solved_night)
     assert headers.keys() == rows.keys()
     for name, header in headers.items():
@@ -199,7 +199,7 @@ def test_unsolved_frames_are_held_back_on_demand_until_released(overcast):
     assert sum(fits.getheader(overcast.archive / name)["NAXIS3"] for name in new) == 3
 
 
-def test_a_sequence_without_solved_frames_costs_others_nothing(overcast):
+def test_an_unsolved_sequence_does_not_stop_others(overcast):
     """All frames of one target are unsolved and held back."""
     target = [row for row in overcast.good if row["kind"] == "science"][0]["object"]
     others = [r for r in overcast.good if r["object"] != target]
@@ -489,7 +489,7 @@ def failing_at(number: int, error: Exception, counted: list, *arguments, by):
         (BadFrame(Reason.UNREADABLE, "'/tmp/x' is not an angle", "RA"), "unreadable RA"),
     ],
 )
-def test_an_error_of_one_frame_costs_only_itself(sequence, monkeypatch, error, reason, caplog):
+def test_an_error_of_one_frame_affects_it_alone(sequence, monkeypatch, error, reason, caplog):
     failing = partial(failing_at, 4, error, [], by=solve.solve_frame)
     monkeypatch.setattr(solve, "solve_frame", failing)
     solved = solve.solve_sequence(sequence.science, sequence.solver(), 1)
@@ -501,7 +501,7 @@ def test_an_error_of_one_frame_costs_only_itself(sequence, monkeypatch, error, r
     assert str(error) in caplog.text
 
 
-def test_raw_frames_that_are_damaged_cost_only_themselves(sequence):
+def test_damaged_raw_frames_are_held_back_alone(sequence):
     frames = sequence.science
     os.truncate(sequence.raw / frames[1].file, frames[1].data_start + 1000)
     (sequence.raw / frames[2].file).unlink()

@@ -155,7 +155,7 @@ def test_centroids_and_widths_are_right():
     assert (stars.snr > 100).all()
 
 
-def test_nothing_is_measured_beyond_the_edge_or_where_no_star_is():
+def test_nothing_is_measured_beyond_the_edge_or_without_a_star():
     stars = measure(Image(drawn([])), np.array([[2.0, 2.0], [150.0, 200.0]]), 4.0, 3.0)
     assert stars.snr[0] == 0
     assert stars.snr[1] < 6

@@ -148,7 +148,7 @@ def test_a_source_returns_names_states_and_bytes(server, share):
 
 
 @every()
-def test_a_large_night_is_listed_at_once(server, share):
+def test_a_large_night_is_listed_quickly(server, share):
     night = share / "20260307"
     night.mkdir()
     names = [f"frame_{number:04}.fits" for number in range(3000)]
@@ -308,7 +308,7 @@ def test_a_frame_that_is_read_can_be_opened_written_and_renamed(server, share):
 
 
 @every()
-def test_a_frame_that_grows_is_not_taken_half(server, share, tmp_path):
+def test_a_growing_frame_is_not_copied_in_part(server, share, tmp_path):
     source = open_source(server.address())
     growing, done = share / NIGHT / "c d'e.fits", threading.Event()
 

@@ -25,7 +25,7 @@ from scripts.lib.files.tables import read_table, write_table
         "'",
     ],
 )
-def test_tables_give_back_what_was_written(tmp_path, text):
+def test_tables_are_read_as_they_were_written(tmp_path, text):
     rows = [{"file": text, "reason": "first"}, {"file": "z", "reason": text}]
     write_table(tmp_path / "t.csv", ["file", "reason"], rows)
     assert read_table(tmp_path / "t.csv") == rows

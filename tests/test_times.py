@@ -41,7 +41,7 @@ def test_invalid_dates_are_refused(text):
         times.parse_date(text)
 
 
-def test_mjd_as_written_gives_the_millisecond_back():
+def test_mjd_as_written_keeps_the_millisecond():
     generator = random.Random(2)
     for _ in range(500):
         ms = generator.randrange(times.DAY_MS)

@@ -95,7 +95,7 @@ def test_a_cubes_header_is_that_of_its_first_raw_frame(faulty_night):
 
 
 @of_callisto
-def test_all_that_ends_a_cube_is_of_its_last_raw_frame(faulty_night):
+def test_end_keywords_of_a_cube_are_those_of_its_last_frame(faulty_night):
     for product in faulty_night.products():
         header, raw = (
             fits.getheader(product),
@@ -108,7 +108,7 @@ def test_all_that_ends_a_cube_is_of_its_last_raw_frame(faulty_night):
 
 
 @of_callisto
-def test_whatever_varies_between_raw_frames_is_a_column(faulty_night):
+def test_keywords_that_vary_between_planes_are_columns(faulty_night):
     superseded = {r["keyword"] for r in keyword_table() if r["rule"] in ("drop", "wcs")}
     superseded |= {"DATE", "ORIGIN", "PI-COI", "TELESCOP", "INSTRUME", "OBJECT"}
     compared = 0
