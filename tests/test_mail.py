@@ -358,6 +358,16 @@ def test_old_and_damaged_mails(workdir, authority, environ, capsys):
     assert not queued(workdir) and (workdir / "mail/0.unreadable").read_bytes() == b"not a mail"
 
 
+def test_mails_of_earlier_versions_are_sent(workdir, authority, environ):
+    alert(configuration(workdir, free_port()), "old", "b", environ)
+    (path,) = queued(workdir)
+    path.rename(path.with_suffix(".letter"))
+    with MailServer(authority.context("localhost")) as server:
+        send_queued(configuration(workdir, server.port), environ)
+    assert server.subjects() == ["Callisto: old"]
+    assert not list((workdir / "mail").glob("*.letter"))
+
+
 def test_mails_expire_without_recipients(workdir, environ, capsys):
     config = configuration(workdir, free_port())
     alert(config, "old", "b", environ)
