@@ -335,7 +335,8 @@ def statuses(night: Night, name: str = NIGHT) -> dict[str, str]:
 
 def status(night: Night) -> str:
     """Return what `make status` says."""
-    health_now = health.assess(read_file(night.config), datetime.now(UTC))
+    with Ledger(ledger_path(night.workdir)) as ledger:
+        health_now = health.assess(read_file(night.config), ledger, datetime.now(UTC))
     return health.summary(health_now, datetime.now(UTC))
 
 

@@ -123,6 +123,7 @@ def test_folders_import_only_from_those_above_them():
     assert sorted(order) == sorted(path.parent.name for path in library.glob("*/__init__.py"))
     for path in library.glob("*/*.py"):
         imported = re.findall(r"^from scripts\.lib\.([a-z]+)", path.read_text(), re.M)
+        assert not re.search(r"^from scripts\.(?!lib\b)", path.read_text(), re.M), path
         here = order.index(path.parent.name)
         assert not [name for name in imported if order.index(name) > here], path
 

@@ -31,6 +31,7 @@ from scripts.lib.settings.passwords import read_environment
 from scripts.lib.settings.profile import find_profile, read_unchecked
 from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.opening import open_source
+from scripts.migration.earlier_tables import open_ledger
 
 # Also `-np`, and abbreviations of `--dry-run`.
 DRY = re.compile(r"--dry.*|-[afklptvDFS]*n.*")
@@ -175,7 +176,8 @@ def look_back(config: Configuration, status: int, log: BinaryIO) -> None:
         folder = queue_of(config)
         print(f"{config.telescope}: mails wait in {folder}; why: run.log", file=sys.stderr)
     try:
-        found = health.assess(config, now)
+        with open_ledger(config.workdir, config.archive) as ledger:
+            found = health.assess(config, ledger, now)
         text = health.summary(found, now)
         note(log, text)
         if status or not ledger_path(config.workdir).exists():

@@ -14,6 +14,7 @@ from scripts.lib.running.health import assess, summary
 from scripts.lib.settings.check import ConfigurationError, Unchecked
 from scripts.lib.settings.passwords import environment, read_environment
 from scripts.lib.settings.profile import find_profile, installed_telescopes, read_unchecked
+from scripts.migration.earlier_tables import open_ledger
 
 # A run that cannot begin leaves no time of its start; systemd asks for the mail right after it.
 LATELY = timedelta(hours=1)
@@ -27,7 +28,9 @@ def status_of(telescope: str, now: datetime, mail: bool) -> tuple[dict[str, Any]
             unchecked = read_unchecked(find_profile(telescope))
             # Each telescope's passwords are its own.
             stack.enter_context(environment(read_environment(unchecked)))
-            health = assess(unchecked.checked(), now)
+            config = unchecked.checked()
+            ledger = stack.enter_context(open_ledger(config.workdir, config.archive))
+            health = assess(config, ledger, now)
             content, text, begin = health.as_json(), summary(health, now), health.heartbeat.start
         except Exception as error:  # The trouble of one telescope must not hide the others.
             known = isinstance(error, (ConfigurationError, OSError, Damaged, LedgerError))

@@ -9,13 +9,13 @@ from scripts.lib.delivery import confirmation
 from scripts.lib.delivery.retries import ALERT_AFTER, last_failure
 from scripts.lib.files.lock import is_held
 from scripts.lib.files.space import free_gb
+from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.nights.dates import OBSERVING_ENDS, parse_night, recent_nights
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running.planning import Planner, concerned
 from scripts.lib.running.preflight import source_problems, space_problems
 from scripts.lib.running.run_log import Heartbeat, read_heartbeat
 from scripts.lib.settings.records import Configuration
-from scripts.migration.earlier_tables import open_ledger
 
 LOCK = "wrapper.lock"
 # One missed daily run is noticed before the second one is due.
@@ -51,15 +51,14 @@ class Health(NamedTuple):
         return self._asdict() | {"ok": not self.problems, "heartbeat": self.heartbeat.as_json()}
 
 
-def assess(config: Configuration, now: datetime) -> Health:
+def assess(config: Configuration, ledger: Ledger, now: datetime) -> Health:
     """Return how a telescope stands."""
     workdir = config.workdir
     heartbeat, at_work = read_heartbeat(workdir), is_held(workdir / LOCK)
     nights = recent_nights(now, max(config.lookback, FEWEST_NIGHTS))
     unreachable = source_problems(config)
-    with open_ledger(workdir, config.archive) as ledger:
-        incomplete = Planner(ledger, config, now.date()).incomplete(nights)
-        new_corrections = [str(one) for one in concerned(ledger, config)]
+    incomplete = Planner(ledger, config, now.date()).incomplete(nights)
+    new_corrections = [str(one) for one in concerned(ledger, config)]
     # The last night's run may still be to come.
     missed = " ".join(night for night in incomplete if night != nights[-1])
     queued = len(queued_messages(queue_of(config)))
