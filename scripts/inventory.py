@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.delivery.publish import settle
+from scripts.lib.files.durable import whole_file
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.frames import frame as raw_frame
@@ -269,16 +270,16 @@ def main() -> None:
             ledger.record(changed)
             ledger.set_night(name, judged=judged, refused="", reported=0)
             ledger.set_night(name, programme=programme, named=named)
-            content = snapshot.digest(snapshot.snapshot_bytes(frames))
-            ledger.set_night(name, snapshot=content)
-    waiting = [frame for frame in frames if frame.status is Status.ASSIGNED]
-    if waiting:
+            content = snapshot.snapshot_bytes(frames)
+            ledger.set_night(name, snapshot=snapshot.digest(content))
+    if waiting := [frame for frame in frames if frame.status is Status.ASSIGNED]:
         # What was made from an earlier table: if this run is killed, the next one would take it
         # for up to date, by its time.
         shutil.rmtree(table.parent / "headers", ignore_errors=True)
         for sequence in snapshot.sequences(waiting):
             (table.parent / "solved" / f"{sequence}.fits").unlink(missing_ok=True)
-    snapshot.write_snapshot(table, frames)
+    with whole_file(table) as stream:
+        stream.write(content)
 
 
 if __name__ == "__main__":

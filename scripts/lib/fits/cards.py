@@ -38,9 +38,9 @@ class Header:
     def __init__(self, images: list[bytes]):
         self.images = images
         self.keywords = [keyword_of(image) for image in images]
-        self._places: dict[str, int] = {}
-        for place, keyword in enumerate(self.keywords):
-            self._places.setdefault(keyword, place)
+        # The first card of a keyword counts.
+        places = range(len(images) - 1, -1, -1)
+        self._places = dict(zip(reversed(self.keywords), places, strict=True))
 
     def __contains__(self, keyword: str) -> bool:
         return keyword in self._places
