@@ -51,7 +51,7 @@ def costs(
         product = read_product_file(path, expected)
         known = product.hdus[0].sum
         cost = median(cost_of(path, expected, known, checks) for _ in range(ROUNDS))
-        found.append((path.name, product.value("NAXIS3") or 1, cost))
+        found.append((path.name, int(product.value("NAXIS3") or 1), cost))
     if telescope == "Io":
         name = f"{len(found)} frames of Io, the median"
         return [(name, 1, median(cost for *_, cost in found))]

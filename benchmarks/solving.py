@@ -216,8 +216,8 @@ def detectable(image: Image, drawer: Sky, shot: Shot) -> int:
         abs(y - image.shape[0] / 2) < image.shape[0]
     )
     x, y = wcs.all_world2pix(stars.ra[near], stars.dec[near], 1)
-    stars = detect(image).stars
-    apart = np.hypot(x[:, None] - stars.x, y[:, None] - stars.y)
+    found = detect(image).stars
+    apart = np.hypot(x[:, None] - found.x, y[:, None] - found.y)
     limit = DETECTABLE + shot.trail / 2
     return int((apart.min(1, initial=np.inf) < limit).sum())
 

@@ -53,7 +53,7 @@ class Night:
         truth = simulate(self.telescope, night, self.source, frames, self.size, **options)
         spare = [row for row in truth if not every_kind and is_spare(row)]
         for row in spare:
-            (self.source / night / row["file"]).unlink()
+            (self.source / night / str(row["file"])).unlink()
         return [row for row in truth if row not in spare]
 
     def settings(self) -> dict:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -61,7 +62,7 @@ def product_of(path: Path, night: str, **values) -> Product:
     """Return the record of a product's file that was not delivered yet."""
     with open(path, "rb") as stream:
         header = read_header(stream)
-    known = {
+    known: dict[str, Any] = {
         "target": path.stem,
         "programme": "60.A-9009(D)",
         "dp_id": f"SPECU4.{path.stem}",
