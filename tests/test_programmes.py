@@ -11,7 +11,7 @@ from scripts.lib.frames.programmes import (
     programmes_of,
 )
 from scripts.lib.ledger.records import Frame
-from scripts.lib.nights.dates import NightError
+from scripts.lib.settings.check import ConfigurationError
 from scripts.lib.settings.records import ProgrammeEntry
 from tests.night import NIGHT
 from tests.test_next_runs import NOTHING, move_out
@@ -42,7 +42,7 @@ def test_assignments_of_a_night():
     assert programme_of("dark", "DARK", assigned, OWN) == CHILE
     assert programme_of("dark", "TIC dark", assigned[:1], OWN) == OWN
     assert programme_of("science", "anything", [], OWN) == OWN
-    with pytest.raises(NightError):
+    with pytest.raises(ConfigurationError):
         programmes_of(NIGHT, [ProgrammeEntry("yesterday", CHILE, ())])
 
 

@@ -13,12 +13,12 @@ from astropy.utils import iers
 from scripts.lib.headers.sidereal import sidereal_seconds
 from scripts.lib.nights import times
 from scripts.lib.nights.dates import (
-    NightError,
     last_night,
     night_bounds,
     parse_nights,
     recent_nights,
 )
+from scripts.lib.settings.check import ConfigurationError
 from tests.records import configuration
 
 
@@ -82,7 +82,7 @@ def test_nights_are_named_singly_in_lists_and_ranges():
 
 @pytest.mark.parametrize("text", ["2024", "20240230", "20240215-2024", "last", "20240302-20240301"])
 def test_invalid_nights_are_refused_by_name(text):
-    with pytest.raises(NightError, match=re.escape(text.split("-")[-1])):
+    with pytest.raises(ConfigurationError, match=re.escape(text.split("-")[-1])):
         parse_nights(text)
 
 
@@ -97,7 +97,7 @@ def test_invalid_nights_are_refused_by_name(text):
     ],
 )
 def test_half_ranges_are_refused(text):
-    with pytest.raises(NightError, match="nights"):
+    with pytest.raises(ConfigurationError, match="nights"):
         parse_nights(text)
 
 

@@ -9,7 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from scripts.lib.nights.dates import NightError, parse_night
+from scripts.lib.nights.dates import parse_night
+from scripts.lib.settings.check import ConfigurationError
 from scripts.migration.comparison import Comparison, read_side
 from scripts.migration.comparison_text import as_dict, as_text
 from scripts.migration.differences import Expectations
@@ -42,7 +43,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     try:
         if options.night:
             parse_night(options.night)
-    except NightError as error:
+    except ConfigurationError as error:
         parser.error(str(error).replace("nights:", "--night:"))
     return options
 

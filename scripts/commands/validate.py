@@ -16,7 +16,6 @@ from pathlib import Path
 from scripts.lib.fits.cards import HeaderError
 from scripts.lib.gate.checks import ERROR, WARNING, Check, Finding, errors, judged, read_checks
 from scripts.lib.gate.product_file import TABLES, Context, context_of, dp_id, read_product_file
-from scripts.lib.nights.dates import NightError
 from scripts.lib.settings.check import ConfigurationError
 from scripts.lib.settings.profile import read_file
 
@@ -130,7 +129,7 @@ def main(words: list[str] | None = None) -> int:
         parser.error("--tools needs Debian's package fitsverify")
     try:
         context = contexts(given.config, given.night)
-    except (ConfigurationError, NightError) as error:
+    except ConfigurationError as error:
         parser.error(str(error))
     checks = read_checks(TABLES / "checks.csv")
     found: dict[Path, list[Finding]] = {}

@@ -23,7 +23,7 @@ def check_programme(programme: str) -> str:
 def programmes_of(night: str, programmes: Iterable[ProgrammeEntry]) -> list[ProgrammeEntry]:
     """Return the entries of the configuration's ``programmes`` that concern a night.
 
-    Raises `NightError` if an entry names something that is not a night.
+    Raises `ConfigurationError` if an entry names something that is not a night.
     """
     return [entry for entry in programmes if night in parse_nights(entry.nights)]
 

@@ -3,13 +3,11 @@
 import re
 from datetime import UTC, date, datetime, timedelta
 
+from scripts.lib.settings.check import ConfigurationError
+
 # Sun-rise at Paranal is before 11:30 UTC all year: at noon the last dawn flat has been taken.
 OBSERVING_ENDS = timedelta(hours=12)
 NIGHT_BEGINS = timedelta(hours=15)
-
-
-class NightError(ValueError):
-    """What was asked for is not a night; the message says what is."""
 
 
 def night_name(day: date) -> str:
@@ -18,13 +16,13 @@ def night_name(day: date) -> str:
 
 
 def parse_night(text: str) -> date:
-    """Return the date of a night; raise `NightError` unless it is eight digits and a date."""
+    """Return the date of a night; raise `ConfigurationError` unless it is one."""
     try:
         if not re.fullmatch(r"\d{8}", text, re.ASCII):
             raise ValueError
         return datetime.strptime(text, "%Y%m%d").date()
     except ValueError:
-        raise NightError(
+        raise ConfigurationError(
             f"nights: {text!r} is not a night; write YYYYMMDD, several with blanks between, "
             "or a range YYYYMMDD-YYYYMMDD"
         ) from None
@@ -33,14 +31,14 @@ def parse_night(text: str) -> date:
 def parse_nights(text: str) -> list[str]:
     """Return the nights named by a setting: one, several, or a range; none for an empty one.
 
-    Raises `NightError` if a part is not a night, or a range runs backwards.
+    Raises `ConfigurationError` if a part is not a night, or a range runs backwards.
     """
     nights = []
     for part in text.replace(",", " ").split():
         first, dash, last = part.partition("-")
         begin, end = parse_night(first), parse_night(last if dash else first)
         if end < begin:
-            raise NightError(f"nights: the range {part!r} ends before it begins")
+            raise ConfigurationError(f"nights: the range {part!r} ends before it begins")
         nights += [night_name(begin + timedelta(days=i)) for i in range((end - begin).days + 1)]
     return list(dict.fromkeys(nights))
 

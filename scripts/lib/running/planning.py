@@ -97,7 +97,7 @@ class Planner:
 
         Raises
         ------
-        NightError
+        ConfigurationError
             If the configuration names something that is not a night.
         """
         if named := parse_nights(self.settings.nights):
