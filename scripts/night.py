@@ -11,8 +11,8 @@ from scripts.lib.files.log import logger, start_log
 from scripts.lib.ledger import snapshot
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.reporting.charts import draw
-from scripts.lib.reporting.message import render
 from scripts.lib.reporting.summary import summarise
+from scripts.lib.reporting.templates import render
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import Frame, Product, Status
 from scripts.lib.reporting.charts import draw, limits, value_ticks
-from scripts.lib.reporting.message import render
 from scripts.lib.reporting.summary import summarise
+from scripts.lib.reporting.templates import render
 from scripts.lib.solving.table import Solved, solved_bytes
 from tests.browser import needs_browser, shown
 from tests.night import NIGHT, REPOSITORY

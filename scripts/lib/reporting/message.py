@@ -10,7 +10,6 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import Compat32
 from email.utils import format_datetime, formataddr, make_msgid, parseaddr
-from pathlib import Path
 
 from scripts.lib.settings.check import ConfigurationError
 from scripts.lib.settings.records import Mail
@@ -87,17 +86,3 @@ def compose(mail: Mail, subject: str, text: str, html: str | None = None) -> Ema
     if html is not None:
         message.add_alternative(clean(html), "html", cte=cte, content_manager=manager)
     return message
-
-
-def render(template: Path, **facts: object) -> str:
-    """Return a template with facts; what stands in HTML is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        autoescape=template.suffix == ".html",
-        loader=FileSystemLoader(template.parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template.name).render(facts).rstrip() + "\n"

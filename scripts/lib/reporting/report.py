@@ -16,8 +16,9 @@ from scripts.lib.ledger.records import Frame
 from scripts.lib.reporting.failures import FailedJob, failures, in_order
 from scripts.lib.reporting.mail import LOST, errors_reported, post, send_queued, usable_mail
 from scripts.lib.reporting.mail_queue import queue_of, refusals, say
-from scripts.lib.reporting.message import compose, render
+from scripts.lib.reporting.message import compose
 from scripts.lib.reporting.summary import Summary, summarise
+from scripts.lib.reporting.templates import render
 from scripts.lib.settings.records import Configuration
 
 NOT_COLLECTED = "not collected"

@@ -1,0 +1,17 @@
+"""Pages and mails from the files in ``templates/``."""
+
+from pathlib import Path
+
+
+def render(template: Path, **facts: object) -> str:
+    """Return a template with facts; what stands in HTML is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=template.suffix == ".html",
+        loader=FileSystemLoader(template.parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template.name).render(facts).rstrip() + "\n"
