@@ -159,6 +159,7 @@ def refusal(name: str, structure: list[bytes], header: list[Card], night: Night)
     context = Context(
         {observatory.telescope.name: observatory.telescope},
         observatory.kinds,
+        observatory.keywords.reserved,
         observatory.telescope,
         observatory.camera,
         bounds=observatory.bounds,

@@ -31,7 +31,7 @@ def configuration(telescope: str, **changes) -> Configuration:
 
 def observatory_of(settings: Configuration, night: str) -> Observatory:
     """Return what the frames of a night are judged by."""
-    tables = {name: str(CONFIG / f"{name}.csv") for name in ("telescopes", "kinds", "keywords")}
+    tables = {path.stem: str(path) for path in CONFIG.glob("*.csv")}
     return open_observatory(night, settings, tables, settings.programme)
 
 

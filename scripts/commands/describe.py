@@ -31,11 +31,13 @@ def description() -> str:
         loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     checks = read_table(TABLES / "checks.csv")
+    reserved = read_table(TABLES / "reserved.csv")
     return environment.get_template("eso.md").render(
         telescopes=read_table(TABLES / "telescopes.csv"),
         kinds=read_table(TABLES / "kinds.csv"),
         keywords=[row | {"origin": origin(row)} for row in rows if row["rule"] != "drop"],
         dropped=[row["keyword"] for row in rows if row["rule"] == "drop"],
+        passing=[f"{row['keyword']} ({row['type']})" for row in reserved if row["use"] == "pass"],
         checks=[row | {"right": row["right"].replace("|", ", ")} for row in checks],
     )
 

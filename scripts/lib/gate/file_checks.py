@@ -92,6 +92,15 @@ def duplicates(p: ProductFile) -> str:
     return ""
 
 
+@check("F11")
+def reserved(p: ProductFile) -> str:
+    for keyword in p.header.keywords:
+        if p.context.reserved.row(keyword):
+            if fault := p.context.reserved.fault(keyword, p.value(keyword)):
+                return fault
+    return ""
+
+
 @check("F5c")
 def empty_values(p: ProductFile) -> str:
     for keyword, image in p.header:

@@ -15,6 +15,7 @@ from scripts.lib.fits.bintable import table_columns
 from scripts.lib.fits.cards import Header, HeaderError, Value, as_number
 from scripts.lib.fits.checksum import add_at, data_sum, fold
 from scripts.lib.fits.hdu import Hdu, iter_hdus
+from scripts.lib.fits.reserved import Reserved, read_reserved
 from scripts.lib.frames import names
 from scripts.lib.frames.instruments import Kind, Telescope, read_kinds, read_telescopes
 from scripts.lib.frames.names import METADATA
@@ -35,6 +36,7 @@ class Context(NamedTuple):
 
     telescopes: dict[str, Telescope]  # by name
     kinds: dict[str, Kind]  # by name
+    reserved: Reserved
     telescope: Telescope | None = None  # whose products these are
     camera: Camera | None = None
     programmes: tuple[str, ...] = ()  # ids that they may have
@@ -54,6 +56,7 @@ def context_of(
     return Context(
         telescopes,
         read_kinds(TABLES / "kinds.csv"),
+        read_reserved(TABLES / "reserved.csv"),
         telescopes[telescope] if telescope else None,
         camera,
         programmes,

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.files.errors import JobFailed
+from scripts.lib.files.log import logger
 from scripts.lib.files.tables import read_table
 from scripts.lib.fits import cards
 from scripts.lib.fits.cards import Header, HeaderError, Value
+from scripts.lib.fits.reserved import Reserved, read_reserved
 from scripts.lib.frames.frame import unreadable
 from scripts.lib.headers.values import VALUES, Exposure
 from scripts.lib.ledger.faults import BadFrame, Reason
@@ -45,8 +47,9 @@ class Keywords:
     Raises `JobFailed` if a row has an unknown rule, or no function computes its value.
     """
 
-    def __init__(self, rules: Iterable[Rule]):
+    def __init__(self, rules: Iterable[Rule], reserved: Reserved):
         rules = list(rules)
+        self.reserved = reserved
         self._exact = {rule.keyword: rule for rule in rules}
         self._patterns = [rule for rule in rules if "?" in rule.keyword or "*" in rule.keyword]
         self._found: dict[str, Rule | None] = {}
@@ -65,6 +68,12 @@ class Keywords:
             self._found[keyword] = self._exact.get(keyword) or next(fitting, None)
         return self._found[keyword]
 
+    def is_free(self, keyword: str) -> bool:
+        """Return whether a raw card passes that the table does not list."""
+        reserved = self.reserved.row(keyword)
+        free = self.rule(keyword) is None and (reserved is None or reserved.use == "pass")
+        return free and ALLOWED.fullmatch(keyword) is not None
+
     def is_wcs(self, keyword: str) -> bool:
         """Return whether a keyword is one of world coordinates."""
         rule = self.rule(keyword)
@@ -76,9 +85,9 @@ class Keywords:
         return rule.unit if rule else ""
 
 
-def read_keywords(path: Path) -> Keywords:
-    """Return the keyword table of a file."""
-    return Keywords(Rule(**row) for row in read_table(path))
+def read_keywords(path: Path, reserved: Path) -> Keywords:
+    """Return the keyword table of a file, and with it that of the keywords that FITS reserves."""
+    return Keywords([Rule(**row) for row in read_table(path)], read_reserved(reserved))
 
 
 def compose(
@@ -136,17 +145,20 @@ def card_of(rule: Rule, keyword: str, value: bool | int | float | str) -> Card:
 def _unlisted(raw: Header, table: Keywords) -> Iterator[Card]:
     """Yield the raw frame's other cards as they are, each keyword once.
 
-    Left out is what no product can hold: keywords that FITS does not allow, and cards without a
-    value. A text that goes on in CONTINUE cards is cut to one.
+    Left out is what no product can hold: keywords that FITS does not allow or reserves for
+    something else, and cards without a value. A text that goes on in CONTINUE cards is cut to one.
     """
     seen = set()
     for place, (keyword, image) in enumerate(raw):
         if keyword in ("COMMENT", "HISTORY"):
             yield Card(keyword, None, image)
-        elif keyword not in seen and table.rule(keyword) is None and ALLOWED.fullmatch(keyword):
+        elif keyword not in seen and table.is_free(keyword):
             seen.add(keyword)
             value = raw.value_at(place)
             if value is None or value == "":
+                continue
+            if fault := table.reserved.fault(keyword, value):
+                logger.warning("frame of %s: left out: %s", raw.value("DATE-OBS"), fault)
                 continue
             if isinstance(value, str) and value != cards.parse_value(image):
                 image = cards.card(keyword, cards.quoted(value))

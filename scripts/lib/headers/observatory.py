@@ -38,8 +38,8 @@ def open_observatory(
 ) -> Observatory:
     """Return what a night of a telescope is judged by.
 
-    ``tables`` are the paths of telescopes, kinds and keywords. ``programme`` is the id of the
-    frames that no entry of ``programmes`` assigns; if it was ``named`` by hand, of all frames.
+    ``tables`` are paths by name: telescopes, kinds, keywords, reserved. ``programme`` is the id of
+    the frames that no entry of ``programmes`` assigns; if it was ``named`` by hand, of all frames.
     """
     name = settings.telescope
     corrected = corrections.correction_file(Path(settings.corrections), name, night)
@@ -47,7 +47,7 @@ def open_observatory(
         telescope=instruments.read_telescopes(Path(tables["telescopes"]))[name],
         camera=settings.camera,
         kinds=instruments.read_kinds(Path(tables["kinds"])),
-        keywords=read_keywords(Path(tables["keywords"])),
+        keywords=read_keywords(Path(tables["keywords"]), Path(tables["reserved"])),
         programme=Programme(
             settings.origin, settings.pi_coi, programmes.check_programme(programme)
         ),
