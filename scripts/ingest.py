@@ -65,12 +65,10 @@ def copy_night(
         if entry.fault and known[entry.name].status not in DELIVERY:
             frames.append(held(known[entry.name], entry, entry.fault))
     for name, frame in known.items():
-        lost = frame.status in OPEN and not is_copied(raw / name, frame.source)
-        if lost and name not in entries:
-            fault = Fault(Reason.GONE)
-            frames.append(
-                replace(frame, source=NOT_COPIED, status=Status.HELD, fault=fault, sequence="")
-            )
+        missing = name not in entries and frame.status in OPEN
+        if missing and not is_copied(raw / name, frame.source):
+            gone = replace(frame, source=NOT_COPIED, fault=Fault(Reason.GONE), sequence="")
+            frames.append(replace(gone, status=Status.HELD))
     failed = sum(frame.status is Status.HELD for frame in frames)
     logger.info("%d entries at the source, %d of them held back here", len(entries), failed)
     changed = [frame for frame in frames if frame != known[frame.file]]

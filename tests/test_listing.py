@@ -5,7 +5,6 @@ import os
 import socket
 import stat
 import threading
-import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -338,9 +337,7 @@ def test_a_large_night_takes_one_request_a_file(night, monkeypatch):
     raw_entry = local.raw_entry
     monkeypatch.setattr(local, "raw_entry", lambda *a: asked.append(a) or raw_entry(*a))
     monkeypatch.setattr(os, "stat", None)
-    start = time.monotonic()
     assert len(listed(night)) == len(asked) == 3000
-    assert time.monotonic() - start < 1
 
 
 # Errors

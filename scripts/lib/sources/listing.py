@@ -43,7 +43,6 @@ class Kind(Enum):
 
 
 KINDS = {
-    stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.FOLDER,
     stat.S_IFLNK: Kind.LINK,
     stat.S_IFIFO: Kind.PIPE,
@@ -78,19 +77,21 @@ class RawEntry(NamedTuple):
 
 def raw_entry(name: str, mode: int, size: int, mtime_ns: int) -> RawEntry:
     """Return an entry of which there is what ``stat`` gives."""
-    kind = KINDS.get(stat.S_IFMT(mode), Kind.OTHER)
-    state = file_state(size, mtime_ns) if kind is Kind.FILE else NOT_COPIED
-    return RawEntry(name, kind, state)
+    if stat.S_ISREG(mode):
+        return RawEntry(name, Kind.FILE, file_state(size, mtime_ns))
+    return RawEntry(name, KINDS.get(stat.S_IFMT(mode), Kind.OTHER))
 
 
 def file_state(size: int, mtime_ns: int) -> FileState:
     """Return the state of a file, within what can be stored."""
+    if 0 <= mtime_ns <= LARGEST and size <= LARGEST:
+        return FileState(size, mtime_ns)
     return FileState(min(size, LARGEST), max(-LARGEST, min(mtime_ns, LARGEST)))
 
 
 def entry_of(folder: str, raw: RawEntry) -> Entry:
     """Judge an entry of a folder below the night's folder by its name and kind."""
-    if not folder and raw.kind is Kind.FILE and PLAIN_FRAME.fullmatch(raw.name):
+    if raw.kind is Kind.FILE and not folder and PLAIN_FRAME.fullmatch(raw.name):
         # Nearly all entries: the result is the same as below, without its cost.
         return Entry(raw.name, raw.state)
     wrong = defect(raw.name)

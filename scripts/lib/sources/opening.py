@@ -1,9 +1,14 @@
 """Any kind of source, opened by its address. Another kind is one more connection here."""
 
 import functools
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
 
 from scripts.lib.sources.local import open_folder
-from scripts.lib.sources.source import Source, Unreachable
+from scripts.lib.sources.source import PASSWORD, Source, Unreachable
+
+if TYPE_CHECKING:
+    from scripts.lib.sources.server import Server
 
 
 @functools.cache
@@ -21,10 +26,8 @@ def open_source(address: str, mounted: bool = False) -> Source:
         raise Unreachable(
             f"source {scheme}://…: {scheme}:// is not known; mount it, name the folder"
         )
-    # Here and not above: their libraries take a tenth of a second to import.
-    from scripts.lib.sources.server import Server, parse_address
-
     parts = parse_address(address)
+    # Here and not above: their libraries take a tenth of a second to import.
     if scheme == "smb":
         from scripts.lib.sources.smb import SmbFolder
 
@@ -35,3 +38,23 @@ def open_source(address: str, mounted: bool = False) -> Source:
         kind = SftpFolder
     hint = f"is the control PC on, its name right, and its port {parts.port or kind.PORT} open?"
     return Source(address, lambda: kind(parts), hint, kind.translate)
+
+
+def parse_address(text: str) -> SplitResult:
+    """Return the parts of ``scheme://user@host[:port]/path``.
+
+    Raises `Unreachable` if one is wrong, or if there is a password among them: that is not shown.
+    """
+    scheme = text.partition("://")[0]
+    try:
+        parts = urlsplit(text)
+        whole = parts.username and parts.hostname and parts.path.strip("/") and parts.port != 0
+    except ValueError:
+        parts, whole = urlsplit(""), False
+    if parts.password is not None:
+        raise Unreachable(f"a {scheme}:// source has a password in its address: use {PASSWORD}")
+    if not whole or parts.query or parts.fragment:
+        # What it is instead is not shown: a password may be in it.
+        form = f"{scheme}://user@host[:port]/{'share/' if scheme == 'smb' else ''}path"
+        raise Unreachable(f"the address of a {scheme}:// source must have the form {form}")
+    return parts

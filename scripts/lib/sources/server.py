@@ -1,41 +1,9 @@
-"""What sources behind a server share: their address, and how they are checked and refused."""
+"""What sources behind a server share: login, the check of the folder, their messages."""
 
-from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 from scripts.lib.files.errors import TryLater
-from scripts.lib.sources.source import PASSWORD, Connection, Lost, Unreachable
-
-
-class Address(NamedTuple):
-    """The parts of ``scheme://user@host[:port]/path``."""
-
-    text: str
-    user: str
-    host: str
-    port: int | None
-    path: str
-
-
-def parse_address(text: str) -> Address:
-    """Return the parts of an address.
-
-    Raises `Unreachable` if one is wrong, or if there is a password among them: that is not shown.
-    """
-    scheme = text.partition("://")[0]
-    try:
-        parts = urlsplit(text)
-        user, host, port = parts.username, parts.hostname, parts.port
-    except ValueError:
-        parts = urlsplit("")
-        user = host = port = None
-    if parts.password is not None:
-        raise Unreachable(f"a {scheme}:// source has a password in its address: use {PASSWORD}")
-    if not (user and host and parts.path.strip("/")) or parts.query or parts.fragment:
-        # What it is instead is not shown: a password may be in it.
-        form = f"{scheme}://user@host[:port]/{'share/' if scheme == 'smb' else ''}path"
-        raise Unreachable(f"the address of a {scheme}:// source must have the form {form}")
-    return Address(text, unquote(user), host, port, unquote(parts.path))
+from scripts.lib.sources.source import Connection, Lost, Unreachable
 
 
 class Server(Connection):
@@ -49,8 +17,10 @@ class Server(Connection):
     # What the messages call the folder of the nights.
     folder: str
 
-    def __init__(self, address: Address):
-        self.address, self.port = address, address.port or self.PORT
+    def __init__(self, address: SplitResult):
+        self.name, self.path = address.geturl(), unquote(address.path)
+        self.user, self.host = unquote(address.username or ""), address.hostname
+        self.port = address.port or self.PORT
         try:
             self.log_in()
             self.check()
@@ -84,12 +54,11 @@ class Server(Connection):
             if isinstance(ours, FileNotFoundError):
                 message = f"has no folder {self.folder}: is its name right, and its disk mounted?"
             elif isinstance(ours, OSError) and not isinstance(ours, Lost):
-                user = self.address.user
-                message = f"cannot be read ({ours.strerror}): may {user} read the folder?"
+                message = f"cannot be read ({ours.strerror}): may {self.user} read the folder?"
             else:
                 raise
             raise self.unreachable(message) from error
 
     def unreachable(self, message: str) -> Unreachable:
         """Return an error that names the source."""
-        return Unreachable(f"source {self.address.text} {message}")
+        return Unreachable(f"source {self.name} {message}")

@@ -63,7 +63,7 @@ class SftpFolder(Server):
 
     def log_in(self) -> None:
         """Connect, compare the host's key, log in with key or password."""
-        self.folder = self.address.path
+        self.folder = self.path
         self.client = paramiko.SSHClient()
         known_hosts = os.environ.get(KNOWN_HOSTS) or str(Path.home() / ".ssh" / "known_hosts")
         try:
@@ -80,9 +80,9 @@ class SftpFolder(Server):
         look = f"is {KEY} or {PASSWORD} right?" if key or password else f"set {PASSWORD} or {KEY}"
         try:
             self.client.connect(
-                self.address.host,
+                self.host,
                 self.port,
-                self.address.user,
+                self.user,
                 # With a key the password is the key's.
                 password=None if key else password,
                 passphrase=password if key else None,
@@ -122,28 +122,28 @@ class SftpFolder(Server):
 
     def find_folder(self) -> None:
         """Raise an error unless the folder of the nights is there and may be read."""
-        if not stat.S_ISDIR(self.sftp.stat(self.path()).st_mode or 0):
+        if not stat.S_ISDIR(self.sftp.stat(self.path_of()).st_mode or 0):
             raise FileNotFoundError(errno.ENOTDIR, "not a folder")
 
     def scan(self, night: str, folder: str) -> list[RawEntry]:
         """Return the entries of a folder of a night; size and time come with the names."""
-        return list(self.sftp.entries(self.path(night, folder)))
+        return list(self.sftp.entries(self.path_of(night, folder)))
 
     def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
         """Return what an entry is now, or what a link leads to."""
         look = self.sftp.stat if follow else self.sftp.lstat
-        return described(path, look(self.path(night, path)))
+        return described(path, look(self.path_of(night, path)))
 
     def open_frame(self, night: str, path: str) -> paramiko.SFTPFile:
         """Return a frame opened for reading."""
-        file = self.sftp.open(self.path(night, path))
+        file = self.sftp.open(self.path_of(night, path))
         # One request after the other would wait for the network 80 times in each frame.
         file.prefetch(file.stat().st_size)
         return file
 
-    def path(self, *parts: str) -> bytes:
+    def path_of(self, *parts: str) -> bytes:
         """Return the server's path of a night, or of what lies below it."""
-        path = "/".join((self.address.path.rstrip("/"), *filter(None, parts)))
+        path = "/".join((self.path.rstrip("/"), *filter(None, parts)))
         return (path or "/").encode(errors="surrogateescape")
 
     def close(self) -> None:

@@ -66,27 +66,26 @@ class SmbFolder(Server):
 
     def log_in(self) -> None:
         """Connect, log in with the password of the environment, connect to the share."""
-        host, user = self.address.host, self.address.user
-        share, _, path = self.address.path.strip("/").partition("/")
+        share, _, path = self.path.strip("/").partition("/")
         self.root = path.replace("/", "\\")
         self.folder = f"{self.root} on the share {share}"
-        self.connection = Connection(uuid.uuid4(), host, self.port)
+        self.connection = Connection(uuid.uuid4(), self.host, self.port)
         self.connection.connect(timeout=time_limit())
         password = os.environ.get(PASSWORD, "")
-        session = Session(self.connection, user, password, require_encryption=False)
+        session = Session(self.connection, self.user, password, require_encryption=False)
         try:
             session.connect()
         except smb.SMBException as error:
             look = f"is {PASSWORD} right?" if password else f"{PASSWORD} is not set"
             raise self.refusal(error, f"refuses the login ({reason(error)}): {look}") from error
-        self.tree = TreeConnect(session, rf"\\{host}\{share}")
+        self.tree = TreeConnect(session, rf"\\{self.host}\{share}")
         try:
             self.tree.connect()
         except smb.BadNetworkName as error:
             message = f"has no share {share}: is its name right, and is it shared?"
             raise self.unreachable(message) from error
         except smb.SMBException as error:
-            message = f"refuses the share ({reason(error)}): may {user} read it?"
+            message = f"refuses the share ({reason(error)}): may {self.user} read it?"
             raise self.refusal(error, message) from error
 
     def refusal(self, error: smb.SMBException, message: str) -> OSError:
@@ -107,21 +106,21 @@ class SmbFolder(Server):
         Size and time come with the names: a request for each file would take minutes. A file
         that is still open may be listed with an earlier size; `look_up` returns the true one.
         """
-        with closing(self.opened(self.path(night, folder), READ, FOLDER)) as opened:
+        with closing(self.opened(self.path_of(night, folder), READ, FOLDER)) as opened:
             return opened.entries()
 
     def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
         """Return what a file is now; `scan` finds no links that would be followed."""
-        with closing(self.opened(self.path(night, path), ATTRIBUTES, FILE)) as file:
+        with closing(self.opened(self.path_of(night, path), ATTRIBUTES, FILE)) as file:
             # Both of a file's times end at the microsecond.
             written = (file.open.last_write_time - EPOCH) // timedelta(microseconds=1) * 1000
             return RawEntry(path, Kind.FILE, file_state(file.open.end_of_file, written))
 
     def open_frame(self, night: str, path: str) -> "SmbFile":
         """Return a frame opened for reading."""
-        return self.opened(self.path(night, path), READ, FILE)
+        return self.opened(self.path_of(night, path), READ, FILE)
 
-    def path(self, *parts: str) -> str:
+    def path_of(self, *parts: str) -> str:
         """Return the path in the share of a night, or of what lies below it."""
         return "\\".join(part.replace("/", "\\") for part in (self.root, *parts) if part)
 

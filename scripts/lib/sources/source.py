@@ -216,6 +216,9 @@ class Source:
         """
         walked.append(folder)
         for raw in self.call(lambda connection: connection.scan(night, folder)):
+            if raw.kind is Kind.FILE:
+                yield entry_of(folder, raw)
+                continue
             path = below(folder, raw.name)
             if raw.is_link:
                 found = self.follow(night, path, raw)
@@ -305,7 +308,8 @@ class Source:
                     raise self.remember(Unreachable(message)) from error
                 time.sleep(pause)
             except OSError as error:
-                error.filename = error.filename or path or None
+                if error.errno and path and not error.filename:
+                    error.filename = path
                 raise
 
     def remember(self, error: Unreachable) -> Unreachable:
