@@ -10,4 +10,4 @@ class TryLater(OSError):
 
 
 class Damaged(ValueError):
-    """A file of ours is not what was written: it is made again."""
+    """A file is not what it must be; one of ours is made again."""
