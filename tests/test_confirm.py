@@ -118,7 +118,7 @@ def test_an_invalid_answer_is_reported_without_secrets(eso, mood):
     begin = datetime.now(UTC)
     with pytest.raises(TryLater, match=TROUBLES[mood]) as caught:
         tap.ask(asked, query_of(NIGHT, 4), (USER, PASSWORD))
-    assert datetime.now(UTC) - begin < timedelta(seconds=4)
+    assert datetime.now(UTC) - begin < timedelta(minutes=1)
     assert caught.value.__cause__ is None and caught.value.__context__ is None
     assert_no_secret(str(caught.value))
 

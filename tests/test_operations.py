@@ -245,7 +245,7 @@ def test_processes_that_ignore_sigterm_are_killed(tmp_path):
             ["sh", "-c", script], str(tmp_path), dict(os.environ), tmp_path, log, 0.5, grace=0.5
         )
     assert ended.status == 137 and "time limit" in ended.cause
-    assert time.monotonic() - begin < 10 and not marked(str(tmp_path))
+    assert time.monotonic() - begin < 100 and not marked(str(tmp_path))
 
 
 # Checks before the start

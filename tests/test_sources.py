@@ -394,7 +394,7 @@ def test_a_server_that_freezes_in_mid_file_ends_the_copy(server, slowly, tmp_pat
     start = time.monotonic()
     with pytest.raises(TryLater, match="no answer within 3 s.*is the control PC on"):
         copy_frames(source, tmp_path / "raw")
-    assert 3 < time.monotonic() - start < 12
+    assert 3 < time.monotonic() - start < 60
     server.thaw()
     slowly.rate = 1e9
     monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "30")
