@@ -1,5 +1,6 @@
 """Nights read from real SMB and SSH servers, and from mounted folders: whole, or with a reason."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import paramiko
 import pytest
@@ -21,6 +23,7 @@ from scripts.lib.sources import source as sources
 from scripts.lib.sources.copying import STILL_WRITTEN, copy_frame
 from scripts.lib.sources.local import is_share, kind_of_mount, open_folder
 from scripts.lib.sources.opening import open_source
+from scripts.lib.sources.server import Server
 from scripts.lib.sources.source import Source
 from tests.night import NIGHT, Night
 from tests.servers import (
@@ -253,6 +256,24 @@ def test_addresses_are_checked_and_their_passwords_not_shown():
     for address in ("smb://pc/raw", "sftp://user@pc", "smb://user@pc:port/raw", "smb://"):
         with pytest.raises(TryLater, match="must have the form (smb|sftp)://user@host"):
             open_source(address)
+
+
+def test_an_answer_to_a_login_that_cannot_be_read_names_the_server():
+    class Strange(Server):
+        PORT = 1
+
+        def log_in(self):
+            raise OverflowError("no such date")
+
+        def close(self):
+            pass
+
+        @staticmethod
+        def translate(error):
+            return OSError(errno.EIO, "the server's answer cannot be read")
+
+    with pytest.raises(TryLater, match="//a@pc/x cannot be logged in to .the server's answer"):
+        Strange(urlsplit("smb://a@pc/x"))
 
 
 def test_libraries_are_imported_only_when_they_are_needed():

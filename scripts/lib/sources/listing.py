@@ -60,20 +60,6 @@ class RawEntry(NamedTuple):
     state: FileState = NOT_COPIED  # of a regular file
     error: str = ""  # why it cannot be looked at
 
-    @property
-    def is_link(self) -> bool:
-        """Whether it is a link that can be followed."""
-        return self.kind is Kind.LINK and not defect(self.name)
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether it is a folder that can be walked.
-
-        One named like a frame is not: what is in it could not be copied next to such a frame.
-        """
-        walkable = self.kind is Kind.FOLDER and not FRAME_NAME.fullmatch(self.name)
-        return walkable and not defect(self.name)
-
 
 def raw_entry(name: str, mode: int, size: int, mtime_ns: int) -> RawEntry:
     """Return an entry of which there is what ``stat`` gives."""

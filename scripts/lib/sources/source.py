@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from scripts.lib.files.errors import TryLater
 from scripts.lib.ledger.records import Entry, FileState
-from scripts.lib.sources.listing import Kind, RawEntry, below, entry_of, words
+from scripts.lib.sources.listing import FRAME_NAME, Kind, RawEntry, below, defect, entry_of, words
 
 # Seconds before each further attempt at a source whose connection was lost.
 PAUSES = (1, 4)
@@ -216,30 +216,37 @@ class Source:
         """
         walked.append(folder)
         for raw in self.call(lambda connection: connection.scan(night, folder)):
-            if raw.kind is Kind.FILE:
+            if raw.kind is Kind.FILE or defect(raw.name):
                 yield entry_of(folder, raw)
-                continue
-            path = below(folder, raw.name)
-            if raw.is_link:
-                found = self.follow(night, path, raw)
-            elif not raw.is_folder:
-                found = raw
-            elif path.count("/") == DEEPEST:
-                found = raw._replace(error=f"more than {DEEPEST} folders deep")
-            elif len(walked) > MOST_FOLDERS:
-                found = raw._replace(error=f"the night has more than {MOST_FOLDERS} folders")
+            elif raw.kind is Kind.LINK:
+                if target := self.follow(night, below(folder, raw.name), raw):
+                    yield entry_of(folder, target)
+            elif raw.kind is Kind.FOLDER and not FRAME_NAME.fullmatch(raw.name):
+                yield from self.walk_below(night, folder, raw, walked)
             else:
-                try:
-                    yield from self.walk(night, path, walked)
-                    continue
-                except FileNotFoundError:  # removed just now
-                    continue
-                except TryLater:
-                    raise
-                except OSError as error:
-                    found = raw._replace(error=words(error))
-            if found:
-                yield entry_of(folder, found)
+                # What is in a folder named like a frame could not be copied next to such a frame.
+                yield entry_of(folder, raw)
+
+    def walk_below(
+        self, night: str, folder: str, raw: RawEntry, walked: list[str]
+    ) -> Iterator[Entry]:
+        """Yield the entries of a folder in a folder; that itself, with a fault, if not walked."""
+        path = below(folder, raw.name)
+        if path.count("/") == DEEPEST:
+            error = f"more than {DEEPEST} folders deep"
+        elif len(walked) > MOST_FOLDERS:
+            error = f"the night has more than {MOST_FOLDERS} folders"
+        else:
+            try:
+                yield from self.walk(night, path, walked)
+                return
+            except FileNotFoundError:  # removed just now
+                return
+            except TryLater:
+                raise
+            except OSError as caught:
+                error = words(caught)
+        yield entry_of(folder, raw._replace(error=error))
 
     def follow(self, night: str, path: str, link: RawEntry) -> RawEntry | None:
         """Return what a link leads to; None if it was removed just now."""
