@@ -10,19 +10,10 @@ Result = TypeVar("Result")
 
 
 def within(seconds: float, name: str, work: Callable[[], Result]) -> Result:
-    """Return what ``work`` returns, or raise what it raises; left behind if it takes too long.
+    """Return what ``work`` returns, or raise what it raises.
 
-    A thread, because time-outs of sockets start again with each byte and name servers have none.
-
-    Parameters
-    ----------
-    name : str
-        Of what is asked, for the message.
-
-    Raises
-    ------
-    TryLater
-        If it takes longer than ``seconds``.
+    Work that takes longer is left behind, and that is a `TryLater` which names what was asked. It
+    is a thread: time-outs of sockets start again with each byte, and name servers have none.
     """
     results: list[Result] = []
     errors: list[BaseException] = []
