@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scripts.lib.delivery.publish import publish_all, settle, stage, take_back
+from scripts.lib.delivery.publish import publish_all, publish_intents, stage, take_back
 from scripts.lib.delivery.receipts import FOLDER, PASSED, frames_of, write_receipts
 from scripts.lib.files.durable import sync_folder, write_text
 from scripts.lib.files.errors import Damaged, JobFailed
@@ -213,7 +213,7 @@ def main() -> None:
     if not archive.is_dir():
         raise FileNotFoundError(f"archive: the directory {archive} does not exist; is it mounted?")
     with Ledger(ledger_path(Path())) as ledger:
-        failed = list(settle(ledger, archive, night_name, target).values())
+        failed = list(publish_intents(ledger, archive, night_name, target).values())
         night = ledger.night(night_name)
         frames = [
             frame

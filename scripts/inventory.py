@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scripts.lib.delivery.publish import settle
+from scripts.lib.delivery.publish import publish_intents
 from scripts.lib.files.durable import whole_file
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
@@ -251,7 +251,7 @@ def main() -> None:
     with Ledger(ledger_path(Path())) as ledger:
         night = ledger.night(name)
         if night.redeliver:
-            settle(ledger, Path(settings.archive), name)
+            publish_intents(ledger, Path(settings.archive), name)
             leave_out(ledger, raw, night)
         frames = ledger.frames(name)
         delivered = [f for f in frames if f.status in DELIVERY and is_fixed(f, night)]

@@ -19,9 +19,9 @@ from scripts.lib.delivery import publish
 from scripts.lib.delivery.publish import (
     NameTaken,
     publish_all,
+    publish_intents,
     remove_hidden,
     rename_without_replacing,
-    settle,
     stage,
     take_back,
 )
@@ -496,14 +496,16 @@ def test_a_rename_never_replaces(tmp_path, any_system):
 def test_a_staged_product_is_published_and_booked(ledger, archive, any_system):
     intent = staged(ledger, archive)
     assert names_in(archive) == [intent.hidden] and intent.hidden.startswith(".")
-    assert settle(ledger, archive, NIGHT, "S_y") == {} and names_in(archive) == [intent.hidden]
-    assert settle(ledger, archive, NIGHT, "S_x") == {}
+    assert publish_intents(ledger, archive, NIGHT, "S_y") == {} and names_in(archive) == [
+        intent.hidden
+    ]
+    assert publish_intents(ledger, archive, NIGHT, "S_x") == {}
     assert names_in(archive) == ["p.fits"]
     assert (archive / "p.fits").read_bytes() == (archive.parent / "p.fits").read_bytes()
     [product] = ledger.products(NIGHT)
     assert replace(product, delivered=None) == intent.product
     assert {frame.status for frame in ledger.frames(NIGHT)} == {Status.DELIVERED}
-    assert settle(ledger, archive, NIGHT) == {}
+    assert publish_intents(ledger, archive, NIGHT) == {}
 
 
 @pytest.mark.parametrize("collected", [False, True])
@@ -514,7 +516,7 @@ def test_a_hidden_file_that_is_gone_was_published(ledger, archive, collected, an
     if collected:
         (archive / "p.fits").unlink()
     before = names_in(archive)
-    assert settle(ledger, archive, NIGHT) == {}
+    assert publish_intents(ledger, archive, NIGHT) == {}
     assert names_in(archive) == before
     assert [product.name for product in ledger.products(NIGHT)] == ["p.fits"]
     assert {frame.status for frame in ledger.frames(NIGHT)} == {Status.DELIVERED}
@@ -524,7 +526,7 @@ def test_the_same_product_that_is_there_stays(ledger, archive, any_system):
     intent = staged(ledger, archive)
     product_file(archive / "p.fits", date="2026-01-02T00:00:00.000")
     there = (archive / "p.fits").stat()
-    assert settle(ledger, archive, NIGHT) == {}
+    assert publish_intents(ledger, archive, NIGHT) == {}
     assert names_in(archive) == ["p.fits"]
     assert (archive / "p.fits").stat().st_ino == there.st_ino
     [product] = ledger.products(NIGHT)
@@ -542,7 +544,7 @@ def test_a_name_that_is_taken_withdraws_the_intent(ledger, archive, content, any
     else:
         foreign.write_bytes(content)
     before = foreign.read_bytes()
-    failed = settle(ledger, archive, NIGHT)
+    failed = publish_intents(ledger, archive, NIGHT)
     assert failed.keys() == {"p.fits"}
     assert failed["p.fits"].startswith(f"{foreign} is another file than the product of this name")
     assert names_in(archive) == ["p.fits"] and foreign.read_bytes() == before
@@ -558,7 +560,7 @@ def test_only_the_last_delivery_of_a_name_is_replaced(ledger, archive, any_syste
     enter(ledger, replace(earlier, delivered=LATER))
     ledger.note_night(NIGHT, redeliver=1)
     intent = staged(ledger, archive, delivery=1)
-    assert settle(ledger, archive, NIGHT) == {}
+    assert publish_intents(ledger, archive, NIGHT) == {}
     assert names_in(archive) == ["p.fits"]
     assert (archive / "p.fits").read_bytes() == (archive.parent / "p.fits").read_bytes()
     assert ledger.product("p.fits").datasum == intent.product.datasum != earlier.datasum
@@ -572,11 +574,11 @@ def test_after_an_error_of_the_disk_the_intent_stays(ledger, archive, monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr(publish, "rename_without_replacing", broken)
-        failed = settle(ledger, archive, NIGHT)
+        failed = publish_intents(ledger, archive, NIGHT)
     assert failed == {"p.fits": f"{archive}: Input/output error"}
     assert ledger.intents(NIGHT) == [intent] and ledger.products(NIGHT) == []
     assert ledger.frames(NIGHT) == [frame_of(Status.STAGED)]
-    assert settle(ledger, archive, NIGHT) == {} and names_in(archive) == ["p.fits"]
+    assert publish_intents(ledger, archive, NIGHT) == {} and names_in(archive) == ["p.fits"]
 
 
 def test_a_product_that_fails_does_not_stop_others(ledger, archive):
@@ -674,7 +676,7 @@ def test_a_product_is_copied_to_another_file_system(ledger, archive, other_file_
     made = archive.parent / "p.fits"
     assert (archive / intent.hidden).read_bytes() == made.read_bytes()
     assert (archive / intent.hidden).stat().st_ino != made.stat().st_ino
-    assert settle(ledger, archive, NIGHT) == {} and names_in(archive) == ["p.fits"]
+    assert publish_intents(ledger, archive, NIGHT) == {} and names_in(archive) == ["p.fits"]
 
 
 def test_a_copy_that_is_not_the_product_is_not_left(

@@ -26,6 +26,7 @@ REPLACED = {
     "exposed?": "load_exposure; exposure",
     "seal|sealed|sealing": "with checksums",
     "makeshift|spool": "queue",
+    r"is_settled|settle\(|settle[sd]": "finished; stable; publish_intents",
     r"stumbl\w+": "fail",
     "for ever": "permanently",
     "anew": "again",

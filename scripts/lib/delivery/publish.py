@@ -203,7 +203,9 @@ def publish_all(ledger: Ledger, archive: Path, intents: Iterable[Intent]) -> dic
     return failed
 
 
-def settle(ledger: Ledger, archive: Path, night: str, target: str | None = None) -> dict[str, str]:
+def publish_intents(
+    ledger: Ledger, archive: Path, night: str, target: str | None = None
+) -> dict[str, str]:
     """Publish or book what earlier runs were about to publish; see `publish_all`.
 
     Parameters

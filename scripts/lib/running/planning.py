@@ -165,7 +165,7 @@ class Planner:
             What lies at the source; None if it cannot be read.
         """
         record, folder = self.ledger.night(night), self.workdir / night
-        if self.is_settled(record, folder, entries):
+        if self.is_finished(record, folder, entries):
             return Plan("", "", False, frozenset(), False, record.judged)
         frames = self.ledger.frames(night)
         judged = judgement(night, self.settings, *self.programme(night))
@@ -183,7 +183,7 @@ class Planner:
             judged=judged,
         )
 
-    def is_settled(self, night: Night, folder: Path, entries: list[Entry] | None) -> bool:
+    def is_finished(self, night: Night, folder: Path, entries: list[Entry] | None) -> bool:
         """Tell, without a look at each frame, that a night is complete; False proves nothing."""
         found = self.ledger.outcomes(night.night)
         judged = judgement(night.night, self.settings, *self.programme(night.night))
