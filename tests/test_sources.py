@@ -258,7 +258,7 @@ def test_addresses_are_checked_and_their_passwords_not_shown():
             open_source(address)
 
 
-def test_an_answer_to_a_login_that_cannot_be_read_names_the_server():
+def test_an_unreadable_answer_to_a_login_names_the_server():
     class Strange(Server):
         PORT = 1
 
