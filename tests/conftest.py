@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.lib.sources import source as sources
+from scripts.lib.sources.opening import open_source
 from tests.night import FULL, Night
 
 # The same in each run, so that a test fails for what was changed; `make fuzz` tries others.
@@ -32,6 +34,15 @@ def callisto(tmp_path):
 def io(tmp_path):
     """An Io without frames yet."""
     return Night(tmp_path, "Io")
+
+
+@pytest.fixture
+def short_pauses(monkeypatch):
+    """Let a test meet its servers for the first time, and not wait long for them."""
+    open_source.cache_clear()
+    for name in [name for name in os.environ if name.startswith("SPECULOOS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sources, "PAUSES", (0.1, 0.2))
 
 
 @pytest.fixture(scope="session", params=["Callisto", "Io"])

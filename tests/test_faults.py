@@ -28,9 +28,9 @@ from scripts.lib.running.processes import end_marked
 from scripts.lib.sources.copying import STILL_WRITTEN
 from tests import test_operations
 from tests.night import NIGHT, REPOSITORY, SNAKEMAKE, read_csv
-from tests.servers import Smbd, Sshd, mounted_share, needs
+from tests.servers import Smbd, Sshd, mounted_disk, mounted_share, needs
 from tests.smtp import Authority, MailServer, free_port
-from tests.test_operations import fill, mounted, parent, wait_for
+from tests.test_operations import fill, parent, wait_for
 from tests.watcher import Watcher
 
 STOPPING = Path(__file__).parent / "stopping"
@@ -320,7 +320,7 @@ def test_kill_of_a_job_that_writes_frames(site):
 
 def test_kill_of_a_job_that_copies_to_another_disk(site):
     truth = site.simulate(science=True)
-    with mounted(site.night.archive, "size=8m") as archive:
+    with mounted_disk(site.night.archive, "size=8m") as archive:
         site.watcher.add(archive)
         points = ["archive before os.chmod .part", "archive after os.chmod .part"]
         with stopped(site, *points) as (process, jobs):
@@ -402,7 +402,7 @@ def test_two_runs_of_the_wrapper(site):
 def test_no_space_before_a_run_and_in_it(site, where, point, stays_full):
     truth = site.simulate()
     no_space = "No space left on device"
-    with mounted(site.night.root / where, "size=8m") as folder:
+    with mounted_disk(site.night.root / where, "size=8m") as folder:
         site.watcher.add(site.night.archive)
         fill(folder)
         assert_reported(site, site.start(*CALLISTO), f"not run .* cannot be written to .{no_space}")
@@ -422,7 +422,7 @@ def test_no_space_before_a_run_and_in_it(site, where, point, stays_full):
 def test_archive_full_then_read_only_before_a_run_and_in_it(site):
     truth = site.simulate()
     causes = {"full": "No space left on device", "read-only": "Read-only file system"}
-    with mounted(site.night.archive, "size=8m") as archive:
+    with mounted_disk(site.night.archive, "size=8m") as archive:
         site.watcher.add(archive)
 
         def injure(state: str) -> None:
@@ -637,7 +637,7 @@ def test_products_are_whole_whenever_they_are_seen(site):
     assert len(site.watcher.arrivals) == len(truth)
     site.night.empty_archive()
     site.watcher.arrivals.clear()
-    with mounted(site.night.archive, "size=8m") as archive:
+    with mounted_disk(site.night.archive, "size=8m") as archive:
         site.watcher.add(archive)
         assert site.run("--config", "redeliver=true") == ""
         assert_completed(site, truth)

@@ -24,6 +24,7 @@ from scripts.lib.sources.smb import ENTRY, parse_entries
 from scripts.lib.sources.source import Source
 from tests.servers import Smbd, Sshd, mounted_disk, mounted_share, needs
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
 NIGHT = "20260305"
 TIME = 1772755200  # 2026-03-06
 LONG = "x" * 245 + ".fits"  # 250 bytes
@@ -46,15 +47,6 @@ HOSTILE = {
     ".": r"\x2e",
     "..": r"\x2e\x2e",
 }
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    """Let each test meet its servers for the first time."""
-    open_source.cache_clear()
-    for name in [name for name in os.environ if name.startswith("SPECULOOS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(sources, "PAUSES", (0.1, 0.2))
 
 
 def faults(entries: list[Entry]) -> dict[str, tuple[Reason, str] | None]:

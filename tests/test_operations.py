@@ -28,6 +28,7 @@ from scripts.lib.settings.passwords import read_env_file
 from scripts.lib.settings.profile import read_unchecked
 from scripts.lib.settings.records import FreeSpace
 from tests.night import NIGHT, REPOSITORY, Night
+from tests.servers import mounted_disk
 from tests.smtp import PASSWORD, USER, Authority, MailServer
 
 SECRET = "correct-horse=battery"
@@ -251,19 +252,6 @@ def test_processes_that_ignore_sigterm_are_killed(tmp_path):
 # Checks before the start
 
 
-@contextmanager
-def mounted(folder: Path, options: str):
-    """Mount a small file system of its own."""
-    folder.mkdir(exist_ok=True)
-    words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    if os.getuid() or subprocess.run(words, capture_output=True).returncode:
-        pytest.skip("file systems cannot be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def assert_not_run(site: Site, message: str) -> None:
     said = site.run(status=1)
     assert said.startswith("Callisto: not run") and message in said and "Traceback" not in said
@@ -277,12 +265,12 @@ def test_archive_missing(site):
 
 
 def test_archive_read_only(site):
-    with mounted(site.night.archive, "size=1m,ro"):
+    with mounted_disk(site.night.archive, "size=1m,ro"):
         assert_not_run(site, f"{site.night.archive} cannot be written to (Read-only file system)")
 
 
 def test_archive_full(site):
-    with mounted(site.night.archive, "size=1m") as folder:
+    with mounted_disk(site.night.archive, "size=1m") as folder:
         site.set(free_gb={"workdir": 0, "archive": 0.01})
         assert_not_run(site, "free_gb.archive requires 0.01 GB")
         site.set(free_gb={"workdir": 0, "archive": 0})
@@ -292,7 +280,7 @@ def test_archive_full(site):
 
 
 def test_workdir_full(site):
-    with mounted(site.night.workdir, "size=1m") as folder:
+    with mounted_disk(site.night.workdir, "size=1m") as folder:
         run_log.open_log(run_log.run_log_path(folder), NOW).close()
         fill(folder)
         assert_not_run(site, f"workdir: {folder} cannot be written to (No space left on device)")
@@ -303,7 +291,7 @@ def test_workdir_full(site):
 def test_a_night_that_does_not_fit_fills_no_disk(site):
     truth = site.night.simulate(frames=90)
     size = sum(path.stat().st_size for path in (site.night.source / NIGHT).iterdir())
-    with mounted(site.night.workdir, f"size={size + 2**20}") as folder:
+    with mounted_disk(site.night.workdir, f"size={size + 2**20}") as folder:
         said = site.run(status=1)
         needed = f"{len(truth)} frames to copy and their products need {2 * size / 1e9:.3g} GB"
         assert "JobFailed" in said and needed in said, said
@@ -610,7 +598,7 @@ def test_run_log_is_rotated_by_age_and_size(tmp_path):
 
 
 def test_a_full_disk_does_not_end_the_run_log(tmp_path):
-    with mounted(tmp_path / "work", "size=1m") as folder:
+    with mounted_disk(tmp_path / "work", "size=1m") as folder:
         with run_log.open_log(run_log.run_log_path(folder), NOW) as log:
             fill(folder)
             run_log.note(log, "x")

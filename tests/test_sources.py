@@ -38,6 +38,7 @@ from tests.servers import (
     needs,
 )
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
 SERVERS = [
     pytest.param(Smbd, marks=needs("smbd", "smbpasswd"), id="smb"),
     pytest.param(Sshd, marks=needs("sshd"), id="sftp"),
@@ -48,15 +49,6 @@ loses_connection = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnhandledThreadExceptionWarning"
 )
 CONTENT = bytes(range(256)) * 45 * 250  # 2.9 MB, whole FITS blocks
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    """Let each test meet its servers for the first time, and not wait long for them."""
-    open_source.cache_clear()
-    for name in [name for name in os.environ if name.startswith("SPECULOOS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(sources, "PAUSES", (0.1, 0.2))
 
 
 @pytest.fixture
