@@ -64,46 +64,21 @@ class Composed(NamedTuple):
         return {card.keyword: card.value for card in self.header}
 
 
-def read_exposures(
-    raw: Path, frames: list[Frame], night: Night, solved: Solutions | None
-) -> tuple[dict[str, Exposure], dict[str, Fault]]:
-    """Return exposures with programme, sidereal time and sky, and why some frames have none.
+def load_with_sky(raw: Path, frame: Frame, night: Night, solved: Solutions | None) -> Exposure:
+    """Return a frame's exposure with programme and world coordinates, not yet with sidereal time.
 
-    A frame that was delivered before and is gone since has neither. ``solved`` is None if the
-    frames were not to be solved.
+    The coordinates are on the sky if the frame was solved; where nothing is solved, if its own
+    header has credible ones. Otherwise they stay pixels, or an unsolved frame raises `BadFrame`.
     """
-    exposures: dict[str, Exposure] = {}
-    faults = {}
-    for frame in frames:
-        try:
-            exposure = load_exposure(raw, frame.file, night.observatory)
-            programme = exposure.programme._replace(id=frame.programme)
-            exposure = with_sky(frame.file, exposure, night.observatory, solved)
-            exposures[frame.file] = exposure._replace(programme=programme)
-        except BadFrame as error:
-            logger.warning("%s: no header: %s", frame.file, error)
-            if error.fault.reason is not Reason.GONE:
-                faults[frame.file] = error.fault
-    if not exposures:
-        return {}, faults
-    times = [exposure.facts.date_obs for exposure in exposures.values()]
-    lst = sidereal_seconds(times, night.longitude)
-    found = zip(exposures.items(), lst, strict=True)
-    return {file: exposure._replace(lst=seconds) for (file, exposure), seconds in found}, faults
-
-
-def with_sky(
-    name: str, exposure: Exposure, observatory: Observatory, solved: Solutions | None
-) -> Exposure:
-    """Return an exposure with its world coordinates.
-
-    They are on the sky if the frame was solved; where nothing is solved, if its own header has
-    credible ones. Otherwise they stay pixels.
-    """
+    observatory = night.observatory
+    found = solved[frame.file] if solved is not None else None
+    if found and not found.solved and night.unsolved == "hold":
+        raise BadFrame(Reason.UNSOLVED, found.reason)
+    exposure = load_exposure(raw, frame.file, observatory)
+    exposure = exposure._replace(programme=exposure.programme._replace(id=frame.programme))
     if exposure.facts.kind.name != "science":
         return exposure
-    if solved is not None:
-        found = solved[name]
+    if found:
         keywords = wcs.sky_wcs(found.wcs) if found.solved else exposure.wcs
         return exposure._replace(wcs=keywords, solver=found.provenance)
     scale = observatory.camera.pixel_scale * exposure.facts.setting.xbinning
@@ -111,7 +86,7 @@ def with_sky(
     try:
         return exposure._replace(wcs=wcs.header_wcs(exposure.raw, ra, dec, scale))
     except HeaderError as error:
-        logger.info("%s: no sky WCS: %s", name, error)
+        logger.info("%s: no sky WCS: %s", frame.file, error)
         return exposure
 
 
@@ -120,21 +95,24 @@ def compose_sequence(
 ) -> tuple[list[Composed], dict[str, Fault]]:
     """Return the frames of a sequence with finished headers, and why others are held back.
 
-    The gate judges each header now: here a frame that it refuses costs nothing but itself.
+    A frame that was delivered before and is gone since is neither. ``solved`` is None if the frames
+    were not to be solved. The gate judges each header now: here a frame that it refuses costs
+    nothing but itself.
     """
+    loaded: list[tuple[Frame, Exposure]] = []
     faults = {}
-    if solved is not None and night.unsolved == "hold":
-        for frame in frames:
-            if not solved[frame.file].solved:
-                faults[frame.file] = Fault(Reason.UNSOLVED, solved[frame.file].reason)
-    frames = [frame for frame in frames if frame.file not in faults]
-    exposures, unread = read_exposures(raw, frames, night, solved)
-    faults |= unread
-    composed = []
     for frame in frames:
-        if frame.file not in exposures:
-            continue
-        exposure = exposures[frame.file]
+        try:
+            loaded.append((frame, load_with_sky(raw, frame, night, solved)))
+        except BadFrame as error:
+            logger.warning("%s: no header: %s", frame.file, error)
+            if error.fault.reason is not Reason.GONE:
+                faults[frame.file] = error.fault
+    times = [exposure.facts.date_obs for _, exposure in loaded]
+    lst = sidereal_seconds(times, night.longitude) if times else []
+    composed = []
+    for (frame, exposure), seconds in zip(loaded, lst, strict=True):
+        exposure = exposure._replace(lst=seconds)
         one = Composed(frame, exposure, compose(exposure, night.observatory.keywords))
         structure = image_structure((frame.naxis1, frame.naxis2), extended=False)
         if fault := refusal(frame.eso_name, structure, one.header, night):

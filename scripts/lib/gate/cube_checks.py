@@ -1,7 +1,5 @@
 """Checks of cubes: the table METADATA, and what the survey's reader makes of it."""
 
-import re
-
 import numpy as np
 
 from scripts.lib.fits.cards import as_number
@@ -16,10 +14,6 @@ from scripts.lib.headers.wcs import FARTHEST
 from scripts.lib.nights.times import JD_OF_MJD, parse_date
 from scripts.lib.solving.tangent import distance
 
-# Beside the structure of an image: that of tables, and what a writer states of its own file.
-OF_THE_FILE = re.compile(
-    r"BLANK|EXTVER|EXTLEVEL|WCSAXES|TFIELDS|THEAP|T(TYPE|FORM|UNIT|NULL|SCAL|ZERO|DISP|DIM)\d+"
-)
 ALIKE = ("EXPTIME", "FILTER", "OBJECT")
 # What cannot differ between planes; a column of METADATA is something that does.
 NEVER_COLUMNS = (
@@ -86,8 +80,12 @@ def constant_planes(p: ProductFile) -> str:
 
 @check("C37")
 def forbidden_columns(p: ProductFile) -> str:
-    found = [name for name in p.columns if name in STRUCTURE or OF_THE_FILE.fullmatch(name)]
-    return f"column {found[0]}" if found else ""
+    for name in p.columns:
+        row = p.context.reserved.row(name)
+        of_the_file = name in STRUCTURE or name in ("BLANK", "WCSAXES")
+        if of_the_file or (row and row.use == "never"):
+            return f"column {name}"
+    return ""
 
 
 @check("C38")
