@@ -43,9 +43,9 @@ def products(tmp_path_factory) -> dict:
         settings = read_file(night.config)
         for path in night.products():
             expected = expectations(settings, NIGHT, headers_of(night, path))
-            subject = read_product_file(path, expected)
-            assert subject.is_cube == bool(expected.headers)
-            words = [telescope, subject.kind.name, *(subject.traits & {"sky", "pixel", "cube"})]
+            product = read_product_file(path, expected)
+            assert product.is_cube == bool(expected.headers)
+            words = [telescope, product.kind.name, *(product.traits & {"sky", "pixel", "cube"})]
             found.setdefault(" ".join(sorted(words)), (path, expected))
     return found
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.files.errors import JobFailed
+from scripts.lib.files.log import logger
 from scripts.lib.files.tables import read_table
 
 # Imported for the checks that they register.
@@ -81,6 +82,7 @@ def judged(product: ProductFile, checks: Iterable[Check]) -> list[Finding]:
         except ValueError as error:
             found = f"cannot be judged ({error})"
         except (ArithmeticError, AttributeError, LookupError, TypeError):
+            logger.info("check %s of %s", check.id, product.name, exc_info=True)
             found = "cannot be judged"
         if found:
             findings.append(
