@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.hdu import image_structure, padding, read_primary_header, with_checksums
 from scripts.lib.fits.reserved import Reserved, ReservedKeyword, read_reserved
 from scripts.lib.headers.keywords import compose
-from scripts.lib.headers.observatory import exposure_of
+from scripts.lib.headers.observatory import load_exposure
 from scripts.simulator.night import simulate
 from tests.night import NIGHT
 from tests.records import CONFIG, configuration, observatory_of
@@ -43,7 +44,7 @@ def composed(raw: Header, text: str) -> list:
     camera = {"naxis1": SIZE[0], "naxis2": SIZE[1]}
     observatory = observatory_of(configuration("Io", camera=camera), NIGHT)
     odd = [card(name, text) for name in examples() if name not in raw]
-    exposure = exposure_of("x.fits", Header(raw.images + odd), 0, observatory)
+    exposure = load_exposure(Path(), "x.fits", observatory, Header(raw.images + odd))
     return compose(exposure, observatory.keywords)
 
 
