@@ -236,11 +236,9 @@ def test_a_killed_request_to_deliver_again_is_resumed(delivered):
     assert [path.name for path in delivered.products()] == sorted(path.name for path in first)
 
 
-def test_an_installation_of_an_earlier_version_is_converted(tmp_path):
+def test_an_installation_of_an_earlier_version_is_converted(delivered):
     """Tables as version 0.2 left them: one product delivered, one about to be, one not yet."""
-    night = Night(tmp_path, "Callisto")
-    truth = night.simulate()
-    night.run()
+    night = delivered
     rows = {Path(p).stem: p.read_text() for p in night.folder.glob("archived/*.csv")}
     bias = next(name for name in rows if name.endswith("_C_bias"))
     dark = next(name for name in rows if "_C_dark" in name)
@@ -263,7 +261,7 @@ def test_an_installation_of_an_earlier_version_is_converted(tmp_path):
     names = {path.name for path in night.products()}
     assert f"{bias}.fits" not in names and len(names) == len(kept) - 1
     (night.archive / f"{bias}.fits").write_bytes(kept[f"{bias}.fits"])
-    night.assert_delivered_once(truth)
+    night.assert_delivered_once(night.truth)
 
 
 def test_every_table_is_plain_csv_and_the_ledger_plain_sqlite(faulty_night):
