@@ -1,4 +1,4 @@
-"""Fixtures: simulated nights, run once and looked at by many tests."""
+"""Fixtures: simulated nights, run once for many tests."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ from scripts.lib.sources import source as sources
 from scripts.lib.sources.opening import open_source
 from tests.night import FULL, Night
 
-# The same in each run, so that a test fails for what was changed; `make fuzz` tries others.
+# The same in each run, so that tests are repeatable; `make fuzz` draws others.
 os.environ.setdefault("FUZZ_SEED", "1")
 
 FRAMES = {"Callisto": 300, "Io": 40} if FULL else {"Callisto": 24, "Io": 24}

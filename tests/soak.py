@@ -42,7 +42,7 @@ KILLS = ("job", "job", "all", "all", "snakemake", "wrapper", "term")
 LIMIT = GRACE + 300  # s that a run may last: Snakemake may freeze when it is asked to end
 PUBLISH = "scripts.lib.delivery.publish:rename_without_replacing"
 CALLS = f"os:link os:rename os:replace os:fsync os:unlink os:remove {PUBLISH} sqlite3:connect"
-# Where a run is struck: weight; job, place in the paths and name of the calls that are counted,
+# Where a run is disturbed: weight; job, place in the paths and name of the calls that are counted,
 # over all processes of the run; the largest number, for jobs of a night's first products.
 POINTS = [
     (30, "archive", "", "any", 30),
@@ -68,7 +68,7 @@ def role(words: list[str]) -> str:
 
 
 def hooked(function, call: str):
-    """Return a function that stands still, or finds the disk full, at the point."""
+    """Return a function that stops, or finds the disk full, at the point."""
 
     def strike(*values) -> None:
         fsync = call == "os:fsync"
@@ -354,13 +354,13 @@ class Site(Watcher):
                     path.unlink()
 
     def date(self, pick: int, days: int, share: float) -> None:
-        """Date files of the working directory otherwise, as if the clock had jumped."""
+        """Change the times of files in the working directory, as if the clock had jumped."""
         with suppress(OSError):
             for path in chosen(self.night.workdir.rglob("*"), share, pick):
                 os.utime(path, times=2 * (path.lstat().st_mtime + 86400 * days,))
 
     def soak(self) -> dict[str, list[str]]:
-        """Do the script, then what must come to a good end; return what did not."""
+        """Do the script, then undisturbed runs; return what went wrong."""
         with self:
             for step, values in self.script["steps"]:
                 getattr(self, step)(**values)
@@ -444,7 +444,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    # The seeds at work come to their end first, so that nothing of them is left behind.
+    # Seeds at work end first, so that nothing of them is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begin, total = time.monotonic(), Counter()
 

@@ -20,7 +20,7 @@ COLUMNS = ["dp_id", "origfile", "prog_id", "dp_cat", "dp_type", "mjd_obs", "inst
 
 
 class TapServer:
-    """ESO's archive, as far as we ask it.
+    """ESO's archive, as far as it is queried.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class TapServer:
         self.server.server_close()
 
     def settings(self) -> dict:
-        """Return the settings of a configuration that asks it."""
+        """Return the settings of a configuration that queries it."""
         base = f"http://127.0.0.1:{self.port}"
         return {"confirm_service": f"{base}/tap_obs", "confirm_token_service": f"{base}/token"}
 

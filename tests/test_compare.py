@@ -1,4 +1,4 @@
-"""Our products beside the legacy pipeline's: what is the same, what is expected to differ."""
+"""Comparison of our products with the legacy pipeline's."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def delivered_by_both(telescope, root):
     night = Night(root, telescope, size=(64, 80))
     night.simulate(FRAMES, every_kind=True)
     frames = night.source / NIGHT
-    # The legacy pipeline takes no other ending.
+    # The legacy pipeline accepts no other suffix.
     for path in frames.glob("*.fts"):
         path.rename(path.with_suffix(".fits"))
     # Each sequence takes two jobs more: four are enough.
@@ -70,7 +70,7 @@ def delivered_by_both(telescope, root):
 
 @pytest.fixture
 def sides(both, tmp_path):
-    """Copies of both directories, to be spoilt."""
+    """Copies of both directories, to be changed."""
     ours, legacy = tmp_path / "ours", tmp_path / "legacy"
     shutil.copytree(both.archive, ours)
     shutil.copytree(both.legacy, legacy)

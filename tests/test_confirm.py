@@ -1,4 +1,4 @@
-"""What ESO's archive shows of deliveries, asked of a real TAP service on loopback."""
+"""Confirmation of deliveries by a real TAP service on loopback."""
 
 import re
 import shutil
@@ -52,7 +52,7 @@ def logged_in():
         yield
 
 
-# Asking
+# Queries
 
 
 def service(eso: TapServer, timeout: float = 10) -> Service:
@@ -144,7 +144,7 @@ def test_a_wrong_login_is_not_repeated_anonymously(eso):
     assert credentials({tap.USER: "", tap.PASSWORD: ""}, *names) is None
 
 
-# Judging
+# Judgement
 
 
 def product(kind="science", hours=30, **values) -> Delivered:
@@ -282,7 +282,7 @@ EARLIER = "20260304"
 
 
 def confirming(root: Path, eso: TapServer, mails: MailServer) -> Night:
-    """Return a Callisto that asks and mails."""
+    """Return a Callisto that confirms and mails."""
     night = Night(root, "Callisto")
     mail = {"from": "a@obs.example", "to": ["b@obs.example"], "host": "localhost"}
     mail |= {"port": mails.port, "security": "none"}
@@ -293,7 +293,7 @@ def confirming(root: Path, eso: TapServer, mails: MailServer) -> Night:
 
 
 def deliver_by_hand(night: Night, name: str) -> dict:
-    """Write down that a night with one dark was delivered, and return ESO's row of it."""
+    """Record that a night with one dark was delivered, and return its row at ESO."""
     start = datetime(2026, 3, 5, 1, tzinfo=UTC)
     product = names.cube_name(4, start, "C_dark_10s")
     delivered = datetime.now(UTC) - timedelta(hours=5)
@@ -304,7 +304,7 @@ def deliver_by_hand(night: Night, name: str) -> dict:
 
 
 def ingested(path: Path) -> dict:
-    """Return the row that ESO's archive has of a file."""
+    """Return the row of a file in ESO's archive."""
     header = fits.getheader(path)
     return at_eso(
         f"SPECU4.{header['DATE-OBS']}",
@@ -348,7 +348,7 @@ def command_line(process: Path) -> str:
 
 
 def texts_of(night: Night) -> str:
-    """Return all that stands in files below the working directory, Snakemake's too."""
+    """Return the text of all files below the working directory, Snakemake's too."""
     files = filter(Path.is_file, night.workdir.rglob("*"))
     return "".join(path.read_bytes().decode(errors="replace") for path in files)
 
@@ -449,7 +449,7 @@ def test_a_night_is_delivered_while_eso_hangs_confirmed_later(tmp_path, eso, mai
     assert f"TROUBLE        {NIGHT}: 3 product(s) not right at ESO: " in status(night)
     assert f"{gone['origfile']} (missing)" in status(night)
 
-    # Asked for again, not reported again; what came late is there.
+    # Queried again, not reported again; the late product is there.
     eso.change(wrong["dp_id"], prog_id=wrong["prog_id"])
     eso.ingest(kept)
     night.run()

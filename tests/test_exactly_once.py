@@ -20,7 +20,7 @@ TELESCOPES = pytest.mark.parametrize("telescope", ["Callisto", "Io"])
 
 
 def back(night: Night, contents: dict[str, bytes]) -> None:
-    """Give frames back to the source, with a time of long ago."""
+    """Put frames back at the source, with an old time."""
     for name, content in contents.items():
         path = night.source / NIGHT / name
         path.write_bytes(content)
@@ -28,7 +28,7 @@ def back(night: Night, contents: dict[str, bytes]) -> None:
 
 
 def assert_all_once(night: Night, truth: list[dict]) -> None:
-    """Fail unless every good frame lies once in what was collected and what was not."""
+    """Fail unless every good frame is in exactly one product, collected or not."""
     for path in (night.root / "collected").glob("*"):
         assert not (night.archive / path.name).exists()
         shutil.copy(path, night.archive)
@@ -301,7 +301,7 @@ def test_planning_knows_nights_without_an_outcome(callisto):
     with Ledger(ledger_path(callisto.workdir)) as ledger:
         planner = Planner(ledger, settings, now.date())
         assert planner.incomplete(["20260319"]) == [NIGHT]
-    # The frames are lost, and said to be: then the night has an outcome.
+    # The frames are lost and reported: then the night has an outcome.
     callisto.run(nights="", lookback=0)
     assert {row["reason"] for row in callisto.frames()} == {"no longer at the source, and not here"}
     with Ledger(ledger_path(callisto.workdir)) as ledger:

@@ -1,6 +1,6 @@
-"""The fault matrix: what may happen to a run, and that it costs neither a frame nor a word.
+"""The fault matrix: what may happen to a run, and that no frame and no message is lost.
 
-Each row shows the same five things:
+Each row tests the same five things:
 
 1. nothing is lost: in the end every good frame's pixels are in the archive directory exactly once;
 2. nothing partial is visible: each product was whole when it got its name, and stayed as it was;
@@ -8,7 +8,7 @@ Each row shows the same five things:
 4. somebody gets a report: by mail, or on standard error, which cron mails;
 5. the next run completes the night, with exit status 0.
 
-A row here says how the run is injured and what the message says; `assert_reported` shows 3 and 4,
+A row here says how the run is disturbed and what the message says; `assert_reported` tests 3 and 4,
 `assert_next_run_completes` 1, 2 and 5. `ELSEWHERE` names further rows, in other modules.
 """
 
@@ -38,7 +38,7 @@ STOPPING = Path(__file__).parent / "stopping"
 RENAME = "scripts.lib.delivery.publish.rename_without_replacing"
 CALLISTO = ("run", "callisto")
 
-# Further rows: which of the five things other modules show of them, and where.
+# Further rows: which of the five things other modules test, and where.
 ELSEWHERE = {
     "kill -9 of all processes together": (
         "1 2 5",
@@ -101,7 +101,7 @@ class Site(test_operations.Site):
         self.set(mail=mail_to(server.port))
 
     def mails(self) -> str:
-        """Return the mails that have arrived since this was asked last."""
+        """Return the mails that have arrived since the last call."""
         new = self.server.received[self.mails_read :]
         self.mails_read += len(new)
         bodies = [message.get_body(("plain",)).get_content() for _, message in new]
@@ -141,12 +141,12 @@ def site(tmp_path):
         end_marked(str(site.night.workdir))
 
 
-# How a run is injured
+# How a run is disturbed
 
 
 @contextmanager
 def stopped(site: Site, *points: str):
-    """Give a run whose jobs stand still at points, and the processes that do; then let them go on.
+    """Give a run whose jobs stop at points, and the stopped processes; then let them continue.
 
     See `tests/stopping/sitecustomize.py` for what a point is.
     """
@@ -169,7 +169,7 @@ def stopped(site: Site, *points: str):
 
 
 def reached(site: Site, process: subprocess.Popen, folder: Path, points: int):
-    """Yield each process that stands still, as soon as it does; there is one for each point."""
+    """Yield each process as soon as it stops; there is one for each point."""
     known: set[Path] = set()
 
     def new() -> set[Path]:
@@ -186,7 +186,7 @@ def reached(site: Site, process: subprocess.Popen, folder: Path, points: int):
 
 @contextmanager
 def served(site: Site, kind: type):
-    """Let a site read its nights from a server, which it knows and waits little for."""
+    """Let a site read its nights from a known server, with a short timeout."""
     with kind(site.night.source) as server:
         site.set(source=server.address())
         site.environ |= server.environment() | {"SPECULOOS_SOURCE_TIMEOUT": "2"}
@@ -195,7 +195,7 @@ def served(site: Site, kind: type):
 
 @contextmanager
 def kept_full(folder: Path):
-    """Use up what a run sets free on a full disk."""
+    """Fill what a run frees on a full disk."""
     done = threading.Event()
 
     def refill() -> None:
@@ -228,7 +228,7 @@ def make_disk(image: Path) -> None:
 
 @contextmanager
 def disk(image: Path, folder: Path):
-    """Mount an image of a disk that writes nothing down of itself, only what a program syncs."""
+    """Mount an image of a disk that writes only what a program syncs."""
     words = ["mount", "-o", "loop,commit=300", image, folder]
     if subprocess.run(words, capture_output=True).returncode:
         pytest.skip("images of disks cannot be mounted here")
@@ -275,7 +275,7 @@ def nights(site: Site, pattern: str) -> list[Path]:
 # Jobs and runs killed
 
 
-# In one run, each in a night of its own, so that it also shows that no night costs another.
+# In one run, each in its own night: this also tests that nights fail alone.
 KILLED = {
     "20260301": ["ingest after os.replace raw/"],
     "20260302": ["inventory before os.replace frames.csv"],
@@ -351,7 +351,7 @@ def test_kill_of_the_wrapper_and_stale_locks(site):
         process.kill()
         process.wait()
         assert orphan in site.processes()
-        # The profile of a person may well let Snakemake lock.
+        # A person's profile may let Snakemake lock.
         locks = site.night.workdir / ".snakemake/locks"
         locks.mkdir(exist_ok=True)
         (locks / "0.output.lock").write_text(f"{NIGHT}/night.html\n")
@@ -395,7 +395,7 @@ def test_two_runs_of_the_wrapper(site):
     ("where", "point", "stays_full"),
     [
         ("work", "ingest after os.replace bias", False),
-        # Snakemake itself removes files there, whose room would do for those that it writes.
+        # Snakemake itself removes files there, which frees enough space for those that it writes.
         ("work/.snakemake", "header after os.rename headers", True),
     ],
 )
@@ -413,7 +413,7 @@ def test_no_space_before_a_run_and_in_it(site, where, point, stays_full):
                 fill(folder)
                 if stays_full:
                     stack.enter_context(kept_full(folder))
-            # A job that could not even write to its log has no words of its own.
+            # A job that could not write to its log has no message.
             assert_reported(site, process, rf"{no_space}|could say why .0\.0 GB of free space")
         (folder / "filling").unlink()
         assert_next_run_completes(site, truth)
@@ -520,7 +520,7 @@ def test_mount_frozen_while_it_is_copied(site):
             assert next(jobs)
             sshfs.send_signal(signal.SIGSTOP)
         process.wait()
-        # A process whose question the mount has already taken cannot end before it is answered.
+        # A process that waits for an answer of the mount cannot end before it.
         sshfs.send_signal(signal.SIGCONT)
         wait_for(lambda: not site.processes())
         assert_reported(site, process, f"source {point} cannot be reached .no answer within 2 s")
@@ -576,7 +576,7 @@ def test_sftp_password_key_and_host_key_wrong(site):
         assert_next_run_completes(site, truth)
 
 
-# Before the start, and mail in trouble
+# Before the start, and mail that fails
 
 
 @contextmanager
@@ -625,7 +625,7 @@ def test_mail_server_fails_when_a_run_cannot_start(site, tmp_path):
     assert_next_run_completes(site, truth)
 
 
-# The archive directory, looked at
+# The archive directory, watched
 
 
 def test_products_are_whole_whenever_they_are_seen(site):

@@ -79,7 +79,7 @@ def test_all_frames_of_a_good_night_are_good(judged):
     assert judged.statuses() == {Status.ASSIGNED}
 
 
-# Not one of these may cost any other frame of the night.
+# None of these may affect another frame of the night.
 STRANGE = {
     "a date that is none": ("JD-OBS", "JD-OBS  =                  1,5"),
     "a sum that is none": ("DATASUM", "DATASUM = 1,5"),

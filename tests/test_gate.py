@@ -34,7 +34,7 @@ SIZES = {"Callisto": (512, 640), "Io": (700, 716)}
 
 @pytest.fixture(scope="module")
 def products(tmp_path_factory) -> dict:
-    """Good products by what they are, and what they are held against."""
+    """Good products by kind, and the context of their checks."""
     found = {}
     for telescope, size in SIZES.items():
         night = Night(tmp_path_factory.mktemp(telescope), telescope, size=size)
@@ -73,7 +73,7 @@ def test_good_products_pass_without_a_warning(products):
 
 
 def put(after: str = "", **values):
-    """Write values as they stand on the card; None removes the card."""
+    """Write values as text of the card; None removes the card."""
     changes = {name.replace("__", " ").replace("_", "-"): text for name, text in values.items()}
 
     def change(images):
@@ -112,7 +112,7 @@ def moved(keyword: str, before: str = ""):
 
 
 def value(keyword: str, function):
-    """Write a function of the value that is there."""
+    """Write a function of the present value."""
 
     def change(images):
         found = Header(images).value(keyword)
@@ -309,7 +309,7 @@ def named(rows) -> list:
 
 
 def found_by(path: Path, expected) -> set[str]:
-    """Return the checks that a file does not pass; also if it cannot be read at all."""
+    """Return the checks that a file fails; also if it cannot be read at all."""
     return {finding.id for finding in validate(path, CHECKS, lambda name: expected)[0]}
 
 

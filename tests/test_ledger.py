@@ -43,7 +43,7 @@ from scripts.lib.ledger.records import (
 from tests.night import NIGHT
 from tests.records import product_file, product_of
 
-# No field has its default, so that none can be forgotten.
+# No field has its default value, so that each is tested.
 FRAME = Frame(
     NIGHT,
     "a, 'b'.fits",
@@ -439,7 +439,7 @@ def test_withdrawn_products_are_to_be_made_again(ledger):
 
 @pytest.fixture(params=["renameat2", "no such call", "no such file system"])
 def any_system(request, monkeypatch):
-    """Systems that rename without replacing by themselves, and others."""
+    """Systems with a rename that never replaces, and others."""
 
     def unknown(*_) -> int:
         ctypes.set_errno(errno.EINVAL)
@@ -530,7 +530,7 @@ def test_the_same_product_that_is_there_stays(ledger, archive, any_system):
     assert names_in(archive) == ["p.fits"]
     assert (archive / "p.fits").stat().st_ino == there.st_ino
     [product] = ledger.products(NIGHT)
-    # The ledger knows the file that ESO collects, not the one that was thrown away.
+    # The ledger has the file that ESO collects, not the one that was removed.
     assert product.checksum == product_of(archive / "p.fits", NIGHT).checksum
     assert product.checksum != intent.product.checksum
 

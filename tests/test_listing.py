@@ -1,4 +1,4 @@
-"""What lies in a night's folder: each entry is taken or has a reason, whatever a source sends."""
+"""Listings of nights: each entry is a frame or has a reason, whatever a source sends."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ TIME = 1772755200  # 2026-03-06
 LONG = "x" * 245 + ".fits"  # 250 bytes
 NOT_UTF8 = os.fsdecode(b"Sp\xff.fits")
 ESCAPED = r"Sp\udcff.fits"
-# What is not a plain name, and what stands for it.
+# Unusual names and how they are escaped.
 HOSTILE = {
     "/data/eso/SPECU4.EVIL.fits": r"\x2fdata\x2feso\x2fSPECU4.EVIL.fits",
     "../x.fits": r"..\x2fx.fits",
@@ -237,7 +237,7 @@ def test_sftp_entries_of_each_kind(kinds, monkeypatch):
         entries = source.entries(NIGHT)
         found = faults(entries)
         assert found.pop(ESCAPED) == (Reason.UNSAFE_NAME, "bytes in it that are not text")
-        # The server says of a loop that nothing is there.
+        # For the server a loop does not exist.
         assert found == KINDS | {"loop.fits": NOWHERE}
         for name in ("TOI-540/B/b.fits", "link.fits"):
             assert source.state(NIGHT, name).bytes == 4
@@ -298,7 +298,7 @@ def test_smb_names_are_checked_and_junctions_not_followed():
     }
 
 
-# Large things
+# Large nights and files
 
 
 def test_a_sparse_file_of_15_tb_has_its_size(tmp_path):
@@ -436,7 +436,7 @@ class Entries(list):
 
 
 class Failing:
-    """One of them, of which the system says nothing."""
+    """An entry whose kind is not known."""
 
     def __init__(self, name: str, number: int):
         self.name, self.number = name, number
@@ -543,7 +543,7 @@ def test_a_name_listed_twice_is_one_entry():
 
 
 class Login(paramiko.ServerInterface):
-    """A server that lets everybody in."""
+    """A server that accepts any login."""
 
     def check_auth_password(self, username, password):
         return paramiko.AUTH_SUCCESSFUL
@@ -556,7 +556,7 @@ class Login(paramiko.ServerInterface):
 
 
 class Files(paramiko.SFTPServerInterface):
-    """A server's files: the same names in whichever folder it is asked for."""
+    """A server's files: the same names in every folder."""
 
     def __init__(self, server, entries, asked):
         super().__init__(server)
@@ -574,7 +574,7 @@ class Files(paramiko.SFTPServerInterface):
 
 
 def attributes(name: str | bytes, mode: int | None) -> paramiko.SFTPAttributes:
-    """Return what the server says of a name; without a mode that is nothing at all."""
+    """Return the attributes of a name; without a mode there are none."""
     found = paramiko.SFTPAttributes()
     found.filename = name
     if mode is not None:

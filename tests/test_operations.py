@@ -213,7 +213,7 @@ def test_a_run_by_hand_is_left_alone(site):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert site.run() == ""
         assert "started by hand is at work" in site.log() and "Callisto: trouble" in site.log()
-        # Not even the one that cannot have the lock makes it younger.
+        # A run that does not get the lock does not change its time either.
         assert not FileLock(Path(lock.name)).take()
         os.utime(lock.name, 2 * ((NOW - timedelta(hours=25)).timestamp(),))
         said = site.run(status=1)
@@ -308,7 +308,7 @@ def test_workdir_missing(site):
 
 
 def fill(folder: Path) -> None:
-    """Use up a disk."""
+    """Fill a disk."""
     with open(folder / "filling", "wb", buffering=0) as stream:
         while left := disk_usage(folder).free:
             stream.write(bytes(left))
@@ -468,7 +468,7 @@ def test_a_missing_login_in_a_wrong_configuration_is_mailed_once(site):
         assert server.subjects() == ["Callisto: not run"] and server.logins == [USER]
         code, text = site.status("--mail")
         assert code == 1 and "'lookbakc' was unexpected" in text and len(server.received) == 1
-        # As if it had crashed; and nothing says where mails could wait.
+        # As after a crash; and no configuration names the queue of mails.
         (site.night.workdir / "mail/last").unlink()
         site.set(workdir=None)
         process = site.start("status", "Callisto", "--mail")

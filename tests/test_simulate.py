@@ -1,4 +1,4 @@
-"""Simulated nights are what Astra writes, and their truth table is true."""
+"""Simulated nights are as Astra writes them, and their truth table is right."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""The soak of `make soak`: some seeds must end well, and what goes wrong must be noticed."""
+"""The soak of `make soak`: some seeds must succeed, and errors must be noticed."""
 
 import json
 import shutil

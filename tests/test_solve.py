@@ -282,7 +282,7 @@ def indexed_night(tmp_path_factory):
 
 
 def methods(night) -> set[str]:
-    """Return the ways in which the night's frames were solved; fail unless all were."""
+    """Return the methods by which the night's frames were solved; fail unless all were."""
     found = set()
     for path in (night.folder / "solved").glob("*.fits"):
         data = fits.getdata(path, "SOLUTIONS")
@@ -497,7 +497,7 @@ def test_an_error_of_one_frame_affects_it_alone(sequence, monkeypatch, error, re
     assert [row.file for row in unsolved] == [sequence.science[3].file]
     assert unsolved[0].reason == reason
     assert unsolved[0].provenance == f"unsolved: {reason}"
-    # What the header does not say, the log does.
+    # The log says what the header does not.
     assert str(error) in caplog.text
 
 

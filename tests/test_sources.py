@@ -321,7 +321,7 @@ def test_a_frame_that_is_read_can_be_opened_written_and_renamed(server, share):
         smbclient.rename(rf"{unc}\a.fits", rf"{unc}\renamed.fits", **camera)
         smbclient.remove(rf"{unc}\renamed.fits", **camera)
     smbclient.reset_connection_cache(connection_cache=camera["connection_cache"])
-    # The other way round: what the camera software has open for writing can be read.
+    # Conversely, a file that the camera software has open for writing can be read.
     with smbclient.open_file(rf"{unc}\b.fts", "ab", share_access="rwd", **camera) as file:
         file.write(b"x")
         assert source.open_frame(NIGHT, "b.fts").readinto(bytearray(2880)) == 2880
@@ -369,7 +369,7 @@ def slowly(server):
 
 
 def in_mid_file(raw, injure) -> None:
-    """Injure a server that is on a slow line, once nothing but its largest file is being copied."""
+    """Disturb a server on a slow line, once only its largest file is being copied."""
 
     def wait():
         while len(list(raw.glob("[ab].f*ts"))) < 2 or not list(raw.glob(".c d*")):

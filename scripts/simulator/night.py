@@ -369,7 +369,7 @@ def truth_row(camera: SimulatedCamera, name: str, shot: Shot, data: bytes) -> Tr
         **shot.wcs,
         "flipped": int(shot.flipped),
         "header_wcs_stale": int(stale),
-        # The plus makes a truth value 0 or 1.
+        # The plus makes 0 or 1 of a bool.
         **({name: +getattr(shot, name) for name in DIFFICULTIES} if shot.wcs else {}),
         "fault": shot.fault,
         "of": shot.of,
@@ -493,7 +493,7 @@ def simulate(
 def simulate_shots(
     camera: SimulatedCamera, shots: list[Shot], folder: Path | str, seed: int = 1
 ) -> list[Truth]:
-    """Write frames of one's own choosing, and return the rows of their truth table.
+    """Write chosen exposures, and return the rows of their truth table.
 
     Parameters
     ----------
