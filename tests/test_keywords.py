@@ -45,6 +45,12 @@ def test_floats_have_the_decimals_of_the_table():
         assert re.search(rf"= +12\.0{{{decimals}}} /", image), image
 
 
+@pytest.mark.parametrize("keyword", ["HUMIDITY", "TRACKING"])
+def test_what_is_not_a_number_is_named_in_plain_words(keyword):
+    with pytest.raises(ValueError, match="^'N/A' is not a number$"):
+        card_of(KEYWORDS.rule(keyword), keyword, "N/A")
+
+
 def test_rounding_never_leaves_the_circle():
     exposure = SimpleNamespace(lst=86399.9999, raw=Header([card("RA", "359.9999999")]))
     assert VALUES["LST"](exposure) == 0 and VALUES["RA"](exposure) == 0

@@ -14,7 +14,7 @@ from scripts.lib.fits import cards
 from scripts.lib.fits.cards import Header, HeaderError, Value
 from scripts.lib.fits.reserved import Reserved, read_reserved
 from scripts.lib.frames.frame import unreadable
-from scripts.lib.headers.values import VALUES, Exposure
+from scripts.lib.headers.values import VALUES, Exposure, plain_number
 from scripts.lib.ledger.faults import BadFrame, Reason
 
 ALLOWED = re.compile(r"[A-Z0-9_-]{1,8}")
@@ -131,11 +131,12 @@ def compose(
 def card_of(rule: Rule, keyword: str, value: bool | int | float | str) -> Card:
     """Return a card as its rule has it; raise `HeaderError` if it is longer than 80 bytes."""
     if rule.format == "d":
-        value = cards.integer(int(value), keyword)
+        whole = value if isinstance(value, int) else plain_number(value)
+        value = cards.integer(int(whole), keyword)
     elif rule.format == "s":
         value = str(value).strip()
     elif rule.format:
-        text = f"{float(value):{rule.format}}"
+        text = f"{plain_number(value):{rule.format}}"
         if not math.isfinite(float(text)):
             raise ValueError(f"{value!r} is not a number")
         return Card(keyword, float(text), cards.card(keyword, text, rule.comment))

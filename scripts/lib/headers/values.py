@@ -120,7 +120,15 @@ def light_travel(e: Exposure, keyword: str) -> float | None:
     value = e.raw.value(keyword)
     if value is None:
         return None
-    return float(value) - times.cut_away(str(e.raw.value("DATE-OBS")).strip()) / 86400
+    return plain_number(value) - times.cut_away(str(e.raw.value("DATE-OBS")).strip()) / 86400
+
+
+def plain_number(value: bool | int | float | str) -> float:
+    """Return a number, also one that is written as a text; raise ValueError for anything else."""
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None
 
 
 def degrees(value: Value, keyword: str, per_unit: float) -> float:
