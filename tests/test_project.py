@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from scripts.commands.describe import PAGES
+from scripts.lib.files.tables import read_table
 from tests.architecture import PICTURE, picture
 
 REPOSITORY = Path(__file__).parent.parent
@@ -159,3 +160,8 @@ def test_the_map_of_the_modules_answers_its_questions():
 def test_the_picture_of_the_modules_is_that_of_the_code():
     [drawn] = PICTURE.findall((REPOSITORY / "docs/design.md").read_text())
     assert drawn == picture(), "run make docs"
+
+
+def test_readme_counts_the_checks():
+    count = len(read_table(REPOSITORY / "config/checks.csv"))
+    assert f"passes {count} checks before delivery" in (REPOSITORY / "README.md").read_text()

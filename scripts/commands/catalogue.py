@@ -201,7 +201,7 @@ def _index_file(table: Path, folder: Path, scale: int) -> Path | None:
 
 
 def circle_of(options: argparse.Namespace) -> Circle:
-    """Return the circle that the command line asks for, or one around the whole sky."""
+    """Return the circle of the command line, or one around the whole sky."""
     circle = (options.ra, options.dec, options.radius)
     if all(value is None for value in circle):
         return EVERYWHERE
@@ -233,7 +233,7 @@ def index(options: argparse.Namespace) -> None:
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.catalogue",
         description=__doc__,

@@ -21,7 +21,7 @@ LATELY = timedelta(hours=1)
 
 
 def status_of(telescope: str, now: datetime, mail: bool) -> tuple[dict[str, Any], str]:
-    """Return how a telescope stands, for programs and for people."""
+    """Return the status of a telescope, for programs and for people."""
     unchecked = Unchecked(telescope)
     with ExitStack() as stack:
         try:

@@ -85,7 +85,7 @@ class Instrument(NamedTuple):
     kinds: dict[str, Kind]
 
     def unasked(self, product: Delivered) -> Answer:
-        """Return what is known of a product that ESO was not asked for yet."""
+        """Return the answer for a product that was not queried yet."""
         return Answer(
             product=product.name,
             dp_id=names.dp_id(self.number, product.start),
@@ -186,7 +186,7 @@ def judged(answer: Answer, row: Mapping[str, str], kind: Kind) -> Answer:
 def unasked(
     products: list[Delivered], earlier: list[Answer], instrument: Instrument
 ) -> list[Answer]:
-    """Return what is known of products when ESO could not be asked.
+    """Return the answers for products when the query failed.
 
     An earlier answer, from before a product was delivered again, counts no more.
     """
@@ -200,7 +200,7 @@ def unasked(
 def nights_to_confirm(
     ledger: Ledger, settings: Configuration, nights: list[str], now: datetime
 ) -> list[str]:
-    """Return the nights that ESO is to be asked for; only of ``nights``, if there are any."""
+    """Return the nights to be queried at ESO; only of ``nights``, if there are any."""
     if not settings.confirm or settings.redeliver:
         return []
     since = now - timedelta(days=settings.confirm_until) - GRACE
@@ -209,7 +209,7 @@ def nights_to_confirm(
 
 
 def is_due(ledger: Ledger, night: str, settings: Configuration, now: datetime) -> bool:
-    """Return whether ESO is to be asked for a night; a damaged table is its job's to report."""
+    """Return whether a night is to be queried at ESO; its job reports a damaged table."""
     folder, limit = settings.workdir / night, timedelta(days=settings.confirm_until)
     mails = settings.mail.to and settings.mail.when != "never"
     try:
@@ -225,7 +225,7 @@ def is_due(ledger: Ledger, night: str, settings: Configuration, now: datetime) -
 
 
 def is_open(age: timedelta, answer: Answer | None, reported: set[str], limit: timedelta) -> bool:
-    """Return whether ESO is to be asked for a product that was delivered so long ago.
+    """Return whether a product that was delivered so long ago is to be queried at ESO.
 
     Once it is older than ``limit``, only until it was judged and reported. What was never asked
     for by then is from before somebody wanted to know.
@@ -243,7 +243,7 @@ def is_open(age: timedelta, answer: Answer | None, reported: set[str], limit: ti
 
 
 def read_confirmed(path: Path) -> list[Answer]:
-    """Return the answers in a night's table; none if ESO was never asked."""
+    """Return the answers in a night's table; none if it was never queried."""
     return [Answer(**row) for row in read_table(path)] if path.exists() else []
 
 
@@ -253,7 +253,7 @@ def write_confirmed(path: Path, answers: Iterable[Answer]) -> None:
 
 
 def bad_answers(answers: Iterable[Answer]) -> list[Answer]:
-    """Return what is said of products that somebody must look at."""
+    """Return the answers that need a person's attention."""
     return [answer for answer in answers if answer.status in BAD]
 
 
@@ -292,12 +292,12 @@ def counts_of(tables: Iterable[list[Answer]]) -> dict[str, int]:
 
 
 def write_asked(folder: Path, attempt: str, cause: str) -> None:
-    """Write down that a run asked for a night, and why it failed to."""
+    """Record that a run queried a night, and why the query failed."""
     write_text(folder / ASKED, f"{attempt} {cause}\n")
 
 
 def failed_attempts(workdir: Path, nights: Iterable[str], attempt: str) -> list[str]:
-    """Return for each night that a run asked for why it failed to; empty if it was answered."""
+    """Return for each night that a run queried why the query failed; empty if it did not."""
     paths = [workdir / night / ASKED for night in nights]
     found = [path.read_text().strip().partition(" ") for path in paths if path.exists()]
     return [cause for by, _, cause in found if by == attempt]

@@ -17,7 +17,7 @@ LONGEST_NAME = 235  # bytes; file systems take 255, a temporary name has some mo
 
 @contextmanager
 def whole_file(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
-    """Open a file for writing that bears its name only once it is whole and on disk.
+    """Open a file for writing that gets its name only once it is whole and on disk.
 
     Whoever writes many files need not have each name ``lasting``, that is, outlast a power cut,
     and calls `sync_folder` after the last one.
@@ -38,7 +38,7 @@ def whole_file(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder that bears its name only once it is whole and on disk.
+    """Fill a folder that gets its name only once it is whole and on disk.
 
     Snakemake does not see that a folder was left half-filled by a killed run.
     """

@@ -1,4 +1,4 @@
-"""What a job's failure means for whoever catches it, and for the person who reads it."""
+"""Kinds of failure, named for what to do next."""
 
 
 class JobFailed(RuntimeError):
@@ -6,7 +6,7 @@ class JobFailed(RuntimeError):
 
 
 class TryLater(OSError):
-    """Something outside does not answer now; the next run asks it again."""
+    """Something outside does not answer now; the next run tries again."""
 
 
 class Damaged(ValueError):

@@ -57,7 +57,7 @@ def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> 
 
 
 def _field(value: object) -> str:
-    """Return a value as it stands in a table.
+    """Return a value as it is written in a table.
 
     Python's own writer leaves a carriage return unquoted, at which its reader ends the line.
     """

@@ -40,7 +40,7 @@ class Hdu:
 
 
 def iter_hdus(stream: BinaryIO) -> Iterator[Hdu]:
-    """Yield the HDUs of a file from its beginning, each header once it is asked for.
+    """Yield the HDUs of a file from its beginning; each header is read when needed.
 
     The stream then stands at the data, and may be moved. The data of the last HDU may be cut
     short: only the caller knows whether they matter. A header that is not one of FITS, or does

@@ -1,4 +1,4 @@
-"""Checks of the file and its cards: what FITS asks, and the order that ESO asks."""
+"""Checks of the file and its cards: rules of FITS, and the order of ESO."""
 
 import re
 from collections import Counter

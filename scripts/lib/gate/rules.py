@@ -1,4 +1,4 @@
-"""What a row of the table of checks can ask: a rule with a value, or a function of its own."""
+"""What a row of the table of checks can require: a rule with a value, or a function."""
 
 import re
 from collections.abc import Callable, Mapping

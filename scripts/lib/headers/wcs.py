@@ -1,4 +1,4 @@
-"""World coordinates as keywords: a CD matrix on the sky, or pixels as ESO asks for calibrations.
+"""World coordinates as keywords: a CD matrix on the sky, or pixels as on calibrations.
 
 One convention in every product: never CD together with PC, CDELT or CROTA (FITS Standard 4.0,
 section 8.2).

@@ -477,7 +477,7 @@ class Ledger:
 
 
 def ledger_path(workdir: Path) -> Path:
-    """Return where the ledger of a working directory lies."""
+    """Return the path of the ledger of a working directory."""
     return workdir / FILE
 
 

@@ -11,7 +11,7 @@ OPEN = frozenset({Status.SEEN, Status.COPIED, Status.ASSIGNED})
 
 
 def listing_digest(entries: Iterable[Entry]) -> str:
-    """Return a text that changes when what lies at the source does."""
+    """Return a text that changes when the listing of the source does."""
     lines = [f"{e.name}\0{e.state.bytes}\0{e.state.mtime_ns}\0{e.fault or ''}" for e in entries]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -21,7 +21,7 @@ NOT_COPIED = FileState(-1, -1)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that lies in a night's folder at the source."""
+    """An entry of a night's folder at the source."""
 
     name: str  # path below the night's folder, of plain names with "/" between
     state: FileState
@@ -139,7 +139,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A product that lies hidden in the archive directory and is about to get its name."""
+    """A product under a hidden name in the archive directory, about to get its final name."""
 
     product: Product
     hidden: str

@@ -150,7 +150,7 @@ def send_one(
 
 
 def send_all(mail: Mail, mails: list[QueuedMail], environ: Mapping[str, str]) -> set[Path]:
-    """Send mails in their order; return the paths of those that somebody received."""
+    """Send mails in order; return the paths of those that reached a recipient."""
     received: set[Path] = set()
     try:
         if mails:

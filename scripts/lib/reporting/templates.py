@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def render(template: Path, **facts: object) -> str:
-    """Return a template with facts; what stands in HTML is escaped."""
+    """Return a template with facts; values are escaped in HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -1,1 +1,1 @@
-"""What is to be done, locks, limits, how a telescope stands."""
+"""Planning, locks, limits, status of a telescope."""

@@ -1,4 +1,4 @@
-"""Whether a telescope's nights reach the archive: what a monitor, or who is on duty, asks."""
+"""Status of a telescope: whether its nights reach the archive."""
 
 import os
 from datetime import UTC, datetime, time, timedelta
@@ -28,7 +28,7 @@ MOST_NAMES = 3
 
 
 class Health(NamedTuple):
-    """How a telescope stands.
+    """Status of a telescope.
 
     ``new_corrections`` name what was delivered and what new corrections concern. Incomplete nights
     are None if the source cannot be asked; ``at_eso``, how many products that were delivered
@@ -52,7 +52,7 @@ class Health(NamedTuple):
 
 
 def assess(config: Configuration, ledger: Ledger, now: datetime) -> Health:
-    """Return how a telescope stands."""
+    """Return the status of a telescope."""
     workdir = config.workdir
     heartbeat, at_work = read_heartbeat(workdir), is_held(workdir / LOCK)
     nights = recent_nights(now, max(config.lookback, FEWEST_NIGHTS))
@@ -133,7 +133,7 @@ def late_nights(health: Health, now: datetime) -> list[str]:
 
 
 def summary(health: Health, now: datetime) -> str:
-    """Return how a telescope stands, as text."""
+    """Return the status of a telescope as text."""
     beat = health.heartbeat
     success, run = "none", "none at work"
     if beat.success:

@@ -146,7 +146,7 @@ class Planner:
         return self.plan(night, entries).complete
 
     def listing(self, night: str) -> list[Entry]:
-        """Return what lies at the source of a night; see `scripts.lib.sources`."""
+        """Return the entries of a night at the source; see `scripts.lib.sources`."""
         return open_source(self.settings.source, self.settings.source_mounted).entries(night)
 
     def plan_wanted(self, night: str) -> Plan:
@@ -282,7 +282,7 @@ class Planner:
         return programme_delivered(delivered, assigned) or self.settings.programme, False
 
     def prepare(self, night: str, plan: Plan) -> None:
-        """Remove what is to be made again, so that Snakemake makes it whatever its time says."""
+        """Remove what is to be made again, so that Snakemake makes it whatever its times are."""
         folder = self.workdir / night
         outdated = [
             *([folder / "raw/complete"] if plan.ingest else []),
@@ -295,7 +295,7 @@ class Planner:
         bring_to_present(folder)
 
     def request(self, night: str) -> None:
-        """Write down that a night is to be delivered again, unless an earlier request stands."""
+        """Record that a night is to be delivered again, unless an earlier request is open."""
         if self.ledger.products(night) and not self.ledger.outcomes(night).open:
             count = self.ledger.night(night).redeliver + 1
             self.ledger.note_night(night, redeliver=count, reported=0)
@@ -315,7 +315,7 @@ def bring_to_present(folder: Path) -> None:
 
 
 def made_files(folder: Path) -> Iterator[Path]:
-    """Yield what lies in a night's folder, but for its raw copies."""
+    """Yield the files and folders in a night's folder, except its raw copies."""
     for top in folder.glob("*"):
         if top.name != "raw":
             yield top

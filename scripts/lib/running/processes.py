@@ -51,7 +51,7 @@ def run_marked(
     limit: float,
     grace: float = GRACE,
 ) -> Ended:
-    """Run a command in a process group of its own and leave nothing of it behind.
+    """Run a command in its own process group and leave nothing of it behind.
 
     A signal to this process, or the time limit, ends the whole group: first TERM, because
     Snakemake then removes what is half-made and reports, then KILL. TERM to Snakemake alone would

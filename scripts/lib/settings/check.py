@@ -154,7 +154,7 @@ def complaint(error: "ValidationError") -> str:
 
 
 def without_user(text: str) -> str:
-    """Return text without what stands before the host of an address."""
+    """Return text without user and password of an address."""
     return USER_PART.sub("://…@", text)
 
 

@@ -23,7 +23,7 @@ class Dark(NamedTuple):
 
 
 class Image:
-    """Pixels of a raw frame; read only where and when they are asked for.
+    """Pixels of a raw frame; read only where and when they are needed.
 
     ``stored`` are those of the file: big-endian signed 16-bit, shape (rows, columns).
     """

@@ -37,7 +37,7 @@ SAME = 0.3 / 3600  # degrees: nearer stars of index files are one star
 
 
 class MappedTable(NamedTuple):
-    """A binary table of a file; its rows stay on disk until they are asked for."""
+    """A binary table of a file; its rows stay on disk until they are read."""
 
     path: Path
     header: Header

@@ -112,7 +112,7 @@ def header_priors(wcs: TangentWCS) -> list[Prior]:
 
 
 def pointing_priors(ra: float, dec: float, mount: Orientation, shape: Shape) -> list[Prior]:
-    """Return where a frame may be of which only the pointing is known, the likeliest first."""
+    """Return priors of a frame of which only the pointing is known, the likeliest first."""
     both_sides, small = [mount.rotation, mount.rotation + 180], math.radians(2.5)
     priors = []
     for name, rotations, tolerances in (

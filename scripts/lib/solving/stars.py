@@ -1,4 +1,4 @@
-"""Stars of a catalogue, and the circle on the sky that is asked for."""
+"""Stars of a catalogue, and the circle on the sky that holds them."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ class Circle(NamedTuple):
         return max(self.dec - self.radius, -90.0), min(self.dec + self.radius, 90.0)
 
     def right_ascensions(self) -> list[tuple[float, float]]:
-        """Return the ranges of right ascension that it touches: two if it lies across 0."""
+        """Return the ranges of right ascension that it touches: two if it crosses 0."""
         if abs(self.dec) + self.radius >= 90:
             return [(0.0, 360.0)]
         sine = math.sin(math.radians(self.radius)) / math.cos(math.radians(self.dec))

@@ -13,7 +13,7 @@ LONGEST = 40  # characters of a file's content in a message
 
 @contextmanager
 def failing_job(setting: str, path: Path) -> Iterator[None]:
-    """Turn whatever fails inside into `JobFailed` that names a setting and its file."""
+    """Turn any error inside into a `JobFailed` that names a setting and its file."""
     try:
         yield
     except JobFailed:
@@ -26,7 +26,7 @@ def failing_job(setting: str, path: Path) -> Iterator[None]:
 
 @contextmanager
 def one_of_folder(name: str) -> Iterator[None]:
-    """Turn whatever fails inside into `Damaged` that names one file of a folder."""
+    """Turn any error inside into a `Damaged` that names one file of a folder."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What lies in a night's folder: each entry is a frame to take, or has a fault.
+"""Entries of a night's folder: each is a frame to copy, or has a fault.
 
 Connections describe what they find as `RawEntry`, with whatever name a server sent. Names of all
 kinds of source are checked here, before anything is done with them.

@@ -85,7 +85,7 @@ def described(entry: os.DirEntry[str]) -> RawEntry | None:
 
 
 def is_mounted(folder: Path) -> bool:
-    """Return whether a folder is a mount point, or lies on a share that is mounted above it.
+    """Return whether a folder is a mount point, or on a share that is mounted above it.
 
     A disk of this machine above it proves nothing: it also holds the empty folder that a share
     leaves which is not mounted.

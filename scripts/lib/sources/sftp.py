@@ -142,7 +142,7 @@ class SftpFolder(Server):
         return file
 
     def path_of(self, *parts: str) -> bytes:
-        """Return the server's path of a night, or of what lies below it."""
+        """Return the server's path of a night, or of a name below it."""
         path = "/".join((self.path.rstrip("/"), *filter(None, parts)))
         return (path or "/").encode(errors="surrogateescape")
 

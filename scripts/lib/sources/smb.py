@@ -121,7 +121,7 @@ class SmbFolder(Server):
         return self.opened(self.path_of(night, path), READ, FILE)
 
     def path_of(self, *parts: str) -> str:
-        """Return the path in the share of a night, or of what lies below it."""
+        """Return the path in the share of a night, or of a name below it."""
         return "\\".join(part.replace("/", "\\") for part in (self.root, *parts) if part)
 
     def opened(self, path: str, access: int, kind: int) -> "SmbFile":

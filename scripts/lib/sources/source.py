@@ -93,7 +93,7 @@ def time_limit() -> float:
 
 
 class Worker:
-    """A thread with a connection of its own.
+    """A thread with its own connection.
 
     A thread and not a limit inside the connection, because no library keeps one everywhere, and
     a frozen mount cannot be interrupted at all. The thread is a daemon: it holds no run up.
@@ -150,7 +150,7 @@ def serve(requests: Requests, connect: Callable[[], Connection], translate: Tran
 
 
 def close_quietly(opened: Connection | Handle | None) -> None:
-    """Close what may be lost already: an error would concern nobody."""
+    """Close what may be lost already; ignore errors."""
     with suppress(Exception):
         if opened:
             opened.close()
