@@ -53,7 +53,7 @@ include: "rules/confirm.smk"
 
 
 rule all:
-    """Bring the wanted nights up to date; ask ESO's archive what became of earlier ones."""
+    """Bring the wanted nights up to date; confirm earlier ones at ESO."""
     default_target: True
     input:
         wanted_tables,

@@ -1,4 +1,4 @@
-"""archive: products go to the archive directory, whole and once.
+"""archive: deliver products to the archive directory, whole and once.
 
 Needs   a cube, or the frames of a sequence; {night}/headers/, the ledger
 Leaves  <archive>/{product}.fits, {night}/archived/{product}.csv (the receipt), its ledger records
@@ -6,7 +6,7 @@ Leaves  <archive>/{product}.fits, {night}/archived/{product}.csv (the receipt), 
 
 
 rule archive:
-    """Check that a product is whole and what ESO wants, publish it, book it."""
+    """Check that a product is whole and conforms to ESO's rules, publish it, record it."""
     input:
         product=product,
         headers=headers_of_product,

@@ -1,9 +1,9 @@
-"""What rules ask at planning time: nights, and what is to be done in each of them.
+"""Planning: the nights of a run, and what is to be done in each of them.
 
 It follows from the ledger and the source (scripts/lib/running/planning.py), not from the times of
 files. Before a real run begins, what is outdated is removed, so that Snakemake makes it again.
 
-Planning never raises for one night: what is wrong with a night is its job's to say.
+Planning never raises for one night: the job of a night reports what is wrong with it.
 """
 
 import os
@@ -113,7 +113,7 @@ def end_run(ended, logs):
 def wanted_tables(wildcards):
     """Tables of the nights to bring up to date.
 
-    A page does not ask for one that is missing.
+    A page does not request a table that is missing.
     """
     if is_real():
         prepare()
@@ -126,7 +126,7 @@ def wanted_pages(wildcards):
 
 
 def wanted_confirmations(wildcards):
-    """Tables of the earlier nights that ESO's archive is to be asked for."""
+    """Tables of the earlier nights that are to be queried at ESO."""
     return [f"{night}/confirmed.csv" for night in TO_CONFIRM]
 
 
@@ -151,7 +151,7 @@ def named(wildcards):
 
 
 def snapshot(wildcards):
-    """Digest of the night's table: who reads another one fails."""
+    """Digest of the night's table: a job that reads another table fails."""
     return LEDGER.night(wildcards.night).snapshot
 
 

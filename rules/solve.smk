@@ -1,4 +1,4 @@
-"""solve: where on the sky each science frame really lies.
+"""solve: world coordinates of each science frame.
 
 Needs   {night}/frames.csv, {night}/raw/, a star catalogue
 Leaves  {night}/solved/{sequence}.fits    a row for each frame: its WCS, how good it is, or why none

@@ -37,7 +37,7 @@ REPLACED = {
 # Names of files that earlier versions wrote.
 ALLOWED = ("headered/", "archived/promised/", '"promised"', '"confirmed.told"')
 FOLDERS = "benchmarks config docs envs profiles rules scripts templates tests units".split()
-SUFFIXES = {".py", ".smk", ".md", ".csv", ".yaml", ".txt", ".html", ".example", ".service"}
+SUFFIXES = {".py", ".smk", ".md", ".csv", ".yaml", ".txt", ".html", ".example", ".in"}
 
 
 @cache
