@@ -49,7 +49,8 @@ THIS_RUN = iso(NOW)
 TO_CONFIRM = nights_to_confirm(LEDGER, SETTINGS, parse_nights(SETTINGS.nights), NOW)
 # The tables are compared by content, so a fresh checkout makes nothing again.
 TABLES = {
-    name: f"{workflow.basedir}/config/{name}.csv" for name in ("telescopes", "kinds", "keywords", "reserved")
+    name: f"{workflow.basedir}/config/{name}.csv"
+    for name in ("telescopes", "kinds", "keywords", "reserved")
 }
 CHECKS = f"{workflow.basedir}/config/checks.csv"
 CUBES = SETTINGS.products == "cubes"
