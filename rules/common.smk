@@ -58,6 +58,7 @@ TEMPLATES = Path(workflow.basedir) / "templates"
 
 # What frames are solved with: a change solves them again.
 SOLVING = {key: getattr(SETTINGS, key) for key in ("catalogue", "index", "solve", "dark")}
+SOLVING |= {"epoch": SETTINGS.catalogue_epoch} if SETTINGS.catalogue_epoch else {}
 SOLVED = SETTINGS.solve != "never" and bool(SETTINGS.catalogue or SETTINGS.index)
 
 

@@ -223,7 +223,7 @@ def open_solver(
     return Solver(
         raw,
         observatory,
-        open_catalogue(settings.catalogue or settings.index, camera.band),
+        open_catalogue(settings.catalogue or settings.index, camera.band, settings.catalogue_epoch),
         Engine(Path(settings.index)) if settings.index else None,
         dark_for(frames[0], night, raw, settings.dark) if camera.fixed_pattern else None,
         settings.solve == "verify",

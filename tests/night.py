@@ -1,15 +1,22 @@
 """A small simulated night and the workflow's command line, for tests."""
 
 import csv
+import math
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import yaml
 from astropy.io import fits
 
+from scripts.lib.solving.star_catalogue import open_catalogue
+from scripts.lib.solving.stars import EVERYWHERE, CatalogueStars
 from scripts.simulator.night import simulate
 
 REPOSITORY = Path(__file__).parent.parent
@@ -18,6 +25,9 @@ NIGHT = "20260305"
 # `make test-full` judges nights of real size with the same tests.
 FULL = os.environ.get("FULL_SIZE") == "1"
 SIZE = None if FULL else (64, 80)
+# Columns of the observatory's star database, and our names for them.
+SITE_COLUMNS = {"ra": "ra", "dec": "dec", "pmra": "pmra", "pmdec": "pmdec"}
+SITE_COLUMNS |= {"phot_g_mean_mag": "mag", "j_m": "j"}
 
 
 class Night:
@@ -85,6 +95,16 @@ class Night:
         """Return the catalogue of the simulated night's stars."""
         return str(self.source / f"{NIGHT}.stars.csv")
 
+    def site_stars(self, name: str, epoch: float, missing: float = 0.04) -> str:
+        """Write the same stars as a database of the site, and return its path.
+
+        In each column a share of the values is ``missing``.
+        """
+        stars = open_catalogue(self.stars()).stars(EVERYWHERE).at(epoch)
+        rng = np.random.default_rng(3)
+        holes = [np.where(rng.random(len(column)) < missing, np.nan, column) for column in stars]
+        return str(site_database(self.root / name, CatalogueStars(*holes)))
+
     def frames(self) -> list[dict]:
         return read_csv(self.folder / "frames.csv")
 
@@ -125,6 +145,29 @@ class Night:
         collected.mkdir(exist_ok=True)
         seen = [path for path in self.products() if not path.name.startswith(".")]
         return [Path(shutil.move(path, collected / path.name)) for path in seen]
+
+
+def site_database(path: Path, stars: CatalogueStars, further: str = "", kind: str = "REAL") -> Path:
+    """Write stars as the observatory's database has them: values that are missing are ''.
+
+    ``further`` are columns beside its six, which are of a ``kind``.
+    """
+    columns = SITE_COLUMNS | ({"ref_epoch": "epoch"} if "ref_epoch" in further else {})
+    values = np.transpose([getattr(stars, ours) for ours in columns.values()])
+    rows: list[list[Any]] = [["" if v != v else v for v in row] for row in values.tolist()]
+    with closing(sqlite3.connect(path)) as connection:
+        for degree in range(-90, 90):
+            table = f"{degree}_{degree + 1}"
+            declared = ", ".join(f"{name} {kind}" for name in SITE_COLUMNS)
+            connection.execute(f'CREATE TABLE "{table}" ({declared}{further})')
+            # A star without a declination may stand in any table.
+            own = [row for row in rows if row[1] == "" or math.floor(row[1]) == degree]
+            marks = ", ".join("?" * len(columns))
+            connection.executemany(
+                f'INSERT INTO "{table}" ({", ".join(columns)}) VALUES ({marks})', own
+            )
+        connection.commit()
+    return path
 
 
 def is_spare(row: dict) -> bool:

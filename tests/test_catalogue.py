@@ -24,6 +24,7 @@ from scripts.lib.files.errors import JobFailed
 from scripts.lib.solving.index_files import distinct
 from scripts.lib.solving.star_catalogue import open_catalogue
 from scripts.lib.solving.stars import EVERYWHERE, CatalogueStars, Circle
+from tests.night import site_database
 
 needs_builder = pytest.mark.skipif(
     not shutil.which("build-astrometry-index"), reason="Debian's astrometry.net is not installed"
@@ -142,7 +143,7 @@ def test_csv_may_lack_motions_and_have_blanks_text_and_comments(tmp_path):
         '\ufeff# a comment\nRA, Dec,mag,name,j\n10,20,12,"x, y",9\n\n10.01,20,11,#y,\n'
         "10.02,20,null,z,8\n10,,3,no place,3\n"
     )
-    assert open_catalogue(str(path)).cut(10, 20, 1, 2026).mag.tolist() == [11, 12]
+    assert open_catalogue(str(path)).cut(10, 20, 1, 2026).mag.tolist() == [8, 11, 12]
     assert open_catalogue(str(path), "j").cut(10, 20, 1, 2026).mag.tolist() == [8, 9, 11]
 
 
@@ -182,6 +183,48 @@ def test_sqlite_may_have_no_motions_and_no_j(tmp_path):
         assert [column.tolist() for column in stars[:3]] == [[10], [-5.5], [12]]
 
 
+# As the observatory's databases have them: the file name, further columns, and the epoch.
+DATABASES = [
+    ("gaia_tmass_16_jm_cut.db", "", 2015.5),
+    ("gaia_dr3_unified_16jcut.db", "", 2016.0),
+    ("site.sqlite", ", source_id TEXT, dr2_source_id TEXT", 2016.0),
+    ("dr3_of_ours.sqlite", ", ref_epoch REAL", 2015.5),
+]
+
+
+@pytest.mark.parametrize("kind", ["REAL", "TEXT", ""])
+@pytest.mark.parametrize("name, further, epoch", DATABASES)
+def test_the_sites_databases_have_their_epoch_and_empty_strings(
+    tmp_path, name, further, epoch, kind
+):
+    """Proper motions of 1 arcsec a year are right to 1 mas, on both sides of a table's border."""
+    whole = random_stars(346.6, -3.0, 600, epoch=epoch)
+    whole = whole._replace(pmra=whole.pmra * 2, pmdec=whole.pmdec * 2)
+    columns = [column.copy() for column in whole]
+    lacking = np.array_split(np.arange(600), 12)
+    for column, those in zip((0, 1, 2, 3, 4, 6), lacking, strict=False):
+        columns[column][those] = np.nan
+    for column in columns[2:5] + columns[6:]:
+        column[lacking[6]] = np.nan
+    path = site_database(tmp_path / name, CatalogueStars(*columns), further, kind)
+    right = whole._replace(mag=np.where(np.isnan(columns[2]), columns[6], columns[2]))
+    # Without one of its two components a star moves along the other.
+    right = right._replace(pmra=np.nan_to_num(columns[3]), pmdec=np.nan_to_num(columns[4]))
+    placed = np.isfinite(columns[0] + columns[1]) & np.isfinite(right.mag)
+    right = right.taken(placed).at(2026.2)
+    right = right.taken(within(346.6, -3.0, 0.4, right)).ranked("g")
+    found = open_catalogue(str(path)).cut(346.6, -3.0, 0.4, 2026.2)
+    assert len(found.ra) == len(right.ra) > 100
+    assert found.mag == pytest.approx(right.mag, abs=1e-9)
+    assert apart(found, right) < 1
+    # The epoch that the configuration states is that of stars without one of their own.
+    still = [
+        open_catalogue(str(path), epoch=given).cut(346.6, -3.0, 2, given or epoch)
+        for given in (None, 2000.0)
+    ]
+    assert (apart(*still) < 1) == ("ref_epoch" not in further)
+
+
 def test_doubles_are_found_at_the_pole_and_at_0_h():
     ra = np.array([0.0, 180.0, 359.99999, 0.00001, 10.0, 10.0])
     dec = np.array([89.99999, 89.99999, 5.0, 5.0, 5.0, 5.001])
@@ -204,6 +247,21 @@ def test_index_files_carry_their_stars_and_the_engine_opens_them(tmp_path):
         assert (getattr(found, name) == getattr(right, name)).all()
     astrometry = pytest.importorskip("astrometry")
     astrometry.Solver(made)
+
+
+@needs_builder
+@pytest.mark.parametrize("name", ["MAG_VT", "Mag_x"])
+def test_any_column_of_magnitudes_ranks_the_stars_of_index_files(tmp_path, name):
+    rows = random_stars(10, 20)
+    path = tmp_path / "index"
+    write(rows, path)
+    for file in path.iterdir():
+        content = file.read_bytes()
+        assert b"'mag     '" in content
+        file.write_bytes(content.replace(b"'mag     '", f"'{name:8}'".encode()))
+    found = open_catalogue(str(path)).cut(10, 20, 0.3, 2015.5)
+    right = rows.taken(within(10, 20, 0.3, rows)).ranked("g")
+    assert found.mag == pytest.approx(right.mag, abs=1e-6)
 
 
 @needs_builder

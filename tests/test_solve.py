@@ -31,6 +31,11 @@ from scripts.simulator.sky import RADIAL, astropy_wcs
 from tests.night import FULL, NIGHT, Night
 
 SIZES = {"Callisto": None if FULL else (512, 640), "Io": None if FULL else (700, 716)}
+# Both databases of the site, and their epochs.
+DATABASES = {
+    "Callisto": ("gaia_tmass_16_jm_cut.db", 2015.5),
+    "Io": ("gaia_dr3_unified_16jcut.db", 2016.0),
+}
 CLOSE = 0.3  # arcsec, anywhere on the detector
 
 
@@ -40,7 +45,7 @@ def solved_night(request, tmp_path_factory):
     telescope = request.param
     night: Any = Night(tmp_path_factory.mktemp(telescope), telescope, size=SIZES[telescope])
     night.truth = {row["file"]: row for row in night.simulate(frames=30, every_kind=True)}
-    night.output = night.run(catalogue=night.stars())
+    night.output = night.run(catalogue=night.site_stars(*DATABASES[telescope]))
     return night
 
 

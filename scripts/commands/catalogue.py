@@ -70,7 +70,9 @@ def _write_csv(pieces: Iterable[CatalogueStars], path: Path) -> int:
 def _write_sqlite(pieces: Iterable[CatalogueStars], path: Path) -> int:
     """Write a table for each degree of declination, at the epoch of Gaia DR2."""
     count = 0
-    columns = ", ".join(f"{name} REAL" for name in sqlite_catalogue.COLUMNS.values())
+    names = sqlite_catalogue.COLUMNS | {"epoch": sqlite_catalogue.EPOCH}
+    columns = ", ".join(f"{name} REAL" for name in names.values())
+    insert = f"VALUES ({', '.join('?' * len(names))})"
     with whole_file(path) as stream, closing(sqlite3.connect(stream.name)) as connection:
         # Half a file is never kept, so it needs no journal.
         connection.execute("PRAGMA journal_mode = OFF")
@@ -81,11 +83,9 @@ def _write_sqlite(pieces: Iterable[CatalogueStars], path: Path) -> int:
                 name = f'"{degree}_{degree + 1}"'
                 here = stars.taken(degrees == degree)
                 # SQLite keeps NaN as NULL.
-                rows = np.column_stack([getattr(here, key) for key in sqlite_catalogue.COLUMNS])
+                rows = np.column_stack([getattr(here, key) for key in names])
                 connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
-                connection.executemany(
-                    f"INSERT INTO {name} VALUES (?, ?, ?, ?, ?, ?)", rows.tolist()
-                )
+                connection.executemany(f"INSERT INTO {name} {insert}", rows.tolist())
             count += len(stars.ra)
         connection.commit()
     return count
@@ -104,7 +104,7 @@ def foreign_stars(path: Path) -> Iterator[CatalogueStars]:
                 names = source_names(table.colnames)
                 columns = {ours: _floats(table, name) for ours, name in names.items()}
                 count += len(table)
-                yield stars_of(columns, "g", _epoch(table.meta)).usable(EVERYWHERE)
+                yield stars_of(columns, _epoch(table.meta)).usable(EVERYWHERE)
         except (Damaged, MemoryError):
             raise
         except ImportError as error:

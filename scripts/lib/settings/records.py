@@ -208,6 +208,15 @@ class Configuration:
         pattern=ABSOLUTE_OR_EMPTY,
         examples=[""],
     )
+    catalogue_epoch: float | None = key(
+        "Julian year of the catalogue's places, such as 2016.0. Without it: the epoch that the "
+        "catalogue has for each star; else 2016.0 (Gaia DR3) for a CSV table, and for an SQLite "
+        "file with a column dr2_source_id or dr3 in its name; 2015.5 (Gaia DR2) for all others.",
+        None,
+        minimum=1900,
+        maximum=2100,
+        examples=[2016.0],
+    )
     index: str = key(
         "Folder of astrometry.net index files, for what the catalogue alone cannot solve; "
         "absolute; empty for none.",

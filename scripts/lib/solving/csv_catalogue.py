@@ -1,7 +1,6 @@
 """A star catalogue in a CSV table; it may have comments (# …) and missing values."""
 
 import csv
-import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -13,7 +12,6 @@ from scripts.lib.files.errors import Damaged
 from scripts.lib.solving import stars
 from scripts.lib.solving.unreadable import LONGEST, check_file
 
-BLANK = ("", "null")  # what tables of numbers have where there is none
 BLOCK = 1 << 20  # bytes at either end that are looked at when a table is opened
 
 
@@ -37,8 +35,11 @@ def check(path: Path) -> None:
         _numbers(ending, places)
 
 
-def read(path: Path, band: str, circle: stars.Circle) -> Iterator[stars.CatalogueStars]:
-    """Yield stars among which are all of a circle; raise `Damaged` for a line that is wrong."""
+def read(path: Path, epoch: float | None, circle: stars.Circle) -> Iterator[stars.CatalogueStars]:
+    """Yield stars among which are all of a circle; raise `Damaged` for a line that is wrong.
+
+    ``epoch`` (Julian year) is that of stars without one of their own; None for Gaia DR3's.
+    """
     low, high = circle.declinations()
     with open(path, encoding="utf-8-sig") as stream:
         places, lines = _opened(stream)
@@ -46,7 +47,8 @@ def read(path: Path, band: str, circle: stars.Circle) -> Iterator[stars.Catalogu
         while piece := list(islice(lines, stars.PIECE)):
             columns = _numbers(piece, places)
             near = columns[:, (columns[dec] >= low) & (columns[dec] <= high)]
-            yield stars.stars_of(dict(zip(places, near, strict=True)), band, stars.GAIA_DR3)
+            named = dict(zip(places, near, strict=True))
+            yield stars.stars_of(named, epoch or stars.GAIA_DR3)
 
 
 def _data(lines: Iterable[str]) -> Iterator[str]:
@@ -72,13 +74,9 @@ def _numbers(lines: list[str], places: dict[str, int]) -> np.ndarray:
     except ValueError:
         pass
     try:
-        return parse(converters=_number)  # slower: only where values are missing
+        return parse(converters=stars.number)  # slower: only where values are missing
     except ValueError as error:
         raise Damaged(_wrong_line(lines, places)) from error
-
-
-def _number(text: str) -> float:
-    return math.nan if text.strip() in BLANK else float(text)
 
 
 def _wrong_line(lines: list[str], places: dict[str, int]) -> str:
@@ -89,7 +87,7 @@ def _wrong_line(lines: list[str], places: dict[str, int]) -> str:
             if place >= len(values):
                 return f"its line {line.strip()[:LONGEST]!r} ends before column {name}"
             try:
-                _number(values[place])
+                stars.number(values[place])
             except ValueError:
                 return f"its column {name} has {values[place][:LONGEST]!r}, which is not a number"
     return "it has a line that is not one of this table"

@@ -7,6 +7,7 @@ a table of what else is known of each. The tree shows which rows a circle needs:
 import math
 import os
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +26,10 @@ TREE = "kdtree_header_stars"
 SWEEP = "sweep"
 SEARCHED = ("quads", "kdtree_data_codes", TREE, SWEEP)  # by the engine, beside `DATA`
 TAGALONG = "TAGALONG"  # AN_FILE of the table of what else is known
-# Our name of a column of it, and the names that it may have.
+# Our name of a column of it, and the names that it may have: patterns, the first one wins.
 NAMES = {name: [name] for name in ("pmra", "pmdec", "epoch")}
-NAMES |= {"mag": ["mag", "phot_g_mean_mag", "g_mag", "gmag", "g"], "j": ["j", "j_mag", "j_m"]}
+NAMES |= {"mag": ["mag", "phot_g_mean_mag", "g_mag", "gmag", "g", "mag*"]}
+NAMES |= {"j": ["j", "j_mag", "j_m"]}
 # Bytes in a row of the tables that are read as arrays.
 WIDTHS = {DATA: 12, SPLIT: 4, LAST: 4, RANGE: 8, SWEEP: 1}
 READ = {TREE, TAGALONG, *WIDTHS}
@@ -170,18 +172,24 @@ def _check_tree(tables: dict[str, MappedTable]) -> None:
 def _known(table: MappedTable | None) -> dict[str, str]:
     """Return which columns of TAGALONG are read, by our name for each."""
     present = table.row.names or () if table else ()
-    known = {ours: [n for n in names if n in present] for ours, names in NAMES.items()}
+    known = {
+        ours: [own for name in names for own in present if fnmatchcase(own, name)]
+        for ours, names in NAMES.items()
+    }
     return {ours: names[0] for ours, names in known.items() if names}
 
 
-def read(files: list[IndexFile], band: str, circle: Circle) -> Iterator[CatalogueStars]:
-    """Yield the stars of a circle; raise `Damaged` that names a file if it has changed."""
+def read(files: list[IndexFile], epoch: float | None, circle: Circle) -> Iterator[CatalogueStars]:
+    """Yield the stars of a circle; raise `Damaged` that names a file if it has changed.
+
+    ``epoch`` (Julian year) is that of stars without one of their own; None for the 5200 series'.
+    """
     pieces = []
     for file in files:
         file.check_unchanged()
         with one_of_folder(file.path.name):
             for chosen in _rows_near(file.tables, circle):
-                pieces.append(stars_of(_columns(file, chosen), band, GAIA_DR2).usable(circle))
+                pieces.append(stars_of(_columns(file, chosen), epoch or GAIA_DR2).usable(circle))
     stars = joined(pieces)
     yield stars.taken(distinct(stars))
 
@@ -254,7 +262,7 @@ def _columns(file: IndexFile, chosen: np.ndarray) -> dict[str, np.ndarray]:
     stars["ra"] = np.degrees(np.arctan2(y, x)) % 360
     stars["dec"] = np.degrees(np.arctan2(z, np.hypot(x, y)))
     if "mag" not in stars:
-        stars["mag"] = stars["j"] if "j" in stars else _rank(file, chosen)
+        stars["mag"] = np.full(len(chosen), np.nan) if "j" in stars else _rank(file, chosen)
     return stars
 
 

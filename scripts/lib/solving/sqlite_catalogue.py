@@ -1,6 +1,8 @@
-"""The site's star catalogue, ``gaia-tmass-sqlite``: an SQLite table for each degree of declination.
+"""The site's star catalogue, Gaia and 2MASS: an SQLite table for each degree of declination.
 
-There is no SQL index, so a table is read through; those of other declinations are not.
+There is no SQL index, so a table is read through; those of other declinations are not. Missing
+values are NULL or empty strings. There are two such databases, alike but for their epoch:
+``gaia-tmass-sqlite`` is Gaia DR2's, ``gaia_dr3_unified_16jcut.db`` Gaia DR3's.
 """
 
 import itertools
@@ -14,7 +16,16 @@ from typing import Any
 import numpy as np
 
 from scripts.lib.files.errors import Damaged
-from scripts.lib.solving.stars import GAIA_DR2, NO_STARS, PIECE, CatalogueStars, Circle, stars_of
+from scripts.lib.solving.stars import (
+    GAIA_DR2,
+    GAIA_DR3,
+    NO_STARS,
+    PIECE,
+    CatalogueStars,
+    Circle,
+    number,
+    stars_of,
+)
 from scripts.lib.solving.unreadable import LONGEST, check_file
 
 MAGIC = b"SQLite format 3\0"
@@ -27,6 +38,8 @@ COLUMNS = {
     "mag": "phot_g_mean_mag",
     "j": "j_m",
 }
+EPOCH = "ref_epoch"  # of each star: a column that only some have, those that we write too
+OF_DR3 = "dr2_source_id"  # what DR2 called the star: a column of DR3's database only
 NO_TABLES = "no tables such as '-6_-5', each of a degree of declination"
 
 
@@ -44,24 +57,34 @@ def check(path: Path) -> None:
             raise Damaged(NO_STARS)
 
 
-def read(path: Path, band: str, circle: Circle) -> Iterator[CatalogueStars]:
-    """Yield stars among which are all of a circle; raise `Damaged` if the file is."""
+def read(path: Path, epoch: float | None, circle: Circle) -> Iterator[CatalogueStars]:
+    """Yield stars among which are all of a circle; raise `Damaged` if the file is.
+
+    ``epoch`` (Julian year) is that of stars without one of their own; None for that of `stated`.
+    """
     low, high = circle.declinations()
-    columns = ", ".join(COLUMNS.values())
     with _opened(path) as connection:
         strips = _strips(connection)
         for degree in range(math.floor(low), math.floor(min(high, 89.999)) + 1):
             if (strip := f"{degree}_{degree + 1}") not in strips:
                 continue
+            names = COLUMNS | ({"epoch": EPOCH} if EPOCH in strips[strip] else {})
+            columns = ", ".join(f"NULLIF({name}, '')" for name in names.values())
             for west, east in circle.right_ascensions():
                 found = connection.execute(
-                    f'SELECT {columns} FROM "{strip}" '
-                    "WHERE dec BETWEEN ? AND ? AND ra BETWEEN ? AND ?",
+                    # Numbers in columns of text are not compared as texts.
+                    f'SELECT {columns} FROM "{strip}" WHERE CAST(dec AS REAL) BETWEEN ? AND ? '
+                    "AND CAST(ra AS REAL) BETWEEN ? AND ?",
                     (low, high, west, east),
                 )
                 while piece := found.fetchmany(PIECE):
-                    values = dict(zip(COLUMNS, _numbers(piece, strip), strict=True))
-                    yield stars_of(values, band, GAIA_DR2)
+                    values = dict(zip(names, _numbers(piece, strip), strict=True))
+                    yield stars_of(values, epoch or stated(path, strips[strip]))
+
+
+def stated(path: Path, present: set[str]) -> float:
+    """Return the epoch (Julian year) of a database by the columns of a table, or its file name."""
+    return GAIA_DR3 if OF_DR3 in present or "dr3" in path.name.lower() else GAIA_DR2
 
 
 @contextmanager
@@ -116,6 +139,10 @@ def _numbers(rows: list[tuple[Any, ...]], strip: str) -> np.ndarray:
     try:
         return np.array(rows, float).T
     except (TypeError, ValueError):
+        pass
+    try:
+        return np.array([[number(value) for value in row] for row in rows]).T
+    except (TypeError, ValueError):
         wrong = next(filter(_is_wrong, itertools.chain.from_iterable(rows)), None)
         found = repr(wrong[:LONGEST] if isinstance(wrong, str | bytes) else wrong)
         raise Damaged(f"its table '{strip}' has {found}, which is not a number") from None
@@ -124,7 +151,7 @@ def _numbers(rows: list[tuple[Any, ...]], strip: str) -> np.ndarray:
 def _is_wrong(value: Any) -> bool:
     """Return whether a value is neither missing nor a number nor the text of one."""
     try:
-        float("nan" if value is None else value)
+        number(value)
     except (TypeError, ValueError):
         return True
     return False

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.solving import csv_catalogue, index_files, sqlite_catalogue
 from scripts.lib.solving.stars import CatalogueStars, Circle, joined
@@ -31,6 +29,7 @@ class Catalogue(NamedTuple):
 
     path: Path
     read: Callable[[Circle], Iterator[CatalogueStars]]  # yields at least the stars of the circle
+    band: str = "g"  # that ranks the stars
 
     @property
     def name(self) -> str:
@@ -49,8 +48,7 @@ class Catalogue(NamedTuple):
 
     def stars(self, circle: Circle) -> CatalogueStars:
         """Return the stars of a circle, brightest first; raise as `pieces` does."""
-        stars = joined(self.pieces(circle))
-        return stars.taken(np.argsort(stars.mag, kind="stable"))
+        return joined(self.pieces(circle)).ranked(self.band)
 
     def cut(self, ra: float, dec: float, radius: float, epoch: float) -> CatalogueStars:
         """Return the stars that are in a circle (degrees) at an epoch (Julian year).
@@ -62,7 +60,7 @@ class Catalogue(NamedTuple):
         return stars.taken(circle.contains(stars.ra, stars.dec))
 
 
-def open_catalogue(path: str, band: str = "g") -> Catalogue:
+def open_catalogue(path: str, band: str = "g", epoch: float | None = None) -> Catalogue:
     """Return a catalogue by what its path is, once it has been looked at.
 
     Parameters
@@ -70,7 +68,9 @@ def open_catalogue(path: str, band: str = "g") -> Catalogue:
     path : str
         A file .sqlite, .db or .csv; or a folder of astrometry.net index files.
     band : str
-        Magnitude that ranks the stars: g; or j where a star has it, and g where it has not.
+        Magnitude that ranks the stars, g or j: the other where a star has none.
+    epoch : float, optional
+        Julian year of stars without one of their own; by default what the kind of file has.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def open_catalogue(path: str, band: str = "g") -> Catalogue:
         if place.is_dir():
             files = index_files.open_index(place)
             index_files.check_stars(files)
-            return Catalogue(place, partial(index_files.read, files, band))
+            return Catalogue(place, partial(index_files.read, files, epoch), band)
         if place.suffix.lower() not in KINDS:
             raise JobFailed(
                 f"catalogue: {path} is none of {', '.join(KINDS)} or a folder of index files; "
@@ -94,4 +94,4 @@ def open_catalogue(path: str, band: str = "g") -> Catalogue:
             )
         check, read = KINDS[place.suffix.lower()]
         check(place)
-        return Catalogue(place, partial(read, place, band))
+        return Catalogue(place, partial(read, place, epoch), band)

@@ -14,6 +14,7 @@ OPTIONAL = ("pmra", "pmdec", "epoch", "j")
 PIECE = 200_000  # stars read at a time
 MAS = 3_600_000  # a degree
 NO_STARS = "it holds no stars"
+BLANK = ("", "null")  # what tables of text have where there is no value
 COLUMNS = "needed are ra, dec (deg) and mag, useful pmra, pmdec (mas/yr), j and epoch (yr)"
 
 
@@ -55,7 +56,7 @@ class CatalogueStars(NamedTuple):
 
     ra: np.ndarray  # degrees, ICRS, at ``epoch``
     dec: np.ndarray
-    mag: np.ndarray  # in the band that was asked for
+    mag: np.ndarray  # g, NaN where unknown; the magnitude that ranks the stars once `ranked`
     pmra: np.ndarray  # mas a year, with the cosine of the declination; 0 where unknown
     pmdec: np.ndarray
     epoch: np.ndarray  # Julian years
@@ -75,15 +76,29 @@ class CatalogueStars(NamedTuple):
         return CatalogueStars(*(column[which] for column in self))
 
     def usable(self, circle: Circle) -> "CatalogueStars":
-        """Return the stars of a circle that have a magnitude."""
-        return self.taken(circle.contains(self.ra, self.dec) & np.isfinite(self.mag))
+        """Return the stars of a circle that have a magnitude, g or j."""
+        known = np.isfinite(self.mag) | np.isfinite(self.j)
+        return self.taken(circle.contains(self.ra, self.dec) & known)
+
+    def ranked(self, band: str) -> "CatalogueStars":
+        """Return the stars brightest first: by a band (g or j), by the other without it."""
+        first, other = (self.j, self.mag) if band == "j" else (self.mag, self.j)
+        mag = np.where(np.isfinite(first), first, other)
+        return self._replace(mag=mag).taken(np.argsort(mag, kind="stable"))
 
 
-def stars_of(columns: Mapping[str, np.ndarray], band: str, epoch: float) -> CatalogueStars:
+def number(value: str | float | None) -> float:
+    """Return a value of a table of text, NaN where there is none; raise ValueError for words."""
+    if isinstance(value, str) and value.strip() in BLANK:
+        return math.nan
+    return math.nan if value is None else float(value)
+
+
+def stars_of(columns: Mapping[str, np.ndarray], epoch: float) -> CatalogueStars:
     """Return stars of named columns, NaN where there is no value.
 
-    Those of `NEEDED` must be there. The ``band`` to rank by is g; or j, and g where a star has
-    none. ``epoch`` (Julian year) is that of stars without one of their own.
+    Those of `NEEDED` must be there. ``epoch`` (Julian year) is that of stars without one of their
+    own.
     """
     ra, dec, g = (np.asarray(columns[name], float) for name in NEEDED)
     unknown = np.full(len(ra), np.nan)
@@ -91,7 +106,7 @@ def stars_of(columns: Mapping[str, np.ndarray], band: str, epoch: float) -> Cata
     return CatalogueStars(
         ra,
         dec,
-        np.where(np.isfinite(j), j, g) if band == "j" else g,
+        g,
         np.nan_to_num(pmra),
         np.nan_to_num(pmdec),
         np.where(np.isfinite(epochs), epochs, epoch),
