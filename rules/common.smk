@@ -95,8 +95,10 @@ def prepare():
 def end_run(ended, logs):
     """Report the run: lists, mail, transfer logs; the wrapper mails why it stopped a run."""
     # Imported here: planning and dry runs do without.
+    from scripts.lib.pages.update import publish_pages
     from scripts.lib.reporting import end_of_run
     from scripts.lib.reporting.report import Run
+    from scripts.lib.running.health import assess
 
     run = Run(
         nights=NIGHTS,
@@ -110,6 +112,9 @@ def end_run(ended, logs):
     )
     mail = ended or not (was_stopped() and MARKER in os.environ)
     end_of_run.end_run(SETTINGS, LEDGER, run, TEMPLATES, mail)
+    if SETTINGS.site and MARKER not in os.environ:
+        # Otherwise the wrapper does, who knows how the run ended.
+        print(publish_pages(SETTINGS, assess(SETTINGS, LEDGER, NOW).as_json()), file=sys.stderr)
 
 
 def wanted_tables(wildcards):

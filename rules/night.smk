@@ -1,7 +1,7 @@
 """night: what became of a night.
 
 Needs   {night}/frames.csv, the ledger
-Leaves  {night}/night.html, {night}/summary.txt, the receipts
+Leaves  {night}/night.html, {night}/night.json, {night}/summary.txt, the receipts
 """
 
 
@@ -10,7 +10,6 @@ rule night:
     input:
         frames="{night}/frames.csv",
         stamps=undelivered,
-        template=f"{TEMPLATES}/night.html",
     output:
         page=update("{night}/night.html"),
         stamp=f"{{night}}/{STAMPS}/night",

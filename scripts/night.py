@@ -1,4 +1,4 @@
-"""Report a night: page, summary, receipts, its table; then free the raw copies' space."""
+"""Report a night: page, data, summary, receipts, its table; then free the raw copies' space."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.ledger import snapshot
 from scripts.lib.ledger.ledger import Ledger, ledger_path
-from scripts.lib.reporting.charts import draw
+from scripts.lib.pages.night_page import write_night_page
 from scripts.lib.reporting.summary import summarise
 from scripts.lib.reporting.templates import render
 from scripts.lib.settings.records import Configuration
@@ -18,12 +18,11 @@ from scripts.lib.settings.records import Configuration
 if TYPE_CHECKING:
     from scripts.lib.files.job import snakemake
 
-PAGE, SUMMARY = "night.html", "summary.txt"
+SUMMARY = "summary.txt"
+TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
-def write_views(
-    ledger: Ledger, night: str, folder: Path, settings: Configuration, templates: Path
-) -> None:
+def write_views(ledger: Ledger, night: str, folder: Path, settings: Configuration) -> None:
     """Write all that people read of a night, from the ledger; all good frames are delivered."""
     summary = summarise(settings.telescope, night, ledger, folder / "solved")
     if summary.missing:
@@ -36,13 +35,10 @@ def write_views(
         snapshot.write_snapshot(table, frames)
     ledger.note_night(night, snapshot=digest)
     write_receipts(ledger, night, folder / FOLDER, settings.products == "cubes")
-    charts = draw(frames, [*summary.solved, *summary.unsolved])
-    digests = {}
-    for name in (SUMMARY, PAGE):
-        text = render(templates / name, charts=charts, **vars(summary))
-        write_text(folder / name, text)
-        digests[name] = snapshot.digest(text.encode(errors="surrogateescape"))
-    ledger.set_views(night, digests)
+    text = render(TEMPLATES / SUMMARY, **vars(summary))
+    write_text(folder / SUMMARY, text)
+    ledger.set_views(night, {SUMMARY: snapshot.digest(text.encode(errors="surrogateescape"))})
+    write_night_page(ledger, night, settings)
 
 
 def main() -> None:
@@ -51,7 +47,7 @@ def main() -> None:
     output, night = Path(snakemake.output.page), snakemake.wildcards.night
     settings, folder = Configuration.of(snakemake.config), output.parent
     with Ledger(ledger_path(Path())) as ledger:
-        write_views(ledger, night, folder, settings, Path(snakemake.input.template).parent)
+        write_views(ledger, night, folder, settings)
         # All are delivered. Snakemake keeps some if another night failed.
         for name in ("cubes", "frames"):
             shutil.rmtree(folder / name, ignore_errors=True)

@@ -11,6 +11,7 @@ import pytest
 
 from scripts.lib.sources import source as sources
 from scripts.lib.sources.opening import open_source
+from tests.browser import browser  # noqa: F401
 from tests.night import FULL, Night
 
 # The same in each run, so that tests are repeatable; `make fuzz` draws others.

@@ -671,12 +671,12 @@ def test_a_clean_run_sends_what_waits_and_forgets_a_lost_mail(workdir, authority
 
 @needs_browser
 @pytest.mark.parametrize("width", [390, 1280])
-def test_html_fits_its_window(workdir, tmp_path, width):
+def test_html_fits_its_window(browser, workdir, tmp_path, width):
     folder = made_night(workdir / ("long" * 20))
     jobs = failed_jobs(folder)
     config = configuration(folder.parent, 1)
     _, html = rendered(config, run_of(workdir, jobs))
-    assert shown(html, width, tmp_path) == width
+    assert shown(browser, html, width, tmp_path) == width
 
 
 # The workflow

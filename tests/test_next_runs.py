@@ -20,8 +20,9 @@ STOPPING = Path(__file__).parent / "stopping"
 def copy_of_repository(target: Path) -> Path:
     """Return a checkout of its own, whose files may be touched."""
     target.mkdir()
-    shutil.copy(REPOSITORY / "Snakefile", target)
-    for name in ("config", "profiles", "rules", "scripts", "templates", "envs"):
+    for name in ("Snakefile", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, target)
+    for name in ("config", "profiles", "rules", "scripts", "templates", "envs", "web"):
         shutil.copytree(REPOSITORY / name, target / name)
     return target
 

@@ -180,6 +180,10 @@ def look_back(config: Configuration, status: int, log: BinaryIO) -> None:
             found = health.assess(config, ledger, now)
         text = health.summary(found, now)
         note(log, text)
+        if config.site:
+            from scripts.lib.pages.update import publish_pages  # numpy: only if there is a site
+
+            note(log, publish_pages(config, found.as_json()))
         if status or not ledger_path(config.workdir).exists():
             return
         with Ledger(ledger_path(config.workdir)) as ledger:

@@ -247,6 +247,12 @@ class Ledger:
         rows = self._rows(f"{query} WHERE night = ?", night)
         return {(file, version): Measures(*values) for file, version, *values in rows}
 
+    def worked(self, night: str) -> tuple[datetime | None, datetime | None]:
+        """Return when the first frame of a night was copied and the last one delivered."""
+        query = "SELECT min(nullif(copied, '')), max(nullif(delivered, '')) FROM frames"
+        ((begin, end),) = self._rows(f"{query} WHERE night = ?", night)
+        return _time(begin or ""), _time(end or "")
+
     def unreported(self, night: str) -> list[Frame]:
         """Return the held-back frames of a night of which no mail has said why."""
         query = f"{SELECT_FRAMES.replace(' FROM', ', reported FROM')} WHERE night = ?"

@@ -15,6 +15,7 @@ from scripts.lib.delivery.retries import ALERT_AFTER, count_failure
 from scripts.lib.delivery.transfer_log import copy_or_count, write_transfer_logs
 from scripts.lib.files.durable import write_text
 from scripts.lib.ledger.ledger import Ledger, LedgerError
+from scripts.lib.pages.update import Failure, update_pages
 from scripts.lib.reporting.failures import failures
 from scripts.lib.reporting.mail import alert
 from scripts.lib.reporting.report import Run, mail_run
@@ -30,6 +31,11 @@ def end_run(settings: Configuration, ledger: Ledger, run: Run, templates: Path, 
         print(failures(run.failed), file=sys.stderr)
     with only_printed("lists of transferred files not written"):
         write_lists(ledger, settings.workdir, run.nights)
+    failed = [
+        Failure(job.night, job.rule, job.what, job.error, job.log, job.last_lines)
+        for job in run.failed
+    ]
+    update_pages(ledger, settings, run.nights, failed, run.asked)
     if mail:
         mail_run(settings, ledger, run, templates)
     with only_printed("transfer log not copied"):

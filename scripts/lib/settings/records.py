@@ -187,6 +187,12 @@ class Configuration:
     archive: Path = key(
         "Directory from which ESO collects; absolute, must exist.", examples=["/data/eso"]
     )
+    site: str = key(
+        "Folder of the pages of all nights, shared by all telescopes; absolute; empty for none.",
+        "",
+        pattern=ABSOLUTE_OR_EMPTY,
+        examples=["/data/speculoos-pages"],
+    )
     nights: str = key(
         "Nights to bring up to date: YYYYMMDD, several with blanks between, or YYYYMMDD-YYYYMMDD; "
         "empty for the last night and missed ones.",

@@ -1,0 +1,1 @@
+"""What people look at: pages of a night and of all nights, and the history they are made from."""
