@@ -5,15 +5,18 @@ import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pandas
 import pytest
+import yaml
 
+from scripts.commands import history as scripts_history
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.records import Status
 from scripts.lib.pages import history, site
 from scripts.lib.pages.night_page import write_night_page
 from scripts.lib.pages.update import Failure, publish_pages, update_pages
 from tests.browser import WIDTHS, needs_browser, opened, violations, width_of
-from tests.night import NIGHT
+from tests.night import NIGHT, REPOSITORY
 from tests.pages import made_night, settings_of
 
 NIGHTS = ("20260303", "20260304", NIGHT)
@@ -144,6 +147,43 @@ def test_a_night_whose_data_are_damaged_keeps_its_row(tmp_path):
     (settings.workdir / NIGHT / "night.json").write_text('{"night": "20260305"')
     rows = history.update_history(settings.workdir, [NIGHT])
     assert rows[NIGHT]["state"] == "ok"
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A Callisto with a profile and three nights."""
+    settings = published(tmp_path, "Callisto", targets=(("TRAPPIST-1", 30, 10.0), ("B", 10, 60.0)))
+    config = yaml.safe_load((REPOSITORY / "config/callisto.yaml").read_text())
+    changes = {"workdir": str(settings.workdir), "archive": str(settings.archive)}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | changes))
+    folder = tmp_path / "snakemake/callisto"
+    folder.mkdir(parents=True)
+    profile = {"snakefile": f"{REPOSITORY}/Snakefile", "configfile": f"{tmp_path}/config.yaml"}
+    (folder / "profile.yaml").write_text(yaml.safe_dump(profile))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return settings
+
+
+def test_hours_of_a_target_are_printed_and_exported(installed, tmp_path, capsys):
+    command = ["--telescope", "Callisto", "--target", "trappist", "--since", "20260304"]
+    for name in ("hours.csv", "hours.parquet"):
+        assert scripts_history.main([*command, "--export", str(tmp_path / name)]) == 0
+        assert "0.2 h in    2 nights  TRAPPIST-1" in capsys.readouterr().out
+    table = pandas.read_csv(tmp_path / "hours.csv")
+    assert list(table["night"]) == [20260304, 20260305] and table["hours"].sum() > 0.1
+    assert pandas.read_parquet(tmp_path / "hours.parquet")["fwhm"].equals(table["fwhm"])
+    assert scripts_history.main(["--telescope", "callisto", "--target", "nothing"]) == 1
+    assert scripts_history.main(["--telescope", "io"]) == 2
+    assert "no profile io" in capsys.readouterr().err
+
+
+def test_pages_of_earlier_versions_can_be_made_again(installed, capsys):
+    for night in NIGHTS:
+        (installed.workdir / night / "night.json").unlink()
+    (installed.workdir / history.NAME).unlink()
+    assert scripts_history.main(["--telescope", "callisto"]) == 2
+    assert scripts_history.main(["--telescope", "callisto", "--rebuild"]) == 0
+    assert len(history.load_history(installed.workdir / history.NAME)) == 3
 
 
 # In the browser
