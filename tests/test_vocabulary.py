@@ -37,20 +37,7 @@ REPLACED = {
 # Names of files that earlier versions wrote.
 ALLOWED = ("headered/", "archived/promised/", '"promised"', '"confirmed.told"')
 FOLDERS = "benchmarks config docs envs profiles rules scripts templates tests units web".split()
-SUFFIXES = {
-    ".py",
-    ".smk",
-    ".md",
-    ".csv",
-    ".yaml",
-    ".txt",
-    ".html",
-    ".js",
-    ".css",
-    ".json",
-    ".example",
-    ".in",
-}
+SUFFIXES = set(".py .smk .md .csv .yaml .txt .html .js .css .json .example .in".split())
 
 
 @cache
@@ -58,7 +45,7 @@ def texts() -> dict[str, str]:
     """Return the text of each file, by its path in the repository."""
     paths = [path for name in FOLDERS for path in (REPOSITORY / name).rglob("*")]
     paths = [path for path in paths if path.suffix in SUFFIXES and path != Path(__file__)]
-    paths = [path for path in paths if "uplot" not in path.parts]
+    paths = [path for path in paths if "uplot" not in path.parts]  # a library
     paths += [REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "Makefile", "Snakefile")]
     found = {str(path.relative_to(REPOSITORY)): path.read_text() for path in paths}
     for text in ALLOWED:
