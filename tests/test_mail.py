@@ -1,5 +1,6 @@
 """Mail against real SMTP servers, what it says, and how it looks in a browser."""
 
+import json
 import os
 import re
 import shutil
@@ -449,6 +450,7 @@ HELD = [
         "callisto_u.fits",
     ),
 ]
+REPORT = REPOSITORY / "scripts/lib/reporting/report.py"
 LONG = "Traceback of a job whose error has a very long line without blanks: " + "x" * 300
 
 
@@ -573,6 +575,33 @@ def test_report_of_failures(workdir):
     assert max(map(len, text.splitlines())) < 450
 
 
+def test_engineering_exposures_are_one_line_and_no_fault(workdir):
+    engineering = [(Fault(Reason.ENGINEERING, "ASTRATYP is focus"), f"f{i}.fits") for i in range(9)]
+    folder = made_night(workdir, held=[*engineering, HELD[0]])
+    headline = "Delivered, look at one thing. 40 of 44 frames for ESO are delivered."
+    (folder / "night.json").write_text(json.dumps({"headline": headline}))
+    config, run = configuration(workdir, 1), run_of(workdir, failed_jobs(folder))
+    subject = f"Callisto {NIGHT}: 2 jobs FAILED, 40 of 44 frames delivered, 1 held back"
+    assert report.subject(facts_of(config, run)) == subject
+    text, html = rendered(config, run)
+    assert re.search(r"not for ESO +9  engineering exposures", text) and "f0.fits" not in text
+    assert headline in " ".join(text.split()) and headline in html
+    assert f'href="file://{folder}/night.html"' in html
+    assert text.index("WHAT TO DO") < text.index("FAILED (2)") < text.index("NIGHTS")
+
+
+def test_steps_name_sections_that_the_guide_has(workdir):
+    folder = made_night(workdir)
+    config, run = configuration(workdir, 1), run_of(workdir, failed_jobs(folder))
+    text, html = rendered(config, run)
+    guide = (REPOSITORY / "docs/operations.md").read_text()
+    named = re.findall(rf'see {REPOSITORY}/docs/operations.md, section "(.+)"', text)
+    assert named == ["A job failed", "Frames held back", "Frames held back"]
+    sections = re.findall(r'"([A-Z][A-Za-z ]+)"\)\)$', REPORT.read_text(), re.M)
+    assert {f"### {section}" for section in [*named, *sections]} <= set(guide.splitlines())
+    assert html.count(f'href="file://{REPOSITORY}/docs/operations.md"') == 3
+
+
 def test_reports_of_all_kinds_can_be_made(workdir):
     config = configuration(workdir, 1)
     run = run_of(workdir, nights=["20260301"])
@@ -688,6 +717,11 @@ def environment(environ, monkeypatch):
         monkeypatch.setenv(name, value)
 
 
+def is_faulty(row: dict) -> bool:
+    """Return whether a frame of ``frames.csv`` is held back for a fault."""
+    return row["status"] == "held" and row["code"] != "ENGINEERING"
+
+
 def mailing(root: Path, port: int) -> Night:
     """Return a Callisto with faulty frames that mails, and whose archive directory is missing."""
     night = Night(root, "Callisto")
@@ -703,7 +737,7 @@ def test_the_workflow_mails_failures_and_held_frames_once(tmp_path, authority, e
         night = mailing(tmp_path, server.port)
         output = night.run(status=1)
         [(_, failed)] = server.received
-        held = sum(row["status"] == "held" for row in night.frames())
+        held = sum(is_faulty(row) for row in night.frames())
         assert re.fullmatch(
             rf"Callisto {NIGHT}: \d+ jobs FAILED, 0 of \d+ frames delivered, {held} held back",
             failed["Subject"],
@@ -733,7 +767,7 @@ def test_a_mail_that_fails_leaves_the_run_as_it_was(tmp_path, environment):
     assert "Connection refused" in night.run()
     first, second = map(mail_queue.read_queued, queued(night.workdir))
     assert "FAILED" in first.subject
-    held = sum(row["status"] == "held" for row in night.frames())
+    held = sum(is_faulty(row) for row in night.frames())
     good = sum(row["status"] == "ok" for row in night.frames())
     whole = f"{good} of {good + held} frames delivered, {held} held back"
     assert second.subject == f"Callisto {NIGHT}: {whole}"

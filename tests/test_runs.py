@@ -356,7 +356,9 @@ def test_install_never_overwrites_what_is_not_its_own(tmp_path):
 
 
 def test_summary_counts_agree_with_the_tables(faulty_night):
-    held = [row for row in faulty_night.frames() if row["status"] == "held"]
+    codes = [row["code"] for row in faulty_night.frames() if row["status"] == "held"]
     summary = (faulty_night.folder / "summary.txt").read_text()
-    assert f"held back    {len(held)}" in summary
+    engineering = codes.count("ENGINEERING")
+    assert f"held back    {len(codes) - engineering}\n" in summary
+    assert engineering and f"not for ESO  {engineering}\n" in summary
     assert f"raw frames   {len(faulty_night.truth)}" in summary

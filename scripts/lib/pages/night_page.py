@@ -50,6 +50,14 @@ def write_night_page(
     return data
 
 
+def read_headline(folder: Path) -> str:
+    """Return the verdict on a night from its data; empty if they cannot be read."""
+    try:
+        return str(json.loads((folder / DATA).read_text())["headline"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def write_nights(folder: Path, nights: Sequence[str], index: str) -> None:
     """Write which nights below a folder have a page, and where all are, for links between them."""
     text = f"nights({json.dumps(list(nights))},{json.dumps(index)});\n"

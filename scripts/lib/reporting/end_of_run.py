@@ -72,7 +72,8 @@ def write_lists(ledger: Ledger, workdir: Path, nights: Iterable[str]) -> None:
         if not summary.raw:
             continue
         waiting = dict.fromkeys(summary.missing, PENDING)
-        waiting |= {frame.file: str(frame.fault) for frame in summary.held}
+        refused = [*summary.held, *summary.not_for_eso]
+        waiting |= {frame.file: str(frame.fault) for frame in refused}
         folder = workdir / "logs" / night
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "transferred", "".join(f"{name}\n" for name in summary.products))

@@ -13,6 +13,7 @@ from scripts.lib.frames.corrections import correction_file
 from scripts.lib.ledger.faults import Reason
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import Frame
+from scripts.lib.pages.night_page import read_headline
 from scripts.lib.reporting.failures import FailedJob, failures, in_order
 from scripts.lib.reporting.mail import LOST, errors_reported, post, send_queued, usable_mail
 from scripts.lib.reporting.mail_queue import queue_of, refusals, say
@@ -23,6 +24,7 @@ from scripts.lib.settings.records import Configuration
 
 NOT_COLLECTED = "not collected"
 # A mail that is too long is not read; the rest is on the page.
+GUIDE = Path(__file__).parents[3] / "docs/operations.md"
 MOST = {"most_jobs": 12, "most_frames": 20}
 
 
@@ -45,11 +47,15 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class NightReport:
-    """What is said of a night; ``new`` are held-back frames of which no mail has said why."""
+    """What is said of a night; ``new`` are held-back frames of which no mail has said why.
+
+    ``headline`` is the verdict on its page.
+    """
 
     summary: Summary
     new: list[Frame]
     page: str
+    headline: str
 
     @property
     def has_new(self) -> bool:
@@ -96,10 +102,11 @@ class Report:
 
 
 class Step(NamedTuple):
-    """What the operator can do: words, and a command."""
+    """What the operator can do: words, a command, and where more is said."""
 
     words: str
     command: str
+    section: str  # of the guide for operators
 
 
 def report_of(settings: Configuration, ledger: Ledger, run: Run) -> Report:
@@ -110,7 +117,8 @@ def report_of(settings: Configuration, ledger: Ledger, run: Run) -> Report:
         summary = summarise(settings.telescope, night, ledger, folder / "solved")
         page = (folder / "night.html").absolute()
         new = ledger.unreported(night)
-        nights.append(NightReport(summary, new, str(page) if page.exists() else ""))
+        path = str(page) if page.exists() else ""
+        nights.append(NightReport(summary, new, path, read_headline(folder)))
     asked = [not_right(settings.workdir / night, settings.archive) for night in run.asked]
     unconfirmed = [night for night in asked if night.count]
     return Report(settings, run, failed, nights, unconfirmed, refusals(queue_of(settings)))
@@ -138,8 +146,8 @@ def verdict(report: Report) -> str:
         parts.append(f"{counted(len(report.failed), 'job')} FAILED")
     if report.stopped:
         parts.append("run STOPPED before its end")
-    if raw := sum(one.raw for one in judged):
-        parts.append(f"{sum(one.delivered for one in summaries)} of {raw} frames delivered")
+    if due := sum(one.raw - len(one.not_for_eso) for one in judged):
+        parts.append(f"{sum(one.delivered for one in summaries)} of {due} frames delivered")
     elif len(judged) == len(summaries):
         parts.append("no frames")
     if count := len(summaries) - len(judged):
@@ -178,34 +186,35 @@ def next_steps(report: Report) -> list[Step]:
     if report.failed:
         words = "Read the last lines of each log below and remove the cause. The next run "
         words += "continues by itself; to continue now:"
-        steps.append(Step(words, command_line(run)))
+        steps.append(Step(words, command_line(run), "A job failed"))
     if report.stopped:
         words = "Somebody or a shutdown stopped this run. Nothing is lost; to continue it:"
-        steps.append(Step(words, command_line(run)))
+        steps.append(Step(words, command_line(run), "Ended"))
     if wrong := [one.summary.night for one in report.nights if one.is_new(unsolved=False)]:
         folder = Path(settings.corrections)
         files = (str(correction_file(folder, settings.telescope, night)) for night in wrong)
         words = "If held-back frames only have wrong headers, correct these in "
         words += f"{' '.join(files)}, then:"
-        steps.append(Step(words, command_line(run, nights=" ".join(wrong))))
+        steps.append(Step(words, command_line(run, nights=" ".join(wrong)), "Frames held back"))
     if lost := [one.summary.night for one in report.nights if one.is_new(unsolved=True)]:
         words = "To deliver the unsolved frames without sky coordinates:"
         command = command_line(run, nights=" ".join(lost), unsolved="deliver")
-        steps.append(Step(words, command))
+        steps.append(Step(words, command, "Frames held back"))
     new = [one for one in report.unconfirmed if one.has_new]
     if any(one.groups[NOT_COLLECTED] for one in new):
         words = "ESO has not collected products listed below, they are still in the archive "
         words += "directory. Ask ESO whether its collection stands still. What is there:"
-        steps.append(Step(words, f"ls -l {shlex.quote(str(settings.archive))}"))
+        command = f"ls -l {shlex.quote(str(settings.archive))}"
+        steps.append(Step(words, command, "At ESO"))
     if lost := [one.night for one in new if one.groups[MISSING]]:
         words = "ESO collected products that its archive does not show, see below. Ask ESO what "
         words += "became of them; if it has lost them, to deliver the night again:"
         command = command_line(run, nights=" ".join(lost), redeliver="true")
-        steps.append(Step(words, command))
+        steps.append(Step(words, command, "At ESO"))
     if tables := [one.table for one in new if one.groups[DIFFERENT]]:
         words = "ESO has products otherwise than they were delivered, see below. Ask ESO to "
         words += "correct them. What it has:"
-        steps.append(Step(words, shlex.join(["grep", DIFFERENT, *tables])))
+        steps.append(Step(words, shlex.join(["grep", DIFFERENT, *tables]), "At ESO"))
     return steps
 
 
@@ -227,7 +236,7 @@ def command_line(run: Run, **settings: str) -> str:
 def texts(report: Report, templates: Path) -> tuple[str, str]:
     """Return the mail as plain text and as HTML."""
     facts = vars(report) | MOST | {"stopped": report.stopped, "steps": next_steps(report)}
-    facts |= {"verdict": verdict(report), "subject": subject(report)}
+    facts |= {"verdict": verdict(report), "subject": subject(report), "guide": GUIDE}
     return render(templates / "mail.txt", **facts), render(templates / "mail.html", **facts)
 
 

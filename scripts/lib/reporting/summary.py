@@ -36,8 +36,9 @@ class Summary:
 
     ``judged`` is whether its frames were judged yet. ``raw`` counts raw frames, ``kinds`` and
     ``delivered`` delivered ones. ``missing`` are raw files of good frames that are not delivered,
-    ``warned`` what the gate noted of products, ``reasons`` the frames held back for each. ``kinds``
-    and ``reasons`` begin with the most frequent.
+    ``warned`` what the gate noted of products, ``reasons`` the frames held back for each,
+    ``not_for_eso`` engineering exposures and the like, which are no fault. ``kinds`` and
+    ``reasons`` begin with the most frequent.
     """
 
     telescope: str
@@ -51,6 +52,7 @@ class Summary:
     missing: list[str]
     warned: Mapping[str, str]
     held: list[Frame]
+    not_for_eso: list[Frame]
     reasons: Mapping[str, list[Frame]]
     solved: list[Solved]
     unsolved: list[Solved]
@@ -62,7 +64,8 @@ def summarise(telescope: str, night: str, ledger: Ledger, solutions: Path | None
     good = [frame for frame in frames if frame.status in GOOD]
     delivered = [frame for frame in good if frame.status in DONE]
     waiting = [f for f in latest(frames).values() if f.status in (Status.SEEN, Status.COPIED)]
-    held, reasons = snapshot.held(frames), dict[str, list[Frame]]()
+    refused, reasons = snapshot.held(frames), dict[str, list[Frame]]()
+    held = [frame for frame in refused if not (frame.fault and frame.fault.expected)]
     for frame in held:
         heading = frame.fault.heading if frame.fault else "not judged yet"
         reasons.setdefault(heading, []).append(frame)
@@ -82,6 +85,7 @@ def summarise(telescope: str, night: str, ledger: Ledger, solutions: Path | None
         missing=[frame.file for frame in [*good, *waiting] if frame.status not in DONE],
         warned=warned_products(products),
         held=held,
+        not_for_eso=[frame for frame in refused if frame not in held],
         reasons=dict(sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))),
         solved=[one for one in tried if one.solved],
         unsolved=[one for one in tried if not one.solved],
