@@ -32,6 +32,9 @@ if not (above := Path(config["workdir"]).parent).is_dir():
 workdir: config["workdir"]
 
 
+report: "docs/report/overview.rst"
+
+
 wildcard_constraints:
     night=r"\d{8}",
     start=r"\d{8}T\d{6}",

@@ -62,6 +62,13 @@ SOLVING |= {"epoch": SETTINGS.catalogue_epoch} if SETTINGS.catalogue_epoch else 
 SOLVED = SETTINGS.solve != "never" and bool(SETTINGS.catalogue or SETTINGS.index)
 
 
+def reported(output, name):
+    """Return an output that `snakemake --report` shows, with the caption of a name."""
+    labels = {"telescope": SETTINGS.telescope, "content": name}
+    caption = f"{workflow.basedir}/docs/report/{name}.rst"
+    return report(output, caption=caption, category="{night}", labels=labels)
+
+
 @cache
 def plan_of(night):
     """What is to be done for a night, as of the beginning of the run."""

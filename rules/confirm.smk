@@ -12,7 +12,7 @@ rule confirm:
         telescopes=TABLES["telescopes"],
         kinds=TABLES["kinds"],
     output:
-        table=update("{night}/confirmed.csv"),
+        table=reported(update("{night}/confirmed.csv"), "confirmed"),
     log:
         "{night}/logs/confirm.log",
     priority: -1

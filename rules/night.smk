@@ -11,7 +11,7 @@ rule night:
         frames="{night}/frames.csv",
         stamps=undelivered,
     output:
-        page=update("{night}/night.html"),
+        page=reported(update("{night}/night.html"), "night"),
         stamp=f"{{night}}/{STAMPS}/night",
     log:
         "{night}/logs/night.log",

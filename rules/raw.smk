@@ -30,7 +30,7 @@ checkpoint inventory:
         marker=raw_to_judge,
         corrections=night_corrections,
     output:
-        frames="{night}/frames.csv",
+        frames=reported("{night}/frames.csv", "frames"),
     log:
         "{night}/logs/inventory.log",
     localrule: True

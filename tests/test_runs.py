@@ -362,3 +362,10 @@ def test_summary_counts_agree_with_the_tables(faulty_night):
     assert f"held back    {len(codes) - engineering}\n" in summary
     assert engineering and f"not for ESO  {engineering}\n" in summary
     assert f"raw frames   {len(faulty_night.truth)}" in summary
+
+
+def test_snakemakes_own_report_shows_page_and_tables(faulty_night, tmp_path):
+    path = tmp_path / "report.html"
+    faulty_night.run("--report", str(path), keep_raw="true")
+    text = path.read_text()
+    assert "night.html" in text and "frames.csv" in text and "as its page shows it" in text
