@@ -16,7 +16,7 @@ from scripts.lib.frames.judgement import judgement
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.outlook import listing_digest
 from scripts.lib.ledger.records import FileState, Frame, Status
-from scripts.lib.ledger.snapshot import digest, write_snapshot
+from scripts.lib.ledger.snapshot import snapshot_text, write_view
 from scripts.lib.running.planning import Planner
 from scripts.lib.settings.check import CHECKOUT
 from scripts.lib.settings.profile import read_file
@@ -36,13 +36,12 @@ def make_night(workdir: Path, source: Path, count: int, ledger: Ledger) -> None:
         begin = datetime(2026, 3, 6, tzinfo=UTC) + timedelta(seconds=11 * number)
         frame = Frame(NIGHT, path.name, source=state, status=Status.DELIVERED, kind="science")
         frames.append(replace(frame, date_obs=begin, pixel_sum=number, sequence="S", product="p"))
-    content = write_snapshot(workdir / NIGHT / "frames.csv", frames)
-    page = b"page"
-    (workdir / NIGHT / "night.html").write_bytes(page)
+    snapshot = write_view(workdir / NIGHT / "frames.csv", snapshot_text(frames))
+    page = write_view(workdir / NIGHT / "night.html", "page")
     with ledger.transaction():
         ledger.record(frames)
-        ledger.set_night(NIGHT, snapshot=content, reported=1, programme="60.A-9009(D)")
-    ledger.set_views(NIGHT, {"night.html": digest(page)})
+        ledger.set_night(NIGHT, snapshot=snapshot, reported=1, programme="60.A-9009(D)")
+    ledger.set_views(NIGHT, {"night.html": page})
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from scripts.lib.ledger.records import Frame, Intent, Night, Product, Status
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:
-    from scripts.lib.files.job import snakemake
+    from scripts.lib.files.log import snakemake
 
 
 class Made(NamedTuple):

@@ -15,7 +15,7 @@ from scripts.lib.settings.passwords import credentials
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:
-    from scripts.lib.files.job import snakemake
+    from scripts.lib.files.log import snakemake
 
 
 def confirm(

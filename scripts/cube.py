@@ -19,7 +19,7 @@ from scripts.lib.ledger.snapshot import read_frames
 from scripts.lib.sources.raw_copies import RawCopies
 
 if TYPE_CHECKING:
-    from scripts.lib.files.job import snakemake
+    from scripts.lib.files.log import snakemake
 
 
 def write_cube(target: Path, frames: list[Frame], raw: RawCopies, headers: Path) -> None:

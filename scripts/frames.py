@@ -15,7 +15,7 @@ from scripts.lib.ledger.snapshot import read_frames
 from scripts.lib.sources.raw_copies import RawCopies
 
 if TYPE_CHECKING:
-    from scripts.lib.files.job import snakemake
+    from scripts.lib.files.log import snakemake
 
 
 def write_frames(

@@ -35,7 +35,7 @@ from scripts.lib.settings.records import Configuration
 from scripts.lib.solving.table import Solved, read_solved
 
 if TYPE_CHECKING:
-    from scripts.lib.files.job import snakemake
+    from scripts.lib.files.log import snakemake
 
 # Of one sequence, by file name.
 Solutions = Mapping[str, Solved]

@@ -5,6 +5,7 @@ changes while it is read is tried again, and reported if it does not become stab
 the time of its frame, so what an earlier run copied is known and not copied again.
 """
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING
 from scripts.lib.files.durable import remove_parts, sync_folder, write_text
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
-from scripts.lib.files.space import GIGABYTE, free_gb
 from scripts.lib.fits.hdu import LARGEST_HEADER, padded
 from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
@@ -26,7 +26,7 @@ from scripts.lib.sources.opening import open_source
 from scripts.lib.sources.source import Source
 
 if TYPE_CHECKING:
-    from scripts.lib.files.job import snakemake
+    from scripts.lib.files.log import snakemake
 
 
 def copy_night(
@@ -138,7 +138,7 @@ def check_space(raw: Path, entries: list[Entry]) -> None:
     A disk that a copy has filled leaves no room for logs either, nor for other nights.
     """
     missing = [e.state.bytes for e in entries if not is_copied(raw / e.name, e.state)]
-    needed, free = 2 * sum(missing) / GIGABYTE, free_gb(raw)
+    needed, free = 2 * sum(missing) / 1e9, shutil.disk_usage(raw).free / 1e9
     if needed > free:
         raise JobFailed(
             f"{raw} has {free:.3g} GB of free space; {len(missing)} frames to copy and their "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.delivery.publish import publish_intents
-from scripts.lib.files.durable import whole_file
+from scripts.lib.files.durable import write_text
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.frames import frame as raw_frame
@@ -28,7 +28,7 @@ from scripts.lib.ledger.records import DELIVERY, DONE, Frame, Night, Product, St
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:
-    from scripts.lib.files.job import snakemake
+    from scripts.lib.files.log import snakemake
 
 NOT_AGAIN = "not delivered again: raw frames of it are gone"
 
@@ -270,16 +270,15 @@ def main() -> None:
             ledger.record(changed)
             ledger.set_night(name, judged=judged, refused="", reported=0)
             ledger.set_night(name, programme=programme, named=named)
-            content = snapshot.snapshot_bytes(frames)
-            ledger.set_night(name, snapshot=snapshot.digest(content))
+            text = snapshot.snapshot_text(frames)
+            ledger.set_night(name, snapshot=snapshot.digest(text))
     if waiting := [frame for frame in frames if frame.status is Status.ASSIGNED]:
         # What was made from an earlier table: if this run is killed, the next one would take it
         # for up to date, by its time.
         shutil.rmtree(table.parent / "headers", ignore_errors=True)
         for sequence in snapshot.sequences(waiting):
             (table.parent / "solved" / f"{sequence}.fits").unlink(missing_ok=True)
-    with whole_file(table) as stream:
-        stream.write(content)
+    write_text(table, text)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from scripts.lib.reporting.templates import render
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:
-    from scripts.lib.files.job import snakemake
+    from scripts.lib.files.log import snakemake
 
 SUMMARY = "summary.txt"
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -29,15 +29,14 @@ def write_views(ledger: Ledger, night: str, folder: Path, settings: Configuratio
         names = ", ".join(summary.missing)
         raise JobFailed(f"{len(summary.missing)} good frames are not delivered: {names}")
     frames = ledger.frames(night)
-    table, digest = folder / snapshot.NAME, snapshot.digest(snapshot.snapshot_bytes(frames))
+    table, text = folder / snapshot.NAME, snapshot.snapshot_text(frames)
     # Jobs compare its time with theirs: it is not touched without need.
-    if snapshot.file_digest(table) != digest:
-        snapshot.write_snapshot(table, frames)
-    ledger.note_night(night, snapshot=digest)
+    if snapshot.file_digest(table) != snapshot.digest(text):
+        write_text(table, text)
+    ledger.note_night(night, snapshot=snapshot.digest(text))
     write_receipts(ledger, night, folder / FOLDER, settings.products == "cubes")
     text = render(TEMPLATES / SUMMARY, **vars(summary))
-    write_text(folder / SUMMARY, text)
-    ledger.set_views(night, {SUMMARY: snapshot.digest(text.encode(errors="surrogateescape"))})
+    ledger.set_views(night, {SUMMARY: snapshot.write_view(folder / SUMMARY, text)})
     write_night_page(ledger, night, settings)
 
 

@@ -38,7 +38,7 @@ from scripts.lib.solving.table import Solved, solved_bytes
 from scripts.lib.solving.tangent import distance, moved_to
 
 if TYPE_CHECKING:
-    from scripts.lib.files.job import snakemake
+    from scripts.lib.files.log import snakemake
 
 FIELD_MARGIN = 0.35  # degrees around the frame: as far as pointings may be off
 SAME_TARGET = 0.02  # degrees: frames that point this close share a cut of the catalogue

@@ -12,7 +12,7 @@ from scripts.lib.frames.judgement import judgement
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import FileState, Frame, Product, Status
-from scripts.lib.ledger.snapshot import file_digest, write_snapshot
+from scripts.lib.ledger.snapshot import file_digest, snapshot_text, write_view
 from scripts.lib.running.planning import Planner, table_sequences
 from tests.night import NIGHT
 from tests.records import configuration
@@ -76,7 +76,8 @@ def complete_night(tmp_path, ledger):
         ledger.record([frame])
         ledger.enter([replace(product, delivered=frame.begin)])
         ledger.set_night(NIGHT, judged=judged, reported=1)
-        ledger.set_night(NIGHT, snapshot=write_snapshot(folder / "frames.csv", [frame]))
+        digest = write_view(folder / "frames.csv", snapshot_text([frame]))
+        ledger.set_night(NIGHT, snapshot=digest)
     write_receipts(ledger, NIGHT, folder / FOLDER, cubes=True)
     (folder / "night.html").touch()
     ledger.set_views(NIGHT, {"night.html": file_digest(folder / "night.html")})

@@ -8,12 +8,11 @@ are written from the ledger; nothing is read back from them.
 from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.lib.files.durable import whole_file
 from scripts.lib.files.tables import table_text
 from scripts.lib.frames.names import stem
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame, Product, Status
-from scripts.lib.ledger.snapshot import COLUMNS, OK, digest, frame_row
+from scripts.lib.ledger.snapshot import COLUMNS, OK, frame_row, write_view
 from scripts.lib.nights.times import iso
 
 FOLDER = "archived"
@@ -37,15 +36,7 @@ def frames_of(ledger: Ledger, night: str, target: str, cubes: bool) -> list[Fram
 def write_receipts(
     ledger: Ledger, night: str, folder: Path, cubes: bool, target: str | None = None
 ) -> None:
-    """Write the receipts of a night.
-
-    Parameters
-    ----------
-    folder : Path
-        ``<workdir>/{night}/archived``.
-    target : str, optional
-        Only that of this job.
-    """
+    """Write the receipts of a night, or only that of one job, into its folder ``archived``."""
     products = {product.name: product for product in ledger.products(night)}
     grouped: dict[str, list[Frame]] = {}
     for frame in frames_of(ledger, night, target, cubes) if target else ledger.frames(night):
@@ -55,11 +46,8 @@ def write_receipts(
     folder.mkdir(parents=True, exist_ok=True)
     digests = {}
     for name, frames in grouped.items():
-        content = table_text([*COLUMNS, *DELIVERY], rows(frames, products)).encode()
-        path = folder / f"{name}.csv"
-        with whole_file(path) as stream:
-            stream.write(content)
-        digests[f"{FOLDER}/{path.name}"] = digest(content)
+        text = table_text([*COLUMNS, *DELIVERY], rows(frames, products))
+        digests[f"{FOLDER}/{name}.csv"] = write_view(folder / f"{name}.csv", text)
     ledger.set_views(night, digests)
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from scripts.lib.files.errors import TryLater
@@ -15,20 +16,17 @@ def within(seconds: float, name: str, work: Callable[[], Result]) -> Result:
     Work that takes longer is left behind, and that is a `TryLater` which names what was asked. It
     is a thread: time-outs of sockets start again with each byte, and name servers have none.
     """
-    results: list[Result] = []
-    errors: list[BaseException] = []
+    future: Future[Result] = Future()
 
     def run() -> None:
         try:
-            results.append(work())
+            future.set_result(work())
         except BaseException as error:
-            errors.append(error)
+            future.set_exception(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
+    if not future.done():
         raise TryLater(f"{name}: no end after {seconds:g} s")
-    return results[0]
+    return future.result()

@@ -9,6 +9,10 @@ LONGEST_TAIL = 100_000  # bytes
 
 logger = logging.getLogger("speculoos")
 
+# What Snakemake defines in a rule's script: files, parameters and wildcards by their names. A
+# script imports it from here if TYPE_CHECKING only, for linters and type checkers.
+snakemake: Any
+
 
 def start_log(path: str) -> None:
     """Send messages, warnings and an uncaught error of this process to ``path``.

@@ -110,19 +110,10 @@ class Overtaken(RuntimeError):
 
 
 class Ledger:
-    """The ledger of one telescope.
+    """The ledger of one telescope: the database at ``path``, which is made if it is not there.
 
-    Parameters
-    ----------
-    path : Path or str
-        Of the database; it is made if it is not there.
-    later : Path, optional
-        Where a database that is in memory is to be saved.
-
-    Raises
-    ------
-    LedgerError
-        If the file is not a ledger, or one of a later version of this workflow.
+    One that is in memory can be saved ``later``. Raises `LedgerError` if the file is not a ledger,
+    or one of a later version of this workflow.
     """
 
     def __init__(self, path: Path | str, later: Path | None = None):
@@ -206,13 +197,7 @@ class Ledger:
     # Frames
 
     def frames(self, night: str, product: str = "", sequence: str = "") -> list[Frame]:
-        """Return the frames of a night that were ever seen, by file name.
-
-        Parameters
-        ----------
-        product, sequence : str
-            Only those of one; empty for all.
-        """
+        """Return the frames of a night, a product or a sequence that were ever seen, by file."""
         query = f"{SELECT_FRAMES} WHERE night = ? AND ? IN ('', product) AND ? IN ('', sequence)"
         rows = self._rows(f"{query} ORDER BY file, version", night, product, sequence)
         return [_frame(row) for row in rows]
@@ -309,15 +294,7 @@ class Ledger:
     def stage(self, intents: Iterable[Intent], frames: Iterable[Frame]) -> None:
         """Write down that products are about to be published; from here on they may have been.
 
-        Parameters
-        ----------
-        frames : iterable of Frame
-            All that are in them.
-
-        Raises
-        ------
-        Overtaken
-            If one of them is not to be delivered any more.
+        Raises `Overtaken` if one of their frames is not to be delivered any more.
         """
         frames = list(frames)
         with self.transaction():

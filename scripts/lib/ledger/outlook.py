@@ -1,6 +1,7 @@
 """What is still to be done for a frame: the one place that judges its state."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 
 from scripts.lib.ledger.faults import Reason
@@ -42,13 +43,7 @@ def is_due(frame: Frame, night: Night) -> bool:
 
 
 def is_judged_again(frame: Frame, night: Night, judged: str) -> bool:
-    """Return whether the inventory is to look at a frame.
-
-    Parameters
-    ----------
-    judged : str
-        Digest of what frames are judged by now.
-    """
+    """Return whether the inventory is to look at a frame, now that it is ``judged`` by that."""
     if frame.status is Status.HELD and frame.fault:
         if frame.fault.reason is Reason.CHANGED and night.redeliver:
             return True
@@ -57,25 +52,17 @@ def is_judged_again(frame: Frame, night: Night, judged: str) -> bool:
 
 
 def too_many_held(frames: Iterable[Frame], share: float) -> str:
-    """Return why a night is bad rather than a frame; nothing if it is not.
+    """Return why a night is bad rather than its frames: more than ``share`` of them are held back.
 
-    Frames that every night has, engineering exposures say, do not count.
-
-    Parameters
-    ----------
-    share : float
-        Of the frames, that may be held back.
+    Nothing if it is not. Frames that every night has, engineering exposures say, do not count.
     """
     counted = [f for f in frames if not (f.status is Status.HELD and f.fault and f.fault.expected)]
-    held = [frame for frame in counted if frame.status is Status.HELD]
+    held = [frame.fault for frame in counted if frame.status is Status.HELD]
     if len(held) <= share * len(counted):
         return ""
-    reasons: dict[str, int] = {}
-    for frame in held:
-        heading = frame.fault.heading if frame.fault else ""
-        reasons[heading] = reasons.get(heading, 0) + 1
-    most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:5]
-    causes = ", ".join(f"{count} {reason}" for reason, count in most)
+    # Sorted first: reasons that are as frequent are listed by name.
+    reasons = Counter(sorted(fault.heading if fault else "" for fault in held))
+    causes = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
     return (
         f"{len(held)} of {len(counted)} frames held back, more than max_held {share} allows: "
         f"{causes}. If they are to be left out, run again with --config max_held=1"

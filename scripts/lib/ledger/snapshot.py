@@ -8,8 +8,9 @@ import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from scripts.lib.files.durable import whole_file
+from scripts.lib.files.durable import write_text
 from scripts.lib.files.tables import damaged_table, read_table, table_text
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.records import GOOD, Frame, Status
@@ -20,6 +21,9 @@ COLUMNS = (
     "file kind object filter exptime date_obs sequence product status reason eso_name bytes "
     "data_start naxis1 naxis2 datasum programme code"
 ).split()
+# Columns that are fields of a frame as they are, and those that are whole numbers.
+TEXTS = ("file", "kind", "object", "filter", "sequence", "product", "eso_name", "programme")
+NUMBERS = ("data_start", "naxis1", "naxis2")
 OK, HELD = "ok", "held"
 
 
@@ -48,25 +52,12 @@ def frame_row(frame: Frame) -> dict[str, str]:
         code = f"{frame.fault.reason.name} {frame.fault.subject}".strip() if frame.fault else ""
         reason = str(frame.fault) if frame.fault else "not judged yet"
         return {"file": frame.file, "status": HELD, "reason": reason, "code": code}
-    return {
-        "file": frame.file,
-        "kind": frame.kind,
-        "object": frame.object,
-        "filter": frame.filter,
+    return {name: str(getattr(frame, name)) for name in TEXTS + NUMBERS} | {
         "exptime": f"{frame.exptime:.3f}",
         "date_obs": iso(frame.begin),
-        "sequence": frame.sequence,
-        "product": frame.product,
         "status": OK,
-        "reason": "",
-        "eso_name": frame.eso_name,
         "bytes": str(frame.source.bytes),
-        "data_start": str(frame.data_start),
-        "naxis1": str(frame.naxis1),
-        "naxis2": str(frame.naxis2),
         "datasum": str(frame.pixels),
-        "programme": frame.programme,
-        "code": "",
     }
 
 
@@ -76,65 +67,43 @@ def frame_of(night: str, row: dict[str, str]) -> Frame:
         code, _, subject = row["code"].partition(" ")
         fault = Fault(Reason[code], subject=subject) if code else None
         return Frame(night, row["file"], status=Status.HELD, fault=fault)
+    known: dict[str, Any] = {name: row[name] for name in TEXTS}
     return Frame(
         night,
-        row["file"],
         status=Status.ASSIGNED,
-        kind=row["kind"],
-        object=row["object"],
-        filter=row["filter"],
         exptime=float(row["exptime"]),
         date_obs=datetime.fromisoformat(f"{row['date_obs']}+00:00"),
-        data_start=int(row["data_start"]),
-        naxis1=int(row["naxis1"]),
-        naxis2=int(row["naxis2"]),
         pixel_sum=int(row["datasum"]),
-        eso_name=row["eso_name"],
-        sequence=row["sequence"],
-        product=row["product"],
-        programme=row["programme"],
+        **known | {name: int(row[name]) for name in NUMBERS},
     )
 
 
-def snapshot_bytes(frames: Iterable[Frame]) -> bytes:
+def snapshot_text(frames: Iterable[Frame]) -> str:
     """Return the table of frames."""
-    return table_text(COLUMNS, map(frame_row, frames)).encode()
+    return table_text(COLUMNS, map(frame_row, frames))
 
 
-def write_snapshot(path: Path, frames: Iterable[Frame]) -> str:
-    """Write the table of a night's frames and return its digest."""
-    content = snapshot_bytes(frames)
-    with whole_file(path) as stream:
-        stream.write(content)
-    return digest(content)
+def write_view(path: Path, text: str) -> str:
+    """Write a file that shows what the ledger knows, and return its digest."""
+    write_text(path, text)
+    return digest(text)
 
 
 def read_frames(path: Path, right: str) -> list[Frame]:
-    """Return the frames of a night's table.
-
-    Parameters
-    ----------
-    right : str
-        Its digest in the ledger.
-
-    Raises
-    ------
-    Damaged
-        If it is another.
-    """
+    """Return the frames of a night's table; raise `Damaged` if its digest is not ``right``."""
     if file_digest(path) != right:
         raise damaged_table(path, "not as it was written; the next run writes it again")
     return [frame_of(path.absolute().parent.name, row) for row in read_table(path)]
 
 
-def digest(content: bytes) -> str:
+def digest(text: str) -> str:
     """Return what tells a file's content apart from another's."""
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def file_digest(path: Path) -> str:
     """Return the digest of a file's content; empty if it cannot be read."""
     try:
-        return digest(path.read_bytes())
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return ""

@@ -13,7 +13,7 @@ from typing import Any
 
 from scripts.lib.files.durable import write_text
 from scripts.lib.ledger.ledger import Ledger
-from scripts.lib.ledger.snapshot import digest, sequences
+from scripts.lib.ledger.snapshot import sequences, write_view
 from scripts.lib.pages.history import read_history, usual_values
 from scripts.lib.pages.night_data import Data, night_data
 from scripts.lib.pages.pictures import FOLDER, look_at_raw
@@ -41,12 +41,11 @@ def write_night_page(
     data = night_data(ledger, night, settings, usual, failed)
     texts = {DATA: json.dumps(data, separators=(",", ":")) + "\n"}
     texts[PAGE] = night_page(data, pictures(folder / FOLDER))
-    for name, text in texts.items():
-        write_text(folder / name, text)
+    digests = {name: write_view(folder / name, text) for name, text in texts.items()}
     pages = sorted(path.parent.name for path in settings.workdir.glob(f"{'[0-9]' * 8}/{PAGE}"))
     index = Path(settings.site, f"{settings.telescope}.html").as_uri() if settings.site else ""
     write_nights(settings.workdir, pages, index)
-    ledger.set_views(night, {name: digest(text.encode()) for name, text in texts.items()})
+    ledger.set_views(night, digests)
     return data
 
 

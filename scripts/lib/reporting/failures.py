@@ -1,12 +1,12 @@
 """What failed in a run, for the people who must know."""
 
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.files.log import tail
-from scripts.lib.files.space import free_gb
 from scripts.lib.reporting.message import clean, shortened
 
 # A message of the job's log (see `scripts.lib.files.log`); an error's last line is none.
@@ -76,7 +76,8 @@ def failures(failed: Iterable[FailedJob]) -> str:
 def space_left(folder: Path) -> str:
     """Return how much space the disks of a job's log and of Snakemake have; nothing if unknown."""
     try:
-        free = min(free_gb(path) for path in (folder, SNAKEMAKE) if path.exists())
+        folders = [path for path in (folder, SNAKEMAKE) if path.exists()]
+        free = min(shutil.disk_usage(path).free for path in folders) / 1e9
     except (OSError, ValueError):
         return ""
     return f" ({free:.1f} GB of free space)"

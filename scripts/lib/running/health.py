@@ -1,6 +1,7 @@
 """Status of a telescope: whether its nights reach the archive."""
 
 import os
+import shutil
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,6 @@ from typing import NamedTuple
 from scripts.lib.delivery import confirmation
 from scripts.lib.delivery.retries import ALERT_AFTER, last_failure
 from scripts.lib.files.lock import is_held
-from scripts.lib.files.space import free_gb
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.nights.dates import OBSERVING_ENDS, parse_night, recent_nights
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
@@ -83,7 +83,11 @@ def assess(config: Configuration, ledger: Ledger, now: datetime) -> Health:
         nights=nights,
         incomplete=None if unreachable and not incomplete else incomplete,
         queued=queued,
-        free={name: free_gb(path) for name, path in folders.items() if os.path.isdir(path)},
+        free={
+            name: shutil.disk_usage(path).free / 1e9
+            for name, path in folders.items()
+            if os.path.isdir(path)
+        },
         problems=problems,
         new_corrections=new_corrections,
         at_eso=None if answers is None else confirmation.counts_of(answers.values()),

@@ -4,11 +4,11 @@ Snakemake meets a full or read-only disk with a traceback, and its handlers then
 """
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from scripts.lib.files.errors import TryLater
-from scripts.lib.files.space import free_gb
 from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.opening import open_source
 
@@ -35,7 +35,7 @@ def space_problems(config: Configuration, key: str) -> list[str]:
     if not os.path.isdir(folder):
         return [f"{key}: the directory {folder} does not exist; is its disk mounted?"]
     try:
-        free = free_gb(folder)
+        free = shutil.disk_usage(folder).free / 1e9
     except OSError as error:
         return [f"{key}: {folder} cannot be looked at ({error.strerror})"]
     if free >= required:
