@@ -23,7 +23,6 @@ class LocalFolder:
         self.root, self.mounted = root, mounted
 
     def check(self) -> None:
-        """Raise `Unreachable` unless the folder can be reached."""
         try:
             with os.scandir(self.root):
                 pass
@@ -35,22 +34,19 @@ class LocalFolder:
             raise Unreachable(f"source {self.root} is not a mount point: is the share mounted?")
 
     def scan(self, night: str, folder: str) -> list[RawEntry]:
-        """Return the entries of a folder of a night."""
         self.check()
         with os.scandir(self.root / night / folder) as entries:
             return [raw for entry in entries if (raw := described(entry))]
 
-    def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
-        """Return what an entry is now, or what a link leads to."""
-        status = os.stat(self.root / night / path, follow_symlinks=follow)
+    def look_up(self, night: str, path: str) -> RawEntry:
+        status = os.stat(self.root / night / path)
         return raw_entry(path, status.st_mode, status.st_size, status.st_mtime_ns)
 
     def open_frame(self, night: str, path: str) -> FileIO:
-        """Return a frame opened for reading."""
         return open(self.root / night / path, "rb", buffering=0)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to hang up."""
+        pass
 
 
 def open_folder(root: str, mounted: bool = False) -> Source:

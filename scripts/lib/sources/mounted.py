@@ -60,23 +60,18 @@ class MountedFolder:
         return answer
 
     def check(self) -> None:
-        """Raise `Unreachable` unless the folder can be reached and is mounted."""
         self.call("check")
 
     def scan(self, night: str, folder: str) -> list[RawEntry]:
-        """Return the entries of a folder of a night."""
         return self.call("scan", night, folder)
 
-    def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
-        """Return what an entry is now, or what a link leads to."""
-        return self.call("look_up", night, path, follow)
+    def look_up(self, night: str, path: str) -> RawEntry:
+        return self.call("look_up", night, path)
 
     def open_frame(self, night: str, path: str) -> "MountedFile":
-        """Return a frame opened for reading."""
         return MountedFile(self, self.call("open", night, path))
 
     def close(self) -> None:
-        """Let the child end."""
         self.line.close()
         self.child.wait(1)
 
@@ -88,13 +83,11 @@ class MountedFile:
         self.folder, self.number = folder, number
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        """Read into a buffer; return the bytes read, 0 at the end."""
         count = self.folder.call("read", self.number, min(len(buffer), PIECE))
         buffer[:count] = self.folder.piece[:count]
         return count
 
     def close(self) -> None:
-        """Close the frame."""
         self.folder.call("close", self.number)
 
 

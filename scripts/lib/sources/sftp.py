@@ -62,7 +62,6 @@ class SftpFolder(Server):
     PORT = 22
 
     def log_in(self) -> None:
-        """Connect, compare the host's key, log in with key or password."""
         self.folder = self.path
         self.client = paramiko.SSHClient()
         known_hosts = os.environ.get(KNOWN_HOSTS) or str(Path.home() / ".ssh" / "known_hosts")
@@ -121,21 +120,16 @@ class SftpFolder(Server):
         )
 
     def find_folder(self) -> None:
-        """Raise an error unless the folder of the nights is there and may be read."""
         if not stat.S_ISDIR(self.sftp.stat(self.path_of()).st_mode or 0):
             raise FileNotFoundError(errno.ENOTDIR, "not a folder")
 
     def scan(self, night: str, folder: str) -> list[RawEntry]:
-        """Return the entries of a folder of a night; size and time come with the names."""
         return list(self.sftp.entries(self.path_of(night, folder)))
 
-    def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
-        """Return what an entry is now, or what a link leads to."""
-        look = self.sftp.stat if follow else self.sftp.lstat
-        return described(path, look(self.path_of(night, path)))
+    def look_up(self, night: str, path: str) -> RawEntry:
+        return described(path, self.sftp.stat(self.path_of(night, path)))
 
     def open_frame(self, night: str, path: str) -> paramiko.SFTPFile:
-        """Return a frame opened for reading."""
         file = self.sftp.open(self.path_of(night, path))
         # One request after the other would wait for the network 80 times in each frame.
         file.prefetch(file.stat().st_size)
@@ -147,12 +141,10 @@ class SftpFolder(Server):
         return (path or "/").encode(errors="surrogateescape")
 
     def close(self) -> None:
-        """Hang up."""
         self.client.close()
 
     @staticmethod
     def translate(error: Exception) -> Exception:
-        """Return what `Connection` states for an error of paramiko."""
         if isinstance(error, TryLater | Lost | FileNotFoundError | PermissionError):
             return error
         if isinstance(error, EOFError):

@@ -65,7 +65,6 @@ class SmbFolder(Server):
     PORT = 445
 
     def log_in(self) -> None:
-        """Connect, log in with the password of the environment, connect to the share."""
         share, _, path = self.path.strip("/").partition("/")
         self.root = path.replace("/", "\\")
         self.folder = f"{self.root} on the share {share}"
@@ -97,27 +96,21 @@ class SmbFolder(Server):
         return Lost(reason(error)) if lost else self.unreachable(message)
 
     def find_folder(self) -> None:
-        """Raise an error unless the folder of the nights is there and may be read."""
         self.opened(self.root, READ, FOLDER).close()
 
     def scan(self, night: str, folder: str) -> list[RawEntry]:
-        """Return the entries of a folder of a night.
-
-        Size and time come with the names: a request for each file would take minutes. A file
-        that is still open may be listed with an earlier size; `look_up` returns the true one.
-        """
+        # Size and time come with the names: a request for each file would take minutes. A file
+        # that is still open may be listed with an earlier size; `look_up` returns the true one.
         with closing(self.opened(self.path_of(night, folder), READ, FOLDER)) as opened:
             return opened.entries()
 
-    def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
-        """Return what a file is now; `scan` finds no links that would be followed."""
+    def look_up(self, night: str, path: str) -> RawEntry:
         with closing(self.opened(self.path_of(night, path), ATTRIBUTES, FILE)) as file:
             # Both of a file's times end at the microsecond.
             written = (file.open.last_write_time - EPOCH) // timedelta(microseconds=1) * 1000
             return RawEntry(path, Kind.FILE, file_state(file.open.end_of_file, written))
 
     def open_frame(self, night: str, path: str) -> "SmbFile":
-        """Return a frame opened for reading."""
         return self.opened(self.path_of(night, path), READ, FILE)
 
     def path_of(self, *parts: str) -> str:
@@ -138,13 +131,12 @@ class SmbFolder(Server):
         return SmbFile(file)
 
     def close(self) -> None:
-        """Hang up; the server closes what was open. A farewell would need its answer."""
+        # The server closes what was open. A farewell would need its answer.
         if self.connection.transport:
             self.connection.disconnect(close=False)
 
     @staticmethod
     def translate(error: Exception) -> Exception:
-        """Return what `Connection` states for an error of smbprotocol."""
         if isinstance(error, TryLater | Lost):
             return error
         if isinstance(error, NOT_THERE):
@@ -171,7 +163,6 @@ class SmbFile:
         self.ids = tree.session.session_id, tree.tree_connect_id
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        """Read into a buffer; return the bytes read, 0 at the end."""
         window = self.connection.sequence_window
         credits = max(window["high"] - window["low"], 1)
         size = min(len(buffer), credits * CREDIT, self.connection.max_read_size)
@@ -200,7 +191,6 @@ class SmbFile:
             found += parse_entries(response["buffer"].get_value())
 
     def close(self) -> None:
-        """Close the file."""
         self.open.close()
 
 

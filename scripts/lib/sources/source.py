@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
@@ -68,8 +68,8 @@ class Connection(Protocol):
     def scan(self, night: str, folder: str) -> list[RawEntry]:
         """Return the entries of a folder."""
 
-    def look_up(self, night: str, path: str, follow: bool = True) -> RawEntry:
-        """Return what an entry is now, or what a link leads to."""
+    def look_up(self, night: str, path: str) -> RawEntry:
+        """Return what an entry is now; of a link, what it leads to."""
 
     def open_frame(self, night: str, path: str) -> Handle:
         """Return a frame opened for reading; other programs may write or move it."""
@@ -170,8 +170,8 @@ class Source:
     translate : callable
         Returns for an error of a library that of `Connection`, any other error as it is.
     direct : Connection or None
-        Reads frames without a time limit: a local disk does not freeze, and small frames would be
-        slower by a third.
+        Is used without a time limit: a local disk does not freeze, and small frames would be slower
+        by a third.
     """
 
     def __init__(
@@ -198,66 +198,50 @@ class Source:
         Each is a frame to take, or has a fault. There is none if the night has no folder. Raises
         `TryLater` if it cannot be read, too.
         """
-        try:
-            entries = {entry.name: entry for entry in self.walk(night, "", [])}
-        except FileNotFoundError:
-            return []
-        except TryLater:
-            raise
-        except OSError as error:
-            message = f"night {night} of {self.name} cannot be read: {words(error)}"
-            raise TryLater(message) from error
-        return [entries[name] for name in sorted(entries)]
-
-    def walk(self, night: str, folder: str, walked: list[str]) -> Iterator[Entry]:
-        """Yield the entries of a folder and of those in it; add the folder to those ``walked``.
-
-        Raises `OSError` if it cannot be read; a folder in it that cannot is an entry with a fault.
-        """
-        walked.append(folder)
-        for raw in self.call(lambda connection: connection.scan(night, folder)):
-            if raw.kind is Kind.FILE or defect(raw.name):
-                yield entry_of(folder, raw)
-            elif raw.kind is Kind.LINK:
-                if target := self.follow(night, below(folder, raw.name), raw):
-                    yield entry_of(folder, target)
-            elif raw.kind is Kind.FOLDER and not FRAME_NAME.fullmatch(raw.name):
-                yield from self.walk_below(night, folder, raw, walked)
-            else:
-                # What is in a folder named like a frame could not be copied next to such a frame.
-                yield entry_of(folder, raw)
-
-    def walk_below(
-        self, night: str, folder: str, raw: RawEntry, walked: list[str]
-    ) -> Iterator[Entry]:
-        """Yield the entries of a folder in a folder; that itself, with a fault, if not walked."""
-        path = below(folder, raw.name)
-        if path.count("/") == DEEPEST:
-            error = f"more than {DEEPEST} folders deep"
-        elif len(walked) > MOST_FOLDERS:
-            error = f"the night has more than {MOST_FOLDERS} folders"
-        else:
+        found: dict[str, Entry] = {}
+        folders, scanned = [""], 0
+        while folders:
+            folder = folders.pop()
+            parent, _, name = folder.rpartition("/")
             try:
-                yield from self.walk(night, path, walked)
-                return
-            except FileNotFoundError:  # removed just now
-                return
+                if folder.count("/") == DEEPEST:
+                    raise OSError(f"more than {DEEPEST} folders deep")
+                if scanned > MOST_FOLDERS:
+                    raise OSError(f"the night has more than {MOST_FOLDERS} folders")
+                scanned += 1
+                inner, entries = self.scan(night, folder)
+                folders += inner
+            except FileNotFoundError:  # no such night, or removed just now
+                continue
             except TryLater:
                 raise
-            except OSError as caught:
-                error = words(caught)
-        yield entry_of(folder, raw._replace(error=error))
+            except OSError as error:
+                if not folder:
+                    message = f"night {night} of {self.name} cannot be read: {words(error)}"
+                    raise TryLater(message) from error
+                entries = [entry_of(parent, RawEntry(name, Kind.FOLDER, error=words(error)))]
+            found |= {entry.name: entry for entry in entries}
+        return [found[name] for name in sorted(found)]
 
-    def follow(self, night: str, path: str, link: RawEntry) -> RawEntry | None:
-        """Return what a link leads to; None if it was removed just now."""
+    def scan(self, night: str, folder: str) -> tuple[list[str], list[Entry]]:
+        """Return which folders are to be read in a folder, and its other entries."""
+        folders, entries = [], []
+        for raw in self.call(lambda connection: connection.scan(night, folder)):
+            if raw.kind is Kind.LINK and not defect(raw.name):
+                raw = self.follow(night, below(folder, raw.name), raw)
+            # What is in a folder named like a frame could not be copied next to such a frame.
+            if raw.kind is Kind.FOLDER and not (defect(raw.name) or FRAME_NAME.fullmatch(raw.name)):
+                folders.append(below(folder, raw.name))
+            else:
+                entries.append(entry_of(folder, raw))
+        return folders, entries
+
+    def follow(self, night: str, path: str, link: RawEntry) -> RawEntry:
+        """Return a link as what it leads to."""
         try:
-            try:
-                target = self.call(lambda connection: connection.look_up(night, path))
-            except (FileNotFoundError, NotADirectoryError):
-                self.call(lambda connection: connection.look_up(night, path, follow=False))
-                return link
-        except FileNotFoundError:
-            return None
+            target = self.call(lambda connection: connection.look_up(night, path))
+        except (FileNotFoundError, NotADirectoryError):
+            return link
         except TryLater:
             raise
         except OSError as error:
@@ -269,17 +253,12 @@ class Source:
 
     def open_frame(self, night: str, name: str) -> Handle:
         """Return a frame opened for reading, unbuffered; raise `OSError` if it cannot be opened."""
-        if self.direct:
-            return self.direct.open_frame(night, name)
         handle = self.call(lambda connection: connection.open_frame(night, name), name)
-        return Stream(self.worker(), handle)
+        return handle if self.direct else Stream(self.worker(), handle)
 
     def state(self, night: str, name: str) -> FileState:
         """Return a frame's state now; raise `OSError` if it is not a regular file."""
-        if self.direct:
-            found = self.direct.look_up(night, name)
-        else:
-            found = self.call(lambda connection: connection.look_up(night, name), name)
+        found = self.call(lambda connection: connection.look_up(night, name), name)
         if found.kind is not Kind.FILE:
             raise OSError(errno.EINVAL, f"not a regular file now: {found.kind.value}", name)
         return found.state
@@ -296,6 +275,8 @@ class Source:
         A source that does not answer gets no second request: it would only take twice as long.
         An error names ``path``.
         """
+        if self.direct:
+            return request(self.direct)
         if self.failure and time.monotonic() < self.failure[1]:
             raise Unreachable(self.failure[0])
         pauses = iter(PAUSES)
