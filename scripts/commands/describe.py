@@ -6,7 +6,6 @@ configured).
 
 import json
 import textwrap
-from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from itertools import chain
 from typing import Any
@@ -19,40 +18,18 @@ from scripts.lib.files.tables import read_table
 from scripts.lib.settings.check import CHECKOUT, schema_of
 from scripts.lib.settings.records import Configuration
 
-TABLES = CHECKOUT / "config"
 WIDTH = 100
 
 
 def description() -> str:
     """Return the page of what ESO gets."""
-    rows = read_table(TABLES / "keywords.csv")
     loader = FileSystemLoader(CHECKOUT / "templates")
     environment = Environment(
         loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
-    checks = read_table(TABLES / "checks.csv")
-    reserved = read_table(TABLES / "reserved.csv")
-    return environment.get_template("eso.md").render(
-        telescopes=read_table(TABLES / "telescopes.csv"),
-        kinds=read_table(TABLES / "kinds.csv"),
-        keywords=[row | {"origin": origin(row)} for row in rows if row["rule"] != "drop"],
-        dropped=[row["keyword"] for row in rows if row["rule"] == "drop"],
-        passing=[f"{row['keyword']} ({row['type']})" for row in reserved if row["use"] == "pass"],
-        checks=[row | {"right": row["right"].replace("|", ", ")} for row in checks],
-    )
-
-
-def origin(row: Mapping[str, str]) -> str:
-    """Return where the value of a keyword comes from."""
-    if row["rule"] == "constant":
-        return f"always `{row['value']}`"
-    if row["rule"] == "copy":
-        return "the raw frame"
-    if row["rule"] == "wcs":
-        return "the plate solution; without one, pixels"
-    if row["rule"] == "cube":
-        return "cubes only, see `scripts/lib/headers/metadata.py`"
-    return row["value"]
+    names = ("telescopes", "kinds", "keywords", "reserved", "checks")
+    tables = {name: read_table(CHECKOUT / "config" / f"{name}.csv") for name in names}
+    return environment.get_template("eso.md").render(tables)
 
 
 def schema() -> str:
