@@ -32,22 +32,18 @@ class RawCopies(NamedTuple):
             if self.config is None:
                 raise
             logger.warning("%s; copied again", error)
+            # Here and not above: hardly any job needs it.
+            from scripts.lib.settings.records import Configuration
+            from scripts.lib.sources.copying import copy_frame
+            from scripts.lib.sources.opening import open_source
+
+            settings, night = Configuration.of(self.config), self.folder.absolute().parent.name
             try:
-                self.copy_again(frame.file, self.config)
+                source = open_source(settings.source, settings.source_mounted)
+                copy_frame(source, night, frame.file, self.folder, settings.settle)
             except (OSError, ValueError) as cause:
                 raise Damaged(f"{error}; not copied again: {cause}") from cause
             return read_pixels(path, frame, buffer)
-
-    def copy_again(self, name: str, config: Mapping[str, Any]) -> None:
-        """Copy a frame from the source; raise OSError or ValueError if that fails."""
-        # Here and not above: hardly any job needs it.
-        from scripts.lib.settings.records import Configuration
-        from scripts.lib.sources.copying import copy_frame
-        from scripts.lib.sources.opening import open_source
-
-        settings = Configuration.of(config)
-        source = open_source(settings.source, settings.source_mounted)
-        copy_frame(source, self.folder.absolute().parent.name, name, self.folder, settings.settle)
 
 
 def read_pixels(path: Path, frame: Frame, buffer: bytearray) -> int:
