@@ -23,7 +23,6 @@ from scripts.lib.ledger.ledger import Ledger, LedgerError, ledger_path
 from scripts.lib.reporting.mail import alert, mailed_since, send_queued
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running import health, run_log
-from scripts.lib.running.preflight import problems_before
 from scripts.lib.running.processes import end_marked, run_marked
 from scripts.lib.running.run_log import Heartbeat, note, run_log_path
 from scripts.lib.settings.check import ConfigurationError, Unchecked
@@ -80,7 +79,7 @@ def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
             return overlap(config, lock.path)
         log = run_log.open_log(run_log_path(workdir), datetime.now(UTC))
     except OSError as error:
-        report(config, "not run", "\n".join(problems_before(config)) or str(error))
+        report(config, "not run", "\n".join(health.problems_before(config)) or str(error))
         return 1
     with log:
         left = end_marked(str(workdir))
@@ -96,7 +95,7 @@ def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
             report(config, "the last run was killed", text, log)
         update_heartbeat(workdir, log, lambda last: last.began(datetime.now(UTC)))
         stuck = [f"processes {left} of an earlier run cannot be ended"] if left else []
-        if problems := stuck or problems_before(config):
+        if problems := stuck or health.problems_before(config):
             status = 1
             for problem in problems:
                 note(log, f"not run: {problem}")

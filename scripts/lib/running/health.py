@@ -1,21 +1,23 @@
-"""Status of a telescope: whether its nights reach the archive."""
+"""Status of a telescope: whether its nights reach the archive, and a run may start."""
 
 import os
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.delivery import confirmation
 from scripts.lib.delivery.retries import ALERT_AFTER, last_failure
+from scripts.lib.files.errors import TryLater
 from scripts.lib.files.lock import is_held
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.nights.dates import OBSERVING_ENDS, parse_night, recent_nights
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running.planning import Planner, concerned
-from scripts.lib.running.preflight import source_problems, space_problems
 from scripts.lib.running.run_log import Heartbeat, read_heartbeat
 from scripts.lib.settings.records import Configuration
+from scripts.lib.sources.opening import open_source
 
 LOCK = "wrapper.lock"
 # One missed daily run is noticed before the second one is due.
@@ -173,3 +175,62 @@ def lasting(span: timedelta) -> str:
     if minutes < 120:
         return f"{minutes} min"
     return f"{minutes // 60} h" if minutes < 72 * 60 else f"{minutes // 1440} days"
+
+
+# What must be right before a run may start
+
+
+def problems_before(config: Configuration) -> list[str]:
+    """Return what keeps a run from starting.
+
+    Snakemake meets a full or read-only disk with a traceback, and its handlers then do not run.
+    """
+    problems = []
+    for key, folder in (("workdir", config.workdir), ("archive", config.archive)):
+        problems += space_problems(config, key) or write_problems(key, folder)
+    if not problems:
+        problems = write_problems("workdir", config.workdir / ".snakemake")
+    return problems + source_problems(config)
+
+
+def space_problems(config: Configuration, key: str) -> list[str]:
+    """Return whether ``workdir`` or ``archive`` is missing or has too little space."""
+    folder, required = getattr(config, key), getattr(config.free_gb, key)
+    # Unlike Path.is_dir it raises nothing for a folder that may not be looked at.
+    if not os.path.isdir(folder):
+        return [f"{key}: the directory {folder} does not exist; is its disk mounted?"]
+    try:
+        free = shutil.disk_usage(folder).free / 1e9
+    except OSError as error:
+        return [f"{key}: {folder} cannot be looked at ({error.strerror})"]
+    if free >= required:
+        return []
+    space = f"{free:.1f} GB of free space"
+    return [f"{key}: {folder} has {space}, free_gb.{key} requires {required:g} GB"]
+
+
+def write_problems(key: str, folder: Path) -> list[str]:
+    """Write and remove a small file in a folder, which is made if needed; return what went wrong.
+
+    Rights and mount options do not show what a server or a quota allows. The file is hidden:
+    ESO's poller must not see it.
+    """
+    path = folder / f".write-check.{os.getpid()}.part"
+    try:
+        folder.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+        path.unlink()
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        return [f"{key}: {folder} cannot be written to ({error.strerror})"]
+    return []
+
+
+def source_problems(config: Configuration) -> list[str]:
+    """Return why the source cannot be reached, nothing if it can."""
+    try:
+        open_source(config.source, config.source_mounted).check()
+    except TryLater as error:
+        return [str(error)]
+    return []
