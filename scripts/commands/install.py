@@ -96,16 +96,12 @@ def telescope_notes(telescope: str) -> str:
     except ConfigurationError as error:
         return f"\n{telescope}: {error}"
     workdir, archive, passwords = config.workdir, config.archive, password_file(config)
-    missing = " does not exist: make it"
-    workdir_note, archive_note = "", "" if archive.is_dir() else missing
-    # The parent is not made: it may be a disk that is not mounted.
-    if not workdir.parent.is_dir():
-        workdir_note = missing
-    else:
-        try:
-            workdir.mkdir(exist_ok=True)
-        except OSError as error:
-            workdir_note = f" cannot be made ({error.strerror}): make it"
+    workdir_note, archive_note = "", "" if archive.is_dir() else " does not exist: make it"
+    try:
+        # Its parent is not made: it may be a disk that is not mounted.
+        workdir.mkdir(exist_ok=True)
+    except OSError as error:
+        workdir_note = f" cannot be made ({error.strerror}): make it"
     found = str(passwords)
     if not passwords.exists():
         example = CHECKOUT / "config" / f"{telescope}.env.example"
@@ -169,39 +165,30 @@ def uninstall() -> None:
 # systemd
 
 
-def units(telescope: str, user: str) -> dict[str, str]:
-    """Return the units of a telescope: text by file name."""
-    config = read_unchecked(find_profile(telescope)).checked()
-    home = os.environ.get("XDG_CONFIG_HOME")
-    values = {
-        "telescope": telescope,
-        "user": user,
-        "checkout": str(CHECKOUT).replace("%", "%%"),
-        "python": quoted(sys.executable),
-        "mounts": " ".join(quoted(str(folder)) for folder in (config.workdir, config.archive)),
-        "environment": f"Environment={quoted(f'XDG_CONFIG_HOME={home}')}" if home else "",
-        # Checks, mails and a look at all nights come on top of the run.
-        "start_limit": f"{int(3600 * config.time_limit) + 3600}s",
-    }
-    return {
-        f"speculoos-{telescope}{ending}": rendered(name, values) for name, ending in UNITS.items()
-    }
-
-
 def quoted(text: str) -> str:
     """Return a word of a unit file, in which systemd sees no specifiers."""
     text = text.replace("%", "%%")
-    if not re.search(r"[\s\"'\\]", text):
-        return text
-    text = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
+    # JSON's quotes are right for systemd too.
+    return json.dumps(text, ensure_ascii=False) if re.search(r"[\s\"'\\]", text) else text
 
 
 def print_units(telescopes: list[str], user: str, into: Path | None) -> None:
     """Print the units of telescopes, or write them to a folder."""
-    texts: dict[str, str] = {}
+    home, texts = os.environ.get("XDG_CONFIG_HOME"), {}
     for telescope in telescopes:
-        texts |= units(telescope, user)
+        config = read_unchecked(find_profile(telescope)).checked()
+        values = {
+            "telescope": telescope,
+            "user": user,
+            "checkout": str(CHECKOUT).replace("%", "%%"),
+            "python": quoted(sys.executable),
+            "mounts": f"{quoted(str(config.workdir))} {quoted(str(config.archive))}",
+            "environment": f"Environment={quoted(f'XDG_CONFIG_HOME={home}')}" if home else "",
+            # Checks, mails and a look at all nights come on top of the run.
+            "start_limit": f"{int(3600 * config.time_limit) + 3600}s",
+        }
+        for name, ending in UNITS.items():
+            texts[f"speculoos-{telescope}{ending}"] = rendered(name, values)
     if into is None:
         print("\n".join(f"# {name}\n{text}" for name, text in texts.items()), end="")
         return
