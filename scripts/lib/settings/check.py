@@ -1,7 +1,8 @@
 """Configurations as they are written, checked against the JSON schema of their records."""
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -17,12 +18,6 @@ CORRECTIONS = CHECKOUT / "config/corrections"
 # Of an address; a password may be in it, and hold anything.
 USER_PART = re.compile("://.*@", re.DOTALL)
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
-# What turns words into values.
-READERS: dict[str, tuple[Callable[[str], Any], ...]] = {
-    "boolean": (lambda word: {"true": True, "false": False}[word.lower()],),
-    "integer": (int, float),
-    "number": (int, float),
-}
 # Does not exist: mails about a configuration without working directory are not kept.
 NOWHERE = Path("/nowhere")
 
@@ -74,14 +69,11 @@ class Unchecked:
     def mail(self) -> Mail:
         """The key ``mail``, which may be right though other keys are wrong.
 
-        It raises `ConfigurationError` if nothing could be sent with it. Its unknown keys are left
-        out: they do not prevent a mail, which must report them.
+        It raises `ConfigurationError` if nothing could be sent with it. Its unknown keys do not
+        prevent a mail, which must report them.
         """
-        schema = schema_of(Configuration)["properties"]["mail"]
-        given = self.settings.get("mail") or {}
-        if isinstance(given, dict):
-            given = {name: given[name] for name in given if name in schema["properties"]}
-        return record_of(Mail, valid(given, schema, "mail"))
+        schema = schema_of(Configuration)["properties"]["mail"] | {"additionalProperties": True}
+        return record_of(Mail, valid(self.settings.get("mail") or {}, schema, "mail"))
 
     def checked(self) -> Configuration:
         """Return the configuration that a run has; see `checked` below."""
@@ -172,8 +164,7 @@ def completed(value: Any, schema: Mapping[str, Any]) -> Any:
         return {name: completed(one, rules.get(name, {})) for name, one in full.items()}
     if isinstance(value, list):
         return [completed(one, schema.get("items", {})) for one in value]
-    if isinstance(value, str):
-        for read in READERS.get(str(schema.get("type")), ()):
-            with suppress(KeyError, ValueError):
-                return read(value)
+    if isinstance(value, str) and schema.get("type") in ("boolean", "integer", "number"):
+        with suppress(ValueError):
+            return json.loads(value.lower())
     return value
