@@ -1,7 +1,6 @@
 """When a telescope's runs began and ended: the heartbeat for monitors, and the log of all runs."""
 
 import json
-import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ from scripts.lib.files.durable import write_text
 LARGEST = 10_000_000
 LONGEST = timedelta(days=30)
 KEPT = timedelta(days=90)
-STAMP = "%Y%m%dT%H%M%S"
+ASIDE = "run-%Y%m%dT%H%M%S.log"
 
 
 class Heartbeat(NamedTuple):
@@ -66,22 +65,15 @@ def open_log(path: Path, now: datetime) -> BinaryIO:
     Unbuffered: otherwise what a full disk does not take would be written, and fail, a second time.
     """
     path.parent.mkdir(exist_ok=True)
-    if is_full(path, now):
-        path.rename(path.with_name(f"run-{now:{STAMP}}.log"))
+    with suppress(OSError, ValueError, TypeError), open(path, errors="replace") as stream:
+        begun = stream.readline().split(" ")[0]
+        if path.stat().st_size > LARGEST or now - datetime.fromisoformat(begun) > LONGEST:
+            path.rename(path.with_name(f"{now:{ASIDE}}"))
     for old in path.parent.glob("run-*.log"):
-        if match := re.fullmatch(r"run-(\d{8}T\d{6})\.log", old.name):
-            if now - datetime.strptime(match[1], STAMP).replace(tzinfo=UTC) > KEPT:
+        with suppress(ValueError):
+            if now - datetime.strptime(old.name, ASIDE).replace(tzinfo=UTC) > KEPT:
                 old.unlink(missing_ok=True)
     return open(path, "ab", buffering=0)
-
-
-def is_full(path: Path, now: datetime) -> bool:
-    """Return whether a log is to be put aside: too long, or begun too long ago."""
-    with suppress(OSError, ValueError, TypeError), open(path, errors="replace") as stream:
-        if path.stat().st_size > LARGEST:
-            return True
-        return now - datetime.fromisoformat(stream.readline().split(" ")[0]) > LONGEST
-    return False
 
 
 def remove_snakemake_logs(workdir: Path, now: datetime) -> None:
