@@ -11,11 +11,11 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from scripts.lib.files.lock import FileLock, is_held, taken
 from scripts.lib.files.log import tail
@@ -41,8 +41,6 @@ DAILY = timedelta(hours=20)
 TAIL = 36
 # Notes in the ledger of what was reported.
 INCOMPLETE, CORRECTIONS = "incomplete nights reported", "corrections reported"
-
-Result = TypeVar("Result")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -168,11 +166,12 @@ def look_back(config: Configuration, status: int, log: BinaryIO) -> None:
     A run that failed was reported before, and one mail a run is enough.
     """
     now = datetime.now(UTC)
-    if queued_messages(queue_of(config)):
-        send_quietly(lambda: send_queued(config), log)
-    if queued_messages(queue_of(config)):
+    folder = queue_of(config)
+    if queued_messages(folder):
+        with logged(log):
+            send_queued(config)
+    if queued_messages(folder):
         # Nobody may have seen them; cron's own mail takes another way.
-        folder = queue_of(config)
         print(f"{config.telescope}: mails wait in {folder}; why: run.log", file=sys.stderr)
     try:
         with open_ledger(config.workdir, config.archive) as ledger:
@@ -206,19 +205,20 @@ def report(
     config: Configuration | Unchecked, subject: str, text: str, log: BinaryIO | None = None
 ) -> None:
     """Report to the person on duty: by mail, otherwise on standard error, which cron mails."""
-    if not send_quietly(lambda: alert(config, subject, text), log):
+    with logged(log):
+        sent = alert(config, subject, text)
+    if not sent:
         print(f"{config.telescope}: {subject}\n{text}", file=sys.stderr)
 
 
-def send_quietly(work: Callable[[], Result], log: BinaryIO | None) -> Result:
-    """Return what ``work`` returns; what it prints about mails goes to the log."""
-    printed = io.StringIO()
-    with redirect_stderr(printed):
-        result = work()
+@contextmanager
+def logged(log: BinaryIO | None) -> Iterator[None]:
+    """Write to the log, if there is one, what is printed about mails."""
+    with redirect_stderr(io.StringIO()) as printed:
+        yield
     if log:
         for line in printed.getvalue().splitlines():
             note(log, line)
-    return result
 
 
 if __name__ == "__main__":
