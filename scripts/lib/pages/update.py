@@ -3,6 +3,7 @@
 Nothing here changes how a run ended: what goes wrong is a line on standard error.
 """
 
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from scripts.lib.pages.history import read_history, update_history
 from scripts.lib.pages.night_page import DATA, write_night_page
 from scripts.lib.pages.site import publish
 from scripts.lib.settings.records import Configuration
+
+# Bytes: with less the pages would take what the end of the run needs to record itself.
+LEAST_FREE = 4_000_000
 
 
 class Failure(NamedTuple):
@@ -40,6 +44,9 @@ def update_pages(
     nights, asked : iterable of str
         That the run was to bring up to date, and for which it asked ESO's archive.
     """
+    if shutil.disk_usage(settings.workdir).free < LEAST_FREE:
+        print("pages not written: the disk of the working directory is full", file=sys.stderr)
+        return
     failures: dict[str, list[dict[str, Any]]] = {}
     for one in failed:
         content = one._asdict()
