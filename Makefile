@@ -6,6 +6,8 @@ READY := $(VENV)/ready
 TEST_READY := $(VENV)/test-ready
 # Never with its whole path: blanks in that would make several names of it.
 DEMO := demo
+CLOUDY_NIGHT := 20260303
+GOOD_NIGHT := 20260304
 DEMO_NIGHT := 20260305
 SYSTEM_PYTHON ?= python3
 SEEDS := 5
@@ -46,24 +48,27 @@ $(TEST_READY): requirements-test.txt requirements-solving.txt $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	@touch $@
 
-demo: $(READY) demo-clean ## simulated nights of Callisto and Io, from raw frames to the archive directory
+# Three nights of two telescopes: a cloudy one, a good one, one with every fault; at last a job of Io fails.
+demo: $(READY) demo-clean ## simulated nights of Callisto and Io, from raw frames to the archive directory and the pages
 	@mkdir -p $(DEMO)/archive
 	@demo="$$PWD/$(DEMO)"; for telescope in Callisto Io; do \
-	  lower=$$(echo $$telescope | tr A-Z a-z); \
-	  frames=$$([ $$telescope = Callisto ] && echo 60 || echo 24); \
-	  $(BIN)/python -m scripts.simulate --telescope $$telescope --night $(DEMO_NIGHT) \
-	    --frames $$frames --faults --output $(DEMO)/source/$$telescope && \
-	  $(BIN)/snakemake --profile profiles/demo --configfile config/$$lower.yaml --config \
-	    source="$$demo/source/$$telescope" workdir="$$demo/$$telescope" archive="$$demo/archive" \
-	    catalogue="$$demo/source/$$telescope/$(DEMO_NIGHT).stars.csv" \
-	    nights=$(DEMO_NIGHT) max_held=0.6 || exit 1; \
+	  lower=$$(echo $$telescope | tr A-Z a-z); source=$(DEMO)/source/$$telescope; \
+	  simulate="$(BIN)/python -m scripts.simulate --telescope $$telescope --output $$source"; \
+	  $$simulate --night $(CLOUDY_NIGHT) --frames 24 --cloud 2 && $$simulate --night $(GOOD_NIGHT) --frames 24 && \
+	  $$simulate --night $(DEMO_NIGHT) --frames 24 --faults || exit 1; \
+	  run="$(BIN)/snakemake --profile profiles/demo --configfile config/$$lower.yaml --config \
+	    source=$$demo/source/$$telescope workdir=$$demo/$$telescope archive=$$demo/archive site=$$demo/pages max_held=0.6"; \
+	  $$run catalogue=$$demo/source/$$telescope/$(GOOD_NIGHT).stars.csv nights=$(CLOUDY_NIGHT)-$(GOOD_NIGHT) || exit 1; \
+	  if [ $$telescope = Callisto ]; then \
+	    $$run catalogue=$$demo/source/$$telescope/$(DEMO_NIGHT).stars.csv nights=$(DEMO_NIGHT) || exit 1; \
+	  else ! $$run catalogue=$$demo/missing.csv nights=$(DEMO_NIGHT) || exit 1; fi; \
 	done
-	@for telescope in Callisto Io; do echo; cat $(DEMO)/$$telescope/$(DEMO_NIGHT)/summary.txt; done
-	@echo; echo "the gate     $$($(BIN)/python -m scripts.validate --night $(DEMO_NIGHT) $(DEMO)/archive/*.fits)"
+	@for telescope in Callisto Io; do echo; cat $(DEMO)/$$telescope/$(GOOD_NIGHT)/summary.txt; done
+	@echo; for night in $(CLOUDY_NIGHT) $(GOOD_NIGHT) $(DEMO_NIGHT); do \
+	  products=$$(cat $(DEMO)/*/logs/$$night/transferred | sed 's,^,$(DEMO)/archive/,'); \
+	  echo "the gate     $$night: $$($(BIN)/python -m scripts.validate --night $$night $$products)"; done
 	@echo "products     $$PWD/$(DEMO)/archive/"
-	@for telescope in Callisto Io; do \
-	  echo "receipts     $$PWD/$(DEMO)/$$telescope/$(DEMO_NIGHT)/archived/"; \
-	  echo "night page   $$PWD/$(DEMO)/$$telescope/$(DEMO_NIGHT)/night.html"; done
+	@echo "all nights   $$PWD/$(DEMO)/pages/index.html"
 
 demo-clean: ## remove what the demo made
 	@rm -rf $(DEMO)

@@ -25,7 +25,8 @@ NASTY = "</script><b>x</b>"
 
 def health_of(hours: float = 1.0, problems=()) -> dict:
     success = datetime.now(UTC) - timedelta(hours=hours)
-    return {"heartbeat": {"success": success.isoformat()}, "problems": list(problems)}
+    heartbeat = {"start": success.isoformat(), "success": success.isoformat()}
+    return {"heartbeat": heartbeat, "problems": list(problems)}
 
 
 def published(root: Path, telescope: str, nights=NIGHTS, health=None, **made):

@@ -145,7 +145,7 @@ function chart(parent, {title, x, series, band, digits, sync, dates, view, size 
     cursor: {sync: {key: sync}, drag: {x: true, y: false}, y: false, points: {size: 7}},
     scales: {x: {time: true}, y: {range: yRange}},
     axes: [
-      {...axis, size: dates ? 42 : 28, values: (u, splits, at, space, step) => splits.map((time) => (dates ? day(time, step) : clock(time)))},
+      {...axis, size: dates ? 42 : 28, ...(dates ? {incrs: [1, 2, 4, 7, 14, 28, 61, 91, 182, 365, 730].map((days) => days * 86400)} : {}), values: (u, splits, at, space, step) => splits.map((time) => (dates ? day(time, step) : clock(time)))},
       {...axis, size: 52, values: (u, splits, at, space, step) => splits.map((value) => number(value, step < 1 ? Math.ceil(-Math.log10(step) - 1e-9) : 0))},
     ],
     series: [{}, ...series.map((one) => (one.line ?

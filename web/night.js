@@ -70,7 +70,7 @@ function todo(night) {
   return [el("h2", null, "To do"), ...items.map((one) => {
     const state = states[one.severity] || one.severity;
     return el("div", {class: `box ${state}`}, badge(state), " ", el("span", {class: "wrap"}, one.words),
-      one.command ? el("div", null, el("code", null, one.command)) : null, el("div", {class: "quiet small"}, `see ${one.guide}`));
+      one.command ? el("div", null, el("code", null, one.command)) : null, one.guide ? el("div", {class: "quiet small"}, `see ${one.guide}`) : null);
   })];
 }
 

@@ -58,15 +58,15 @@ const written = (night) => `${night.slice(0, 4)}-${night.slice(4, 6)}-${night.sl
 function card(telescope, all) {
   const standing = standings[telescope], last = all[telescope][all[telescope].length - 1];
   if (!standing) return el("div", {class: "box failed"}, badge("failed"), " ", el("b", null, telescope), el("p", null, "its data cannot be read"));
-  const success = standing.success ? Date.parse(standing.success) : null, silent = success === null || Date.now() - success > LONGEST_SILENCE;
+  const success = standing.success ? Date.parse(standing.success) : null, silent = standing.scheduled && (success === null || Date.now() - success > LONGEST_SILENCE);
   const state = silent ? "failed" : last ? last.state : "none";
   const usual = last && median(all[telescope].slice(-90).map((one) => one.fwhm));
-  const good = success === null ? "no good run yet" : `last good run ${ago(success)} ago`;
+  const good = !standing.scheduled ? "runs by hand only" : success === null ? "no good run yet" : `last good run ${ago(success)} ago`;
   return el("div", {class: `box ${state}`}, badge(state), " ", el("b", null, el("a", {href: `${telescope}.html`}, telescope)),
     last ? [el("div", {class: "value"}, `${number(last.delivered)} of ${number(last.due)}`),
       el("div", {class: "small"}, "frames of ", link(last, written(last.night)), `, ${number(last.bytes / 1e9, 1)} GB`),
       el("div", {class: "small"}, last.science_h ? `${number(last.science_h, 1)} of ${number(last.dark_h, 1)} dark hours` : "no science",
-        last.fwhm === null ? "" : ` · FWHM ${number(last.fwhm, 2)}″`, usual === null ? "" : ` (usual ${number(usual, 2)}″)`)] : el("div", {class: "small"}, "no night yet"),
+        last.fwhm === null ? "" : ` · FWHM ${number(last.fwhm, 2)}″`, usual === null || last.fwhm === null ? "" : ` (usual ${number(usual, 2)}″)`)] : el("div", {class: "small"}, "no night yet"),
     el("div", {class: silent ? "small red" : "small"}, good));
 }
 

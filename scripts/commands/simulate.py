@@ -24,6 +24,9 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--wcs", choices=["astra", "none"], help="header WCS; default by telescope")
     parser.add_argument("--faults", action="store_true", help="add a file with each known fault")
     parser.add_argument(
+        "--cloud", type=float, default=0.0, help="magnitudes that the second half loses"
+    )
+    parser.add_argument(
         "--truth", type=Path, help="the truth table; default <output>/<night>.truth.csv"
     )
     options = parser.parse_args(words)

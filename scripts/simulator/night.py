@@ -453,6 +453,7 @@ def simulate(
     faults: bool = False,
     truth: Path | str | None = None,
     flats: int | None = None,
+    cloud: float = 0.0,
 ) -> list[Truth]:
     """Write a night of raw frames, and return the rows of its truth table.
 
@@ -472,6 +473,8 @@ def simulate(
         In place of ``{night}.truth.csv``; the stars lie beside it.
     flats : int, optional
         Sky flats, each with its own exposure time, in place of a tenth of the frames or 10.
+    cloud : float
+        Magnitudes that the second half of the night loses.
 
     Raises
     ------
@@ -483,6 +486,10 @@ def simulate(
     camera = read_camera(telescope, size)
     folder = Path(output) / night
     shots = plan_night(camera, night, frames, wcs or camera.wcs, seed, flats)
+    clear = len(shots) // 2
+    shots = shots[:clear] + [
+        replace(s, cloud=s.cloud + cloud * bool(s.object)) for s in shots[clear:]
+    ]
     named = [(shot, name_of(camera, shot)) for shot in shots]
     if faults:
         named += faulty_shots(shots, camera)

@@ -491,7 +491,7 @@ def _attention(data: Data) -> Iterator[Data]:
             "words": words,
             "count": count,
             "command": command,
-            "guide": f"{GUIDE}, {section}",
+            "guide": f"{GUIDE}, {section}" if section else "",
         }
 
     for job in data["failed"]:
@@ -516,7 +516,7 @@ def _attention(data: Data) -> Iterator[Data]:
             yield item("attention", code, words.format(what), count, grep, "At ESO")
     if counts["warned"]:
         words = f"{counts['warned']} delivered with a warning of the gate: see Sequences."
-        yield item("note", "warned", words, counts["warned"], "", "Frames held back")
+        yield item("note", "warned", words, counts["warned"], "", "")
     lacking = [
         f"{kind} for {setup['filter']} {setup['exptime']:g} s"
         for setup in data["calibration"]["serves"]
@@ -525,7 +525,7 @@ def _attention(data: Data) -> Iterator[Data]:
     ]
     if lacking:
         words = f"No {', no '.join(lacking)} in this night."
-        yield item("note", "calibration", words, len(lacking), "", "Frames held back")
+        yield item("note", "calibration", words, len(lacking), "", "")
 
 
 def frames_of(count: int) -> str:
@@ -545,7 +545,7 @@ def headline(data: Data) -> str:
     """Return the verdict on a night in one or a few sentences; the first says the state."""
     counts, eso, state = data["counts"], data["eso"] or {}, data["state"]
     if state == "none":
-        return "No frames. Nothing lies at the source of this night."
+        return "No frames this night."
     jobs = len(data["failed"])
     things = sum(one["severity"] != "note" for one in data["attention"])
     lead = {

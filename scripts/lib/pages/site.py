@@ -59,6 +59,7 @@ def publish(settings: Configuration, rows: Mapping[str, Row], health: Mapping[st
     standing = {
         "telescope": telescope,
         "written": text(datetime.now(UTC)),
+        "scheduled": health["heartbeat"]["start"] is not None,
         "success": health["heartbeat"]["success"],
         "problems": health["problems"],
         "workdir": str(settings.workdir),
