@@ -6,8 +6,7 @@ configured).
 
 import json
 import textwrap
-from dataclasses import MISSING, Field, fields, is_dataclass
-from itertools import chain
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -51,28 +50,31 @@ def example() -> str:
         "# yaml-language-server: $schema=schema.yaml",
         "# A telescope's configuration. Written by make docs from scripts/lib/settings/records.py.",
     ]
-    for one in fields(Configuration):
-        lines += ["", *example_lines(one)]
+    full = schema_of(Configuration)
+    for name, rule in full["properties"].items():
+        lines += ["", *example_lines(name, rule, name not in full["required"])]
     return "\n".join(lines) + "\n"
 
 
-def example_lines(one: Field[Any], indent: str = "", optional: bool = False) -> list[str]:
-    """Return the lines that explain a key and show a value of it."""
-    rule, name = one.metadata, one.metadata.get("name", one.name)
-    optional = optional or one.default is not MISSING
+def example_lines(
+    name: str, rule: dict[str, Any], optional: bool, indent: str = ""
+) -> Iterator[str]:
+    """Yield the lines that explain a key and show a value of it."""
     comment, mark = f"{indent}# ", f"{indent}# " if optional else indent
-    text = rule["description"]
-    if is_dataclass(one.type):
-        parts = [example_lines(part, f"{indent}  ", optional) for part in fields(one.type)]
-        own = [f"{mark}{name}:", *chain(*parts)]
+    text, default, parts = rule["description"], rule.get("default"), rule.get("properties")
+    has_default = not parts and default not in (None, [])
+    if has_default:
+        text += f" Default: {json.dumps(default)}."
+    yield from textwrap.wrap(text, WIDTH, initial_indent=comment, subsequent_indent=comment)
+    if parts:
+        yield f"{mark}{name}:"
+        for part, inner in parts.items():
+            within = optional or part not in rule.get("required", [])
+            yield from example_lines(part, inner, within, f"{indent}  ")
     else:
-        has_default = one.default not in (MISSING, "", None, ())
-        shown = one.default if has_default else rule.get("examples", rule.get("enum"))[0]
+        shown = default if has_default else (rule.get("examples") or rule["enum"])[0]
         line = yaml.safe_dump({name: shown}, default_flow_style=True, width=10 * WIDTH)
-        own = [f"{mark}{line.strip()[1:-1]}"]
-        if has_default:
-            text += f" Default: {json.dumps(shown)}."
-    return [*textwrap.wrap(text, WIDTH, initial_indent=comment, subsequent_indent=comment), *own]
+        yield f"{mark}{line.strip()[1:-1]}"
 
 
 PAGES = {

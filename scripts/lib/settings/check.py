@@ -1,13 +1,18 @@
 """Configurations as they are written, checked against the JSON schema of their records."""
 
+import ast
+import functools
+import inspect
 import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
+from scripts.lib.settings import records
 from scripts.lib.settings.records import Configuration, Mail, record_of
 
 if TYPE_CHECKING:
@@ -99,7 +104,7 @@ def schema_of(record: Any) -> dict[str, Any]:
     """
     rules, required = {}, []
     for one in fields(record):
-        rule = dict(one.metadata)
+        rule = {"description": descriptions()[record.__name__, one.name]} | one.metadata
         name = rule.pop("name", one.name)
         if one.default is MISSING:
             required.append(name)
@@ -111,6 +116,19 @@ def schema_of(record: Any) -> dict[str, Any]:
         rules[name] = rule if one.type is str and "enum" in rule else type_rules(one.type) | rule
     shape = {"type": "object", "additionalProperties": False, "properties": rules}
     return shape | ({"required": required} if required else {})
+
+
+@functools.cache
+def descriptions() -> dict[tuple[str, str], str]:
+    """Return the texts below the keys of records.py, by record and attribute."""
+    found = {}
+    parts = ast.parse(inspect.getsource(records)).body
+    for record in (part for part in parts if isinstance(part, ast.ClassDef)):
+        for one, text in pairwise(record.body):
+            if isinstance(one, ast.AnnAssign) and isinstance(text, ast.Expr):
+                words = ast.literal_eval(text.value).split()
+                found[record.name, ast.unparse(one.target)] = " ".join(words)
+    return found
 
 
 def type_rules(kind: Any) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The keys of a telescope's configuration: type, default, unit, meaning and rules of each.
 
 This is their one place: config/schema.yaml and config/telescope.yaml.example are written from it by
-`make docs`. Every job imports this module: it needs the standard library only.
+`make docs`. The text below a key is its description: what it means, in which unit, which form it
+must have. A key without a default must be in the file. Every job imports this module: it needs the
+standard library only.
 """
 
 from collections.abc import Mapping
@@ -19,23 +21,17 @@ ABSOLUTE_OR_EMPTY = "^(/|$)"
 Record = TypeVar("Record")
 
 
-def key(description: str, default: Any = MISSING, **rules: Any) -> Any:
-    """Declare a key; without a default it must be in the file.
+def key(default: Any = MISSING, **rules: Any) -> Any:
+    """Declare a key with rules, by their names in JSON schema.
 
-    Parameters
-    ----------
-    description : str
-        What it means, in which unit, and which form it must have.
-    rules
-        Further rules, by their names in JSON schema; ``name`` is the key's name in the file, if it
-        is not that of the attribute.
+    ``name`` is the key's name in the file, if it is not that of the attribute.
     """
-    return field(default=default, metadata={"description": description} | rules)
+    return field(default=default, metadata=rules)
 
 
-def choice(description: str, default: str, *others: str) -> Any:
+def choice(default: str, *others: str) -> Any:
     """Declare a key with one of some words."""
-    return key(description, default, enum=[default, *others])
+    return key(default, enum=[default, *others])
 
 
 def record_of(record: type[Record], settings: Mapping[str, Any]) -> Record:
@@ -63,101 +59,74 @@ def converted(value: Any, kind: Any) -> Any:
 class Camera:
     """The camera on the telescope."""
 
-    name: str = key("INSTRUME as the observatory software writes it.", examples=["SPIRIT"])
-    naxis1: int = key("Width of a full frame, pixels.", minimum=1, examples=[1024])
-    naxis2: int = key("Height of a full frame, pixels.", minimum=1, examples=[1280])
-    pixel_scale: float = key(
-        "Arcseconds a pixel, without binning; right to 2 %.", exclusiveMinimum=0, examples=[0.309]
-    )
-    rotation: float = key(
-        "Position angle of the frame's +y on either side of the pier, degrees, north over east; "
-        "right to 2 degrees it saves time.",
-        0,
-    )
-    parity: int = key(
-        "1 if frames show the sky as it is seen, -1 if mirrored; the right one saves time.",
-        1,
-        enum=[1, -1],
-    )
-    band: str = choice("Catalogue magnitude that ranks stars: g (optical), j (infrared).", "g", "j")
-    fixed_pattern: bool = key(
-        "Whether stars stand out only once a dark is subtracted (infrared cameras). Products keep "
-        "the raw pixels.",
-        False,
-    )
+    name: str = key(examples=["SPIRIT"])
+    """INSTRUME as the observatory software writes it."""
+    naxis1: int = key(minimum=1, examples=[1024])
+    """Width of a full frame, pixels."""
+    naxis2: int = key(minimum=1, examples=[1280])
+    """Height of a full frame, pixels."""
+    pixel_scale: float = key(exclusiveMinimum=0, examples=[0.309])
+    """Arcseconds a pixel, without binning; right to 2 %."""
+    rotation: float = 0
+    """Position angle of the frame's +y on either side of the pier, degrees, north over east; right
+    to 2 degrees it saves time.
+    """
+    parity: int = key(1, enum=[1, -1])
+    """1 if frames show the sky as it is seen, -1 if mirrored; the right one saves time."""
+    band: str = choice("g", "j")
+    """Catalogue magnitude that ranks stars: g (optical), j (infrared)."""
+    fixed_pattern: bool = False
+    """Whether stars stand out only once a dark is subtracted (infrared cameras). Products keep the
+    raw pixels.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ProgrammeEntry:
     """Nights, or targets of a night, that belong to another programme."""
 
-    nights: str = key(
-        "YYYYMMDD, several with blanks between, or YYYYMMDD-YYYYMMDD.", type=["string", "integer"]
-    )
-    programme: str = key(
-        "ESO programme id, such as 60.A-9099(A) or 110.23WX.001.", pattern=PROGRAMME
-    )
-    targets: tuple[str, ...] = key(
-        "Patterns of OBJECT (* ?); without them the whole night, calibrations too.", ()
-    )
+    nights: str = key(type=["string", "integer"])
+    """YYYYMMDD, several with blanks between, or YYYYMMDD-YYYYMMDD."""
+    programme: str = key(pattern=PROGRAMME)
+    """ESO programme id, such as 60.A-9099(A) or 110.23WX.001."""
+    targets: tuple[str, ...] = ()
+    """Patterns of OBJECT (* ?); without them the whole night, calibrations too."""
 
 
 @dataclass(frozen=True, slots=True)
 class FreeSpace:
     """Space that must be free before a run begins."""
 
-    workdir: float = key("Gigabytes on the disk of workdir.", 20, minimum=0)
-    archive: float = key("Gigabytes on the disk of archive.", 5, minimum=0)
+    workdir: float = key(20, minimum=0)
+    """Gigabytes on the disk of workdir."""
+    archive: float = key(5, minimum=0)
+    """Gigabytes on the disk of archive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
     """Who gets a report of how a run ended, and through which server."""
 
-    when: str = choice(
-        "problems: when jobs failed, or frames were held back that no mail has reported; always: "
-        "after every run that had something to do; never.",
-        "problems",
-        "always",
-        "never",
-    )
+    when: str = choice("problems", "always", "never")
+    """problems: when jobs failed, or frames were held back that no mail has reported; always: after
+    every run that had something to do; never.
+    """
     sender: str = key(
-        "Sender, name@host or Some Name <name@host>.",
-        "",
-        name="from",
-        pattern=MAIL_ADDRESS,
-        examples=["SPECULOOS archive <archive@obs.example>"],
+        "", name="from", pattern=MAIL_ADDRESS, examples=["SPECULOOS archive <archive@obs.example>"]
     )
-    to: tuple[str, ...] = key(
-        "Recipients; empty for no mail.", (), **MAIL_ADDRESSES, examples=[["duty@obs.example"]]
-    )
-    cc: tuple[str, ...] = key(
-        "Recipients of a copy.", (), **MAIL_ADDRESSES, examples=[["pi@obs.example"]]
-    )
-    host: str = key(
-        "Mail server, by the name in its certificate.",
-        "",
-        minLength=1,
-        examples=["mail.obs.example"],
-    )
-    port: int | None = key(
-        "Of the mail server; without it 587 for starttls, 465 for tls, 25 for none.",
-        None,
-        minimum=1,
-        maximum=65535,
-        examples=[587],
-    )
-    security: str = choice(
-        "starttls, tls (from the first byte), or none: only for a server on this machine.",
-        "starttls",
-        "tls",
-        "none",
-    )
-    timeout: float = key(
-        "Seconds to wait for each answer of the server; all mails of a run get six times that.",
-        20,
-        exclusiveMinimum=0,
-    )
+    """Sender, name@host or Some Name <name@host>."""
+    to: tuple[str, ...] = key((), **MAIL_ADDRESSES, examples=[["duty@obs.example"]])
+    """Recipients; empty for no mail."""
+    cc: tuple[str, ...] = key((), **MAIL_ADDRESSES, examples=[["pi@obs.example"]])
+    """Recipients of a copy."""
+    host: str = key("", minLength=1, examples=["mail.obs.example"])
+    """Mail server, by the name in its certificate."""
+    port: int | None = key(None, minimum=1, maximum=65535, examples=[587])
+    """Of the mail server; without it 587 for starttls, 465 for tls, 25 for none."""
+    security: str = choice("starttls", "tls", "none")
+    """starttls, tls (from the first byte), or none: only for a server on this machine."""
+    timeout: float = key(20, exclusiveMinimum=0)
+    """Seconds to wait for each answer of the server; all mails of a run get six times that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,181 +136,129 @@ class Configuration:
     One file per telescope; every key can be overridden with --config key=value.
     """
 
-    telescope: str = key("A row of config/telescopes.csv.", enum=TELESCOPES, examples=["Callisto"])
-    source: str = key(
-        "Where the nights are read from, one folder YYYYMMDD each: an absolute folder, "
-        "smb://user@host[:port]/share/path or sftp://user@host[:port]/path; never with a password, "
-        "which is in the environment (SPECULOOS_SOURCE_PASSWORD).",
-        pattern=r"^(/|[a-z]+://(?![^/]*:[^/]*@))",
-        examples=["/data/source/Callisto"],
-    )
-    source_mounted: bool = key(
-        "Whether the source is on a mounted share, or a mount point itself: if nothing is mounted "
-        "there the run fails, instead of finding no nights, and reads have a time limit.",
-        False,
-    )
-    workdir: Path = key(
-        "Folder for everything the workflow makes; absolute.",
-        examples=["/data/archive-work/Callisto"],
-    )
-    archive: Path = key(
-        "Directory from which ESO collects; absolute, must exist.", examples=["/data/eso"]
-    )
-    site: str = key(
-        "Folder of the pages of all nights, shared by all telescopes; absolute; empty for none.",
-        "",
-        pattern=ABSOLUTE_OR_EMPTY,
-        examples=["/data/speculoos-pages"],
-    )
-    nights: str = key(
-        "Nights to bring up to date: YYYYMMDD, several with blanks between, or YYYYMMDD-YYYYMMDD; "
-        "empty for the last night and missed ones.",
-        type=["string", "integer", "null"],
-        examples=[""],
-    )
-    programme: str = key(
-        "ESO programme id of the night's frames, such as 60.A-9099(A) or 110.23WX.001; a night "
-        "that was delivered keeps its own.",
-        pattern=PROGRAMME,
-        examples=["60.A-9009(D)"],
-    )
-    products: str = key(
-        "What ESO gets: one cube per sequence, or every frame.", enum=["cubes", "frames"]
-    )
-    catalogue: str = key(
-        "Star catalogue for solving: the site's SQLite file, or a CSV table of ra, dec, mag, pmra, "
-        "pmdec; its whole path. Empty: the stars of the index files; both empty: no solving.",
-        pattern=ABSOLUTE_OR_EMPTY,
-        examples=[""],
-    )
-    catalogue_epoch: float | None = key(
-        "Julian year of the catalogue's places, such as 2016.0. Without it: the epoch that the "
-        "catalogue has for each star; else 2016.0 (Gaia DR3) for a CSV table, and for an SQLite "
-        "file with a column dr2_source_id or dr3 in its name; 2015.5 (Gaia DR2) for all others.",
-        None,
-        minimum=1900,
-        maximum=2100,
-        examples=[2016.0],
-    )
-    index: str = key(
-        "Folder of astrometry.net index files, for what the catalogue alone cannot solve; "
-        "absolute; empty for none.",
-        pattern=ABSOLUTE_OR_EMPTY,
-        examples=[""],
-    )
-    solve: str = choice(
-        "verify: a WCS in a raw header is a hint and is replaced by the solution; always: it is "
-        "not even that; never: it is believed if it lies where the telescope pointed.",
-        "verify",
-        "always",
-        "never",
-    )
-    unsolved: str = choice(
-        "Unsolved science frames: deliver with pixel coordinates, or hold back.", "deliver", "hold"
-    )
-    dark: str = key(
-        "Raw dark frame for nights without their own, for cameras with a fixed pattern; its whole "
-        "path; empty for none.",
-        "",
-        pattern=ABSOLUTE_OR_EMPTY,
-        examples=["/data/calibration/dark_60s.fits"],
-    )
-    camera: Camera = key("The camera on the telescope.")
+    telescope: str = key(enum=TELESCOPES, examples=["Callisto"])
+    """A row of config/telescopes.csv."""
+    source: str = key(pattern=r"^(/|[a-z]+://(?![^/]*:[^/]*@))", examples=["/data/source/Callisto"])
+    """Where the nights are read from, one folder YYYYMMDD each: an absolute folder,
+    smb://user@host[:port]/share/path or sftp://user@host[:port]/path; never with a password, which
+    is in the environment (SPECULOOS_SOURCE_PASSWORD).
+    """
+    source_mounted: bool = False
+    """Whether the source is on a mounted share, or a mount point itself: if nothing is mounted
+    there the run fails, instead of finding no nights, and reads have a time limit.
+    """
+    workdir: Path = key(examples=["/data/archive-work/Callisto"])
+    """Folder for everything the workflow makes; absolute."""
+    archive: Path = key(examples=["/data/eso"])
+    """Directory from which ESO collects; absolute, must exist."""
+    site: str = key("", pattern=ABSOLUTE_OR_EMPTY, examples=["/data/speculoos-pages"])
+    """Folder of the pages of all nights, shared by all telescopes; absolute; empty for none."""
+    nights: str = key(type=["string", "integer", "null"], examples=[""])
+    """Nights to bring up to date: YYYYMMDD, several with blanks between, or YYYYMMDD-YYYYMMDD;
+    empty for the last night and missed ones.
+    """
+    programme: str = key(pattern=PROGRAMME, examples=["60.A-9009(D)"])
+    """ESO programme id of the night's frames, such as 60.A-9099(A) or 110.23WX.001; a night that
+    was delivered keeps its own.
+    """
+    products: str = key(enum=["cubes", "frames"])
+    """What ESO gets: one cube per sequence, or every frame."""
+    catalogue: str = key(pattern=ABSOLUTE_OR_EMPTY, examples=[""])
+    """Star catalogue for solving: the site's SQLite file, or a CSV table of ra, dec, mag, pmra,
+    pmdec; its whole path. Empty: the stars of the index files; both empty: no solving.
+    """
+    catalogue_epoch: float | None = key(None, minimum=1900, maximum=2100, examples=[2016.0])
+    """Julian year of the catalogue's places, such as 2016.0. Without it: the epoch that the
+    catalogue has for each star; else 2016.0 (Gaia DR3) for a CSV table, and for an SQLite file with
+    a column dr2_source_id or dr3 in its name; 2015.5 (Gaia DR2) for all others.
+    """
+    index: str = key(pattern=ABSOLUTE_OR_EMPTY, examples=[""])
+    """Folder of astrometry.net index files, for what the catalogue alone cannot solve; absolute;
+    empty for none.
+    """
+    solve: str = choice("verify", "always", "never")
+    """verify: a WCS in a raw header is a hint and is replaced by the solution; always: it is not
+    even that; never: it is believed if it lies where the telescope pointed.
+    """
+    unsolved: str = choice("deliver", "hold")
+    """Unsolved science frames: deliver with pixel coordinates, or hold back."""
+    dark: str = key("", pattern=ABSOLUTE_OR_EMPTY, examples=["/data/calibration/dark_60s.fits"])
+    """Raw dark frame for nights without their own, for cameras with a fixed pattern; its whole
+    path; empty for none.
+    """
+    camera: Camera
+    """The camera on the telescope."""
     programmes: tuple[ProgrammeEntry, ...] = key(
-        "Nights, or targets of a night, that belong to another programme; --config programme= "
-        "overrides them all.",
-        (),
-        examples=[[{"nights": "20260305-20260312", "programme": "110.23WX.001"}]],
+        (), examples=[[{"nights": "20260305-20260312", "programme": "110.23WX.001"}]]
     )
+    """Nights, or targets of a night, that belong to another programme; --config programme=
+    overrides them all.
+    """
     transfer_log_remote: str = key(
-        "Folder of a server that gets a copy of the transfer logs after each run, "
-        "ssh://user@host[:port]/folder, never with a password (SPECULOOS_SSH_KEY names a key); "
-        "empty for none.",
         "",
         pattern=r"^(ssh://[^@/:]+@[^@/]+/.*)?$",
         examples=["ssh://archive@survey.example/transfer_logs"],
     )
-    confirm: bool = key(
-        "Ask ESO's archive, some hours after delivery, whether it shows each product. User and "
-        "password: the environment variables SPECULOOS_ESO_USER and SPECULOOS_ESO_PASSWORD; "
-        "without them ESO shows only public calibrations.",
-        False,
-    )
-    confirm_after: float = key(
-        "Hours from delivery until a product that ESO does not show is missing.", 24, minimum=3
-    )
-    confirm_until: float = key(
-        "Days from delivery during which each run asks for a product that is not confirmed.",
-        7,
-        exclusiveMinimum=0,
-    )
-    confirm_service: str = key(
-        "TAP service of ESO, https://….", "https://archive.eso.org/tap_obs", pattern=SERVICE
-    )
-    confirm_token_service: str = key(
-        "Where ESO exchanges user and password for a token, https://….",
-        "https://www.eso.org/sso/oidc/token",
-        pattern=SERVICE,
-    )
-    confirm_timeout: float = key(
-        "Seconds that ESO has for token and answer together.", 120, exclusiveMinimum=0
-    )
-    origin: str = key("ORIGIN of every product.", "SSO-PARANAL", maxLength=30)
-    pi_coi: str = key(
-        "PI-COI of every product: initials, surname; ASCII.", "D. Queloz", pattern="^[ -~]{1,30}$"
-    )
-    longitude: float = key(
-        "Of the site, degrees, east positive; for LST.", -70.390278, minimum=-180, maximum=180
-    )
-    lookback: int = key(
-        "Nights before the last one that are completed if something is missing.", 14, minimum=0
-    )
-    max_held: float = key(
-        "Share of frames that may be held back before a night is refused.",
-        0.5,
-        minimum=0,
-        maximum=1,
-    )
-    streams: int = key("Frames copied from the source at a time.", 4, minimum=1)
-    settle: float = key(
-        "Seconds before a frame that is still being written is tried again.", 5, minimum=0
-    )
-    keep_raw: bool = key("Keep the raw copies of a night after its delivery.", False)
-    mode: str = key(
-        "Rights of delivered products: octal digits, in quotes; ESO's collector must read them.",
-        "0644",
-        type=["string", "integer"],
-        pattern="^0?[0-7]{3}$",
-    )
-    redeliver: bool = key(
-        "Deliver the nights again, once; the next run continues a request that was not completed.",
-        False,
-    )
-    corrections: str = key(
-        "Folder of files {telescope}_{night}.yaml; empty for config/corrections.",
-        "",
-        examples=["/data/corrections"],
-    )
-    passwords: str = key(
-        "Whole path of the file of passwords; empty for config/{telescope}.env. What is in the "
-        "environment already wins.",
-        "",
-        pattern="^(/.*)?$",
-        examples=["/etc/speculoos/callisto.env"],
-    )
-    free_gb: FreeSpace = key("Gigabytes that must be free before a run begins.", FreeSpace())
-    time_limit: float = key("Hours after which a run is ended.", 20, exclusiveMinimum=0)
-    max_age: float = key(
-        "Hours after which a run that is still at work is reported.", 24, exclusiveMinimum=0
-    )
+    """Folder of a server that gets a copy of the transfer logs after each run,
+    ssh://user@host[:port]/folder, never with a password (SPECULOOS_SSH_KEY names a key); empty for
+    none.
+    """
+    confirm: bool = False
+    """Ask ESO's archive, some hours after delivery, whether it shows each product. User and
+    password: the environment variables SPECULOOS_ESO_USER and SPECULOOS_ESO_PASSWORD; without them
+    ESO shows only public calibrations.
+    """
+    confirm_after: float = key(24, minimum=3)
+    """Hours from delivery until a product that ESO does not show is missing."""
+    confirm_until: float = key(7, exclusiveMinimum=0)
+    """Days from delivery during which each run asks for a product that is not confirmed."""
+    confirm_service: str = key("https://archive.eso.org/tap_obs", pattern=SERVICE)
+    """TAP service of ESO, https://…."""
+    confirm_token_service: str = key("https://www.eso.org/sso/oidc/token", pattern=SERVICE)
+    """Where ESO exchanges user and password for a token, https://…."""
+    confirm_timeout: float = key(120, exclusiveMinimum=0)
+    """Seconds that ESO has for token and answer together."""
+    origin: str = key("SSO-PARANAL", maxLength=30)
+    """ORIGIN of every product."""
+    pi_coi: str = key("D. Queloz", pattern="^[ -~]{1,30}$")
+    """PI-COI of every product: initials, surname; ASCII."""
+    longitude: float = key(-70.390278, minimum=-180, maximum=180)
+    """Of the site, degrees, east positive; for LST."""
+    lookback: int = key(14, minimum=0)
+    """Nights before the last one that are completed if something is missing."""
+    max_held: float = key(0.5, minimum=0, maximum=1)
+    """Share of frames that may be held back before a night is refused."""
+    streams: int = key(4, minimum=1)
+    """Frames copied from the source at a time."""
+    settle: float = key(5, minimum=0)
+    """Seconds before a frame that is still being written is tried again."""
+    keep_raw: bool = False
+    """Keep the raw copies of a night after its delivery."""
+    mode: str = key("0644", type=["string", "integer"], pattern="^0?[0-7]{3}$")
+    """Rights of delivered products: octal digits, in quotes; ESO's collector must read them."""
+    redeliver: bool = False
+    """Deliver the nights again, once; the next run continues a request that was not completed."""
+    corrections: str = key("", examples=["/data/corrections"])
+    """Folder of files {telescope}_{night}.yaml; empty for config/corrections."""
+    passwords: str = key("", pattern="^(/.*)?$", examples=["/etc/speculoos/callisto.env"])
+    """Whole path of the file of passwords; empty for config/{telescope}.env. What is in the
+    environment already wins.
+    """
+    free_gb: FreeSpace = FreeSpace()
+    """Gigabytes that must be free before a run begins."""
+    time_limit: float = key(20, exclusiveMinimum=0)
+    """Hours after which a run is ended."""
+    max_age: float = key(24, exclusiveMinimum=0)
+    """Hours after which a run that is still at work is reported."""
     mail: Mail = key(
-        "Who gets a report of how a run ended, and through which server; without it nobody. User "
-        "and password: the environment variables SPECULOOS_SMTP_USER and SPECULOOS_SMTP_PASSWORD, "
-        "a CA of the site's own: the path in SPECULOOS_SMTP_CA.",
         Mail(),
         **{"if": {"properties": {"to": {"minItems": 1}}, "required": ["to"]}},
         then={"required": ["from", "host"]},
     )
+    """Who gets a report of how a run ended, and through which server; without it nobody. User and
+    password: the environment variables SPECULOOS_SMTP_USER and SPECULOOS_SMTP_PASSWORD, a CA of the
+    site's own: the path in SPECULOOS_SMTP_CA.
+    """
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Configuration":
