@@ -11,18 +11,18 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from string import Template
 
 import yaml
 
 from scripts.lib.files.durable import write_text
+from scripts.lib.reporting.templates import render
 from scripts.lib.settings.check import CHECKOUT, ConfigurationError
 from scripts.lib.settings.passwords import password_file
 from scripts.lib.settings.profile import PROFILE_NAMES, find_profile, profile_home, read_unchecked
 from scripts.lib.settings.records import TELESCOPES
 
 PROFILES = [name.lower() for name in TELESCOPES]
-UNITS = {"service": ".service", "timer": ".timer", "alert": "-alert.service"}
+UNITS = CHECKOUT / "units"
 SYSTEM = Path("/etc/systemd/system")
 MARK = re.compile(
     r"# Written by (?:make install; edit (?P<profile>/.*)/profiles/[a-z]+/profile\.yaml and run"
@@ -122,29 +122,22 @@ def site_notes() -> str:
     home = os.environ.get("XDG_CONFIG_HOME")
     run = f"XDG_CONFIG_HOME={shlex.quote(home)} " if home else ""
     run += shlex.join([sys.executable, "-m", "scripts.run"])
-    # To cron a % is the end of the line.
-    jobs = [f"{enter}{run} {telescope}".replace("%", r"\%") for telescope in PROFILES]
     words = [sys.executable, "-m", "scripts.install"]
     if sudo:
         # Root must find the installing user's profiles.
         names = [name for name in ("HOME", "XDG_CONFIG_HOME") if os.environ.get(name)]
         words = ["sudo", "env", *(f"{name}={os.environ[name]}" for name in names), *words]
-    values = {
-        "binaries": shlex.quote(str(Path(sys.executable).parent)),
-        "jobs": "\n".join(f"  30 12 * * *  {job}" for job in jobs),
-        "install": enter + shlex.join(words),
-        "user": getpass.getuser(),
-        "system": str(SYSTEM),
-        "sudo": sudo,
-    }
-    return rendered("notes", values)
-
-
-def rendered(name: str, values: dict[str, str]) -> str:
-    """Return a filled template of units/; lines that are empty for this site are left out."""
-    lines = (CHECKOUT / "units" / f"{name}.in").read_text().splitlines()
-    filled = [(line, Template(line).substitute(values)) for line in lines]
-    return "".join(f"{text}\n" for line, text in filled if text or not line)
+    return render(
+        UNITS / "notes.in",
+        binaries=shlex.quote(str(Path(sys.executable).parent)),
+        telescopes=PROFILES,
+        # To cron a % is the end of the line.
+        run=f"{enter}{run}".replace("%", r"\%"),
+        install=enter + shlex.join(words),
+        user=getpass.getuser(),
+        system=SYSTEM,
+        sudo=sudo,
+    )
 
 
 def uninstall() -> None:
@@ -177,18 +170,18 @@ def print_units(telescopes: list[str], user: str, into: Path | None) -> None:
     home, texts = os.environ.get("XDG_CONFIG_HOME"), {}
     for telescope in telescopes:
         config = read_unchecked(find_profile(telescope)).checked()
-        values = {
-            "telescope": telescope,
-            "user": user,
-            "checkout": str(CHECKOUT).replace("%", "%%"),
-            "python": quoted(sys.executable),
-            "mounts": f"{quoted(str(config.workdir))} {quoted(str(config.archive))}",
-            "environment": f"Environment={quoted(f'XDG_CONFIG_HOME={home}')}" if home else "",
-            # Checks, mails and a look at all nights come on top of the run.
-            "start_limit": f"{int(3600 * config.time_limit) + 3600}s",
-        }
-        for name, ending in UNITS.items():
-            texts[f"speculoos-{telescope}{ending}"] = rendered(name, values)
+        for name in (".service", ".timer", "-alert.service"):
+            texts[f"speculoos-{telescope}{name}"] = render(
+                UNITS / f"speculoos{name}.in",
+                telescope=telescope,
+                user=user,
+                checkout=str(CHECKOUT).replace("%", "%%"),
+                python=quoted(sys.executable),
+                mounts=f"{quoted(str(config.workdir))} {quoted(str(config.archive))}",
+                environment=quoted(f"XDG_CONFIG_HOME={home}") if home else "",
+                # Checks, mails and a look at all nights come on top of the run.
+                start_limit=f"{int(3600 * config.time_limit) + 3600}s",
+            )
     if into is None:
         print("\n".join(f"# {name}\n{text}" for name, text in texts.items()), end="")
         return
