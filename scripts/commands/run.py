@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,11 +87,13 @@ def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
             look_back(config, status, log)
             return status
         # A run that was killed, or whose machine was switched off, could not report it itself.
-        if problem := health.unended(run_log.read_heartbeat(workdir)):
+        heartbeat = run_log.read_heartbeat(workdir)
+        if problem := health.unended(heartbeat):
             text = f"{problem} What it left undone is completed by the next run that can begin."
             note(log, text)
             report(config, "the last run was killed", text, log)
-        update_heartbeat(workdir, log, lambda last: last.began(datetime.now(UTC)))
+        heartbeat = heartbeat.began(datetime.now(UTC))
+        save_heartbeat(workdir, heartbeat, log)
         stuck = [f"processes {left} of an earlier run cannot be ended"] if left else []
         if problems := stuck or health.problems_before(config):
             status = 1
@@ -100,7 +102,7 @@ def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
             report(config, "not run", "\n".join(problems), log)
         else:
             status = run(config, profile, options, log)
-        update_heartbeat(workdir, log, lambda last: last.ended(datetime.now(UTC), status))
+        save_heartbeat(workdir, heartbeat.ended(datetime.now(UTC), status), log)
         look_back(config, status, log)
     return status
 
@@ -115,12 +117,10 @@ def overlap(config: Configuration, path: Path, log: BinaryIO | None = None) -> i
     return 1
 
 
-def update_heartbeat(
-    workdir: Path, log: BinaryIO, change: Callable[[Heartbeat], Heartbeat]
-) -> None:
+def save_heartbeat(workdir: Path, heartbeat: Heartbeat, log: BinaryIO) -> None:
     """Write down that a run began or ended."""
     try:
-        run_log.write_heartbeat(workdir, change(run_log.read_heartbeat(workdir)))
+        run_log.write_heartbeat(workdir, heartbeat)
     except OSError as error:
         note(log, f"heartbeat: {error}")
 
