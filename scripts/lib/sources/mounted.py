@@ -9,7 +9,6 @@ import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from io import FileIO
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -96,24 +95,22 @@ def answer_parent(descriptor: int, memory: int, root: str) -> None:
     line, folder = Connection(descriptor), LocalFolder(Path(root), mounted=True)
     piece = memoryview(mmap.mmap(memory, PIECE))
     files: dict[int, FileIO] = {}
-
-    def open_file(night: str, path: str) -> int:
-        file = folder.open_frame(night, path)
-        files[file.fileno()] = file
-        return file.fileno()
-
-    answers: dict[str, Callable[..., Any]] = {
-        "check": folder.check,
-        "scan": folder.scan,
-        "look_up": folder.look_up,
-        "open": open_file,
-        "read": lambda number, size: files[number].readinto(piece[:size]),
-        "close": lambda number: files.pop(number).close(),
-    }
+    answer: Any
     while True:
         try:
-            request, *details = line.recv()
-            line.send(answers[request](*details))
+            match line.recv():
+                case "open", night, path:
+                    file = folder.open_frame(night, path)
+                    answer = file.fileno()
+                    files[answer] = file
+                case "read", number, size:
+                    answer = files[number].readinto(piece[:size])
+                case "close", number:
+                    files.pop(number).close()
+                    answer = None
+                case request, *details:
+                    answer = getattr(folder, request)(*details)
+            line.send(answer)
         except (EOFError, ConnectionError):
             return
         except OSError as error:
