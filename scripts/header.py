@@ -79,7 +79,7 @@ def load_with_sky(raw: Path, frame: Frame, night: Night, solved: Solutions | Non
     if exposure.facts.kind.name != "science":
         return exposure
     if found:
-        keywords = wcs.sky_wcs(found.wcs) if found.solved else exposure.wcs
+        keywords = wcs.sky_wcs(found.wcs, found.centre_error) if found.solved else exposure.wcs
         return exposure._replace(wcs=keywords, solver=found.provenance)
     scale = observatory.camera.pixel_scale * exposure.facts.setting.xbinning
     ra, dec = values.ra(exposure), values.dec(exposure)

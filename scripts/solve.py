@@ -28,13 +28,13 @@ from scripts.lib.ledger.records import Frame
 from scripts.lib.ledger.snapshot import good, read_frames, sequences
 from scripts.lib.settings.records import Configuration
 from scripts.lib.solving import solver as frame_solver
-from scripts.lib.solving.darks import dark_for
+from scripts.lib.solving.darks import dark_for, pedestal_for
 from scripts.lib.solving.engine import Engine
-from scripts.lib.solving.image import Dark, read_image
+from scripts.lib.solving.image import Dark, Image, map_pixels
 from scripts.lib.solving.solver import Orientation, Prior, Solution, Unsolved
 from scripts.lib.solving.star_catalogue import Catalogue, open_catalogue
 from scripts.lib.solving.stars import CatalogueStars
-from scripts.lib.solving.table import Solved, solved_bytes
+from scripts.lib.solving.table import Solved, solved_bytes, with_transparency
 from scripts.lib.solving.tangent import distance, moved_to
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Solver(NamedTuple):
     catalogue: Catalogue
     engine: Engine | None  # for what cannot be solved otherwise
     dark: Dark | None
+    pedestal: float  # ADU, level of a frame without light
     verify: bool  # whether to begin with the header's WCS
 
 
@@ -194,7 +195,8 @@ def solve_frame(
     frame: Frame, solver: Solver, aim: Aim, stars: CatalogueStars, before: Solution | None
 ) -> Solution:
     """Return the solution of one frame; raise as `frame_solver.solve` does."""
-    image = read_image(solver.raw / frame.file, frame.data_start, frame.shape, solver.dark)
+    pixels = map_pixels(solver.raw / frame.file, frame.data_start, frame.shape)
+    image = Image(pixels, solver.dark, frame.exptime, solver.pedestal)
     priors = aim.hints + frame_solver.pointing_priors(*aim.pointing, aim.mount, image.shape)
     return frame_solver.solve(image, stars, priors, aim.pointing, aim.mount, before, solver.engine)
 
@@ -226,6 +228,7 @@ def open_solver(
         open_catalogue(settings.catalogue or settings.index, camera.band, settings.catalogue_epoch),
         Engine(Path(settings.index)) if settings.index else None,
         dark_for(frames[0], night, raw, settings.dark) if camera.fixed_pattern else None,
+        pedestal_for(frames[0], night, raw),
         settings.solve == "verify",
     )
 
@@ -255,7 +258,7 @@ def write_solved(
     solved = solve_sequence(chosen, solver, threads)
     logger.info("%d of %d frames solved", sum(one.solved for one in solved), len(solved))
     with whole_file(target) as stream:
-        stream.write(solved_bytes(solved))
+        stream.write(solved_bytes(with_transparency(solved)))
 
 
 def main() -> None:

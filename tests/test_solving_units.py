@@ -21,12 +21,13 @@ from scripts.lib.ledger.records import Frame
 from scripts.lib.solving.darks import dark_for
 from scripts.lib.solving.detection import Centroids, Found, detect, measure
 from scripts.lib.solving.engine import Engine
-from scripts.lib.solving.fitting import FREE, SEQUENCE, fit_wcs
-from scripts.lib.solving.image import Image, make_dark, read_image
+from scripts.lib.solving.fitting import FREE, SEQUENCE, Errors, fit_wcs
+from scripts.lib.solving.image import Image, make_dark, map_pixels
 from scripts.lib.solving.matching import log_chance, pair_up, vote
+from scripts.lib.solving.photometry import Photometry
 from scripts.lib.solving.solver import Orientation, Solution, Unsolved
 from scripts.lib.solving.stars import CatalogueStars
-from scripts.lib.solving.table import Solved, read_solved, solved_bytes
+from scripts.lib.solving.table import Solved, read_solved, solved_bytes, with_transparency
 from scripts.lib.solving.tangent import (
     deproject,
     distance,
@@ -45,7 +46,7 @@ POINTINGS = [(121.3, 4.28), (0.001, -89.5), (359.99, 60.0), (10.0, 0.0)]
 @pytest.mark.parametrize("parity, rotation", [(1, 0.7), (-1, 181.0), (1, 270.0)])
 def test_the_tangent_plane_is_astropys(ra, dec, parity, rotation):
     wcs = oriented(ra, dec, 512.5, 640.5, 0.309, rotation, parity)
-    header = fits.Header({k: v for k, v in sky_wcs(wcs).items() if k != "PA"})
+    header = fits.Header({k: v for k, v in sky_wcs(wcs, 0.01).items() if k != "PA"})
     theirs = WCS(header)
     xy = np.random.default_rng(1).uniform(1, 1280, (50, 2))
     sky = theirs.all_pix2world(xy, 1)
@@ -272,7 +273,7 @@ def test_a_dark_frame_that_is_truncated_is_left_out(tmp_path):
     assert pattern(SCIENCE, night, tmp_path, "")[0, 0] == pytest.approx(200)
     assert dark_for(SCIENCE, night[:1], tmp_path, "") is None
     with pytest.raises(ValueError, match="truncated: 3000 bytes of 6880"):
-        read_image(tmp_path / "truncated.fits", night[0].data_start, night[0].shape)
+        map_pixels(tmp_path / "truncated.fits", night[0].data_start, night[0].shape)
 
 
 def test_a_dark_file_stands_in_for_darks(tmp_path):
@@ -347,7 +348,7 @@ def seen(rows: CatalogueStars) -> Centroids:
     places = to_pixels(oriented(120.0, 4.0, 1024.5, 1024.5, 0.35, 30.0, 1), rows.ra, rows.dec)
     x, y = places[((places > 30) & (places < 2018)).all(1)][:60].T
     ones = np.ones(len(x))
-    return Centroids(x, y, ones, ones, ones, ones, ones > 1)
+    return Centroids(x, y, ones, ones, ones, ones, ones > 1, ones, 0 * ones)
 
 
 MOUNT = Orientation(0.35, 0.0, 1)
@@ -422,7 +423,11 @@ def test_the_engine_says_which_package_it_needs(tmp_path, monkeypatch):
 
 def solution(method: str) -> Solution:
     wcs = oriented(10.0, -5.0, 512.5, 640.5, 0.309, 181.0, -1)
-    return Solution(wcs, method, 150, 123, 0.0421, -30.0, 12.0, 400.0, 5.0, np.arange(123))
+    seen = Photometry(25.1, 20.2, 140, 138, 5.0, 0.04)
+    ones, members = np.ones(123), np.arange(123)
+    stars = Centroids(*[ones] * 6, ones > 1, ones, 0 * ones)
+    figures = (150, 123, 0.0421, -30.0, 12.0, 400.0, 2.5, Errors(0.01, 2e-5, 1e-3))
+    return Solution(wcs, method, *figures, members, ones, stars, members, seen)
 
 
 @pytest.mark.parametrize(
@@ -445,12 +450,13 @@ def test_the_provenance_fits_on_a_card(name, end):
 
 
 def test_solutions_are_read_back(tmp_path):
-    found = Found(measure(Image(drawn([])), np.empty((0, 2)), 1.0, 1.0), 400.0, math.nan)
+    found = Found(measure(Image(drawn([])), np.empty((0, 2)), 1.0, 1.0), 400.0, 3.0, math.nan)
     rows = [
         Solved.of("a.fits", solution("forced"), "gaia.csv", 0.1),
         Solved.failed("b.fits", Unsolved("no stars: 0 found", found, -1.0), 0.2),
         Solved.failed("c.fits", Unsolved("unreadable DEC: é"), 0.3),
     ]
+    rows = with_transparency(rows)
     (tmp_path / "s.fits").write_bytes(solved_bytes(rows))
     read = read_solved(tmp_path / "s.fits")
     assert list(read) == ["a.fits", "b.fits", "c.fits"]
@@ -458,4 +464,6 @@ def test_solutions_are_read_back(tmp_path):
     assert read["a.fits"].wcs.cd == pytest.approx(solution("forced").wcs.cd)
     assert read["a.fits"].wcs.ra == 10.0 and read["a.fits"].parity == -1
     assert not read["b.fits"].solved and read["b.fits"].background == 400.0
+    assert read["a.fits"].transparency == 1 and math.isnan(read["b.fits"].transparency)
+    assert read["b.fits"].sky == 3.0
     assert read["c.fits"].reason == "unreadable DEC: \\xe9"

@@ -27,7 +27,7 @@ TABLES = Path(__file__).parents[3] / "config"
 # Words of the column ``on`` of the table of checks.
 TRAITS = set("frame cube file science bias dark flat calibration sky pixel icrs".split())
 WCS = re.compile(
-    r"WCSAXES|C(TYPE|UNIT|RPIX|RVAL|DELT|ROTA)\d|(CD|PC)\d_\d|LONPOLE|LATPOLE|[AB]P?_.*"
+    r"WCSAXES|C(TYPE|UNIT|RPIX|RVAL|DELT|ROTA|RDER)\d|(CD|PC)\d_\d|LONPOLE|LATPOLE|[AB]P?_.*"
 )
 
 

@@ -23,7 +23,7 @@ DEMANDED = "DATE-OBS EXPTIME FILTER OBJECT AIRMASS JD-OBS MJD-OBS HJD-OBS".split
 NOT_TABULATED = ("DATE", "COMMENT", "HISTORY", "WCSAXES")
 # Of the file, not of a frame in it: the reader does not give them back.
 OF_THE_CUBE = frozenset(("CUBETYPE", "CUBEKEY", "DATE", "FILENAME"))
-WCS_KEYS = ("WCSAXES", "CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT", "CD", "LONPOLE", "LATPOLE")
+WCS_KEYS = tuple("WCSAXES CTYPE CUNIT CRPIX CRVAL CDELT CD CRDER LONPOLE LATPOLE".split())
 
 Values = Mapping[str, Value]
 

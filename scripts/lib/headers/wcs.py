@@ -91,14 +91,15 @@ def tangent_wcs(wcs: Mapping[str, Value]) -> TangentWCS:
     return TangentWCS(ra, dec, x, y, 3600 * np.array(cd))
 
 
-def sky_wcs(wcs: TangentWCS) -> dict[str, Value]:
-    """Return a WCS as keywords, with PA."""
+def sky_wcs(wcs: TangentWCS, error: float) -> dict[str, Value]:
+    """Return a WCS as keywords, with PA; ``error`` is that of its reference point, arcsec."""
     cd = wcs.cd / 3600
     return (
         _SKY
         | {"CTYPE1": SKY_TYPES[0], "CTYPE2": SKY_TYPES[1]}
         | {"CRPIX1": wcs.x, "CRPIX2": wcs.y, "CRVAL1": wcs.ra, "CRVAL2": wcs.dec}
         | {f"CD{i}_{j}": float(cd[i - 1, j - 1]) for i, j in _MATRIX}
+        | {"CRDER1": error / 3600, "CRDER2": error / 3600}
         | {"LONPOLE": 180.0, "LATPOLE": wcs.dec, "PA": wcs.rotation}
     )
 
@@ -125,4 +126,4 @@ def pixels_beside_sky() -> dict[str, Value]:
     """
     wcs = {key: value for key, value in pixel_wcs().items() if not key.startswith("CDELT")}
     wcs |= {f"CD{i}_{j}": float(i == j) for i, j in _MATRIX}
-    return wcs | {"LONPOLE": 180.0, "LATPOLE": 0.0, "PA": 0.0}
+    return wcs | {"CRDER1": 0.0, "CRDER2": 0.0, "LONPOLE": 180.0, "LATPOLE": 0.0, "PA": 0.0}

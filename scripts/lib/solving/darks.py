@@ -1,13 +1,15 @@
 """The dark to subtract before stars are sought: the night's own, the nearest, or a file."""
 
+import math
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger
 from scripts.lib.fits.hdu import read_header
 from scripts.lib.ledger.records import Frame
-from scripts.lib.solving.image import Dark, make_dark, read_image
+from scripts.lib.solving.image import Dark, Image, make_dark, map_pixels
 from scripts.lib.solving.unreadable import check_file, failing_job, found_in
 
 MOST = 9  # frames: more cost time and gain little
@@ -32,8 +34,7 @@ def dark_for(frame: Frame, night: Iterable[Frame], raw: Path, fallback: str) -> 
         if dark.kind != "dark" or dark.shape != frame.shape or dark.exptime <= 0:
             continue
         try:
-            image = read_image(raw / dark.file, dark.data_start, dark.shape)
-            found.append((dark.exptime, image.stored))
+            found.append((dark.exptime, map_pixels(raw / dark.file, dark.data_start, dark.shape)))
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
@@ -47,6 +48,25 @@ def dark_for(frame: Frame, night: Iterable[Frame], raw: Path, fallback: str) -> 
         return _read_dark(Path(fallback), frame)
     logger.warning("no dark of this size: stars are sought on raw pixels")
     return None
+
+
+def pedestal_for(frame: Frame, night: Iterable[Frame], raw: Path) -> float:
+    """Return the level (ADU) that a frame would have without light; NaN if nothing shows it.
+
+    On the straight line from a bias of the night to its dark of the nearest exposure time, both of
+    the frame's size; that of one of them if there is no other.
+    """
+    levels = {}
+    for one in sorted(night, key=lambda one: abs(one.exptime - frame.exptime)):
+        if one.kind in ("bias", "dark") and one.shape == frame.shape and one.kind not in levels:
+            with suppress(OSError, ValueError):
+                pixels = map_pixels(raw / one.file, one.data_start, one.shape)
+                levels[one.kind] = Image(pixels).level(), one.exptime
+    bias, _ = levels.get("bias", (math.nan, 0.0))
+    dark, exptime = levels.get("dark", (bias, frame.exptime))
+    if "bias" not in levels or exptime <= 0:
+        return dark
+    return bias + (dark - bias) * frame.exptime / exptime
 
 
 def _read_dark(path: Path, frame: Frame) -> Dark:
@@ -65,5 +85,5 @@ def _read_dark(path: Path, frame: Frame) -> Dark:
                 f"dark: {path} has {stated}, EXPTIME {exptime}; it must be a raw dark frame of "
                 f"{frame.naxis1}x{frame.naxis2} pixels, BITPIX 16, with EXPTIME"
             )
-        image = read_image(path, begin, frame.shape)
-        return make_dark([image.stored], frame.exptime / header.number("EXPTIME"))
+        pixels = map_pixels(path, begin, frame.shape)
+        return make_dark([pixels], frame.exptime / header.number("EXPTIME"))

@@ -25,6 +25,7 @@ SMALLEST_SNR = 5.0
 NARROWEST = 1.9  # pixels, FWHM across: thinner things are hot pixels and cosmic rays
 SLIM = 0.15  # axis ratio of tracks and columns, which are not stars
 FILTER = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32)
+WINDOWS = (2.5, 14.0)  # pixels, FWHM: the narrowest and the widest in which stars are measured
 ITERATIONS = 8
 CONVERGED = 1e-3  # pixels
 TO_FWHM = 2.3548  # of a Gaussian's sigma
@@ -40,6 +41,8 @@ class Centroids(NamedTuple):
     thinnest: np.ndarray  # FWHM along the short axis
     snr: np.ndarray  # signal to noise
     saturated: np.ndarray  # whether a pixel is
+    flux: np.ndarray  # ADU, of a Gaussian of the measured width
+    ellipticity: np.ndarray  # 1 - short axis / long axis
 
     @property
     def xy(self) -> np.ndarray:
@@ -59,6 +62,7 @@ class Found(NamedTuple):
 
     stars: Centroids
     background: float  # ADU
+    sky: float  # ADU/s
     fwhm: float  # median of the stars, pixels; NaN without stars
 
 
@@ -79,15 +83,16 @@ def detect(image: Image) -> Found:
     objects = objects[np.argsort(-objects["flux"])][:MOST]
     level = float(background.globalback) + OFFSET
     if not len(objects):
-        return Found(measure(image, np.empty((0, 2)), 1.0, 1.0), level, math.nan)
+        none = measure(image, np.empty((0, 2)), 1.0, 1.0)
+        return Found(none, level, image.sky(level), math.nan)
     # The centre of the binned pixel 0 is at 1.5 of the full image, which counts from 1.
     xy = np.column_stack([objects["x"], objects["y"]]) * 2 + 1.5
     width = float(np.median(TO_FWHM * 2 * np.sqrt(objects["a"] * objects["b"])))
-    width = float(np.clip(width, 2.5, 14))
+    width = float(np.clip(width, *WINDOWS))
     stars = measure(image, xy, width, reach=max(2.0, 0.5 * width))
     stars = stars.taken((stars.snr > SMALLEST_SNR) & (stars.thinnest > NARROWEST))
     fwhm = float(np.median(stars.fwhm)) if len(stars) else math.nan
-    return Found(stars, level, fwhm)
+    return Found(stars, level, image.sky(level), fwhm)
 
 
 def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Centroids:
@@ -105,22 +110,10 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Centroid
     """
     if not len(xy):
         none = np.empty(0)
-        return Centroids(none, none, none, none, none, none, np.empty(0, bool))
+        return Centroids(none, none, none, none, none, none, np.empty(0, bool), none, none)
     half = int(np.ceil(1.5 * fwhm + reach)) + 2
-    columns, rows = image.shape[1], image.shape[0]
-    ix, iy = (np.rint(xy[:, i]).astype(int) - 1 for i in (0, 1))
-    inside = (ix >= half) & (iy >= half) & (ix < columns - half) & (iy < rows - half)
     grid = np.arange(-half, half + 1)
-    cx, cy = np.where(inside, ix, half), np.where(inside, iy, half)
-    stamps, good = image.stamps(cx, cy, half)
-    edge = np.ones((len(grid), len(grid)), bool)
-    edge[2:-2, 2:-2] = False
-    border = np.where(good[:, edge], stamps[:, edge], np.nan)
-    level = np.nanmedian(border, 1)
-    spread = 1.4826 * np.nanmedian(abs(border - level[:, None]), 1)
-    level, noise = np.nan_to_num(level), np.nan_to_num(spread, nan=1e9).clip(1e-3)
-    peak = stamps.max((1, 2), initial=-np.inf, where=good)
-    light = stamps - level[:, None, None]
+    cx, cy, inside, light, noise, peak = _stamps(image, xy, half)
     dx, dy = xy[:, 0] - 1 - cx, xy[:, 1] - 1 - cy
     sigma = fwhm / TO_FWHM
     start = dx.copy(), dy.copy()
@@ -147,12 +140,56 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Centroid
     mean, elongation = (xx + yy) / 2, np.hypot((xx - yy) / 2, crossed)
     narrow, wide = np.maximum(mean - elongation, 1e-3), np.maximum(mean + elongation, 1e-3)
     width, thin = _unwindowed(np.sqrt(narrow * wide), sigma), _unwindowed(narrow, sigma)
+    ellipticity = 1 - thin / _unwindowed(wide, sigma)
+    flux = total * (1 + (width / fwhm) ** 2)  # what the window leaves out of a Gaussian
     away = np.hypot(dx - start[0], dy - start[1]) > reach
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.hypot(np.clip(width, 1, 12) / TO_FWHM / np.clip(snr, 1e-3, None), 0.02)
     snr = np.where(inside & ~away & (total > 0), snr, 0.0)
-    saturated = peak >= image.saturation
-    return Centroids(cx + dx + 1, cy + dy + 1, error, width, thin, snr, saturated)
+    saturated = peak >= image.saturation - OFFSET
+    x, y = cx + dx + 1, cy + dy + 1
+    return Centroids(x, y, error, width, thin, snr, saturated, flux, ellipticity)
+
+
+def signal_at(image: Image, xy: np.ndarray, fwhm: float) -> np.ndarray:
+    """Return the signal to noise of light at places (n, 2), pixels counted from 1; 0 at the edge.
+
+    Light is weighted by a Gaussian of that width (pixels) that stands there: nothing is centred.
+    """
+    if not len(xy):
+        return np.empty(0)
+    half = int(np.ceil(min(fwhm, 14))) + 3
+    grid = np.arange(-half, half + 1)
+    cx, cy, inside, light, noise, peak = _stamps(image, xy, half)
+    away = np.where(inside[:, None], xy - 1 - np.column_stack([cx, cy]), 0.0)
+    wx, wy = (np.exp(-((grid - d[:, None]) ** 2) / 2 * (TO_FWHM / fwhm) ** 2) for d in away.T)
+    total = np.einsum("nij,ni,nj->n", light, wy, wx, optimize=True)
+    norm = (wx**2).sum(1) * (wy**2).sum(1)
+    return np.where(inside, total / (noise * np.sqrt(norm)), 0.0)
+
+
+def _stamps(image: Image, xy: np.ndarray, half: int) -> tuple[np.ndarray, ...]:
+    """Return the squares of pixels around places (n, 2), and what they show.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Column and row of the middle, from 0; whether the square lies on the image; its light above
+        the level of its border (n, side, side); noise of the border; highest stored pixel.
+    """
+    columns, rows = image.shape[1], image.shape[0]
+    ix, iy = (np.rint(xy[:, i]).astype(int) - 1 for i in (0, 1))
+    inside = (ix >= half) & (iy >= half) & (ix < columns - half) & (iy < rows - half)
+    cx, cy = np.where(inside, ix, half), np.where(inside, iy, half)
+    stamps, good = image.stamps(cx, cy, half)
+    edge = np.ones((2 * half + 1, 2 * half + 1), bool)
+    edge[2:-2, 2:-2] = False
+    border = np.where(good[:, edge], stamps[:, edge], np.nan)
+    level = np.nanmedian(border, 1)
+    spread = 1.4826 * np.nanmedian(abs(border - level[:, None]), 1)
+    level, noise = np.nan_to_num(level), np.nan_to_num(spread, nan=1e9).clip(1e-3)
+    peak = stamps.max((1, 2), initial=-np.inf, where=good)
+    return cx, cy, inside, stamps - level[:, None, None], noise, peak
 
 
 def _unwindowed(variance: np.ndarray, sigma: float) -> np.ndarray:

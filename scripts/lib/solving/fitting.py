@@ -28,10 +28,19 @@ FREE = Freedom(rotation=1.0, scale=0.02, stretch=5e-4)
 SEQUENCE = Freedom(rotation=1e-3, scale=3e-4, stretch=1e-4)
 
 
+class Errors(NamedTuple):
+    """Standard errors of a WCS, from the covariance of its fit."""
+
+    centre: float  # arcsec, of the reference pixel's place along an axis
+    scale: float  # arcsec a pixel
+    rotation: float  # degrees
+
+
 class Fit(NamedTuple):
     """A fitted WCS."""
 
     wcs: TangentWCS
+    errors: Errors
     rms: float  # of the residuals of the stars kept, arcsec, both axes together
     kept: np.ndarray  # mask of the stars that were not left out
 
@@ -53,7 +62,7 @@ def fit_wcs(
     off = (xy - (start.x, start.y)) @ start.cd.T
     kept, typical = np.ones(len(xy), bool), 1.0
     for _ in range(ROUNDS):
-        values = _adjustment(off[kept], plane[kept], typical * error[kept], freedom)
+        values, sigmas = _adjustment(off[kept], plane[kept], typical * error[kept], freedom)
         rotation, scale, stretch, shear = values[2:]
         change = [[scale + stretch, shear - rotation], [shear + rotation, scale - stretch]]
         matrix = np.eye(2) + change
@@ -71,13 +80,19 @@ def fit_wcs(
     angle = math.radians((wcs.ra - start.ra + 180) % 360 - 180) * math.sin(math.radians(wcs.dec))
     cos, sin = math.cos(angle), math.sin(angle)
     turn = np.array([[cos, -sin], [sin, cos]])
-    return Fit(wcs._replace(cd=turn @ wcs.cd), math.sqrt((size[kept] ** 2).mean()), kept)
+    wcs = wcs._replace(cd=turn @ wcs.cd)
+    centre = math.hypot(*sigmas[:2]) / math.sqrt(2)
+    errors = Errors(centre, float(sigmas[3]) * wcs.scale, math.degrees(sigmas[2]))
+    return Fit(wcs, errors, math.sqrt((size[kept] ** 2).mean()), kept)
 
 
 def _adjustment(
     off: np.ndarray, plane: np.ndarray, error: np.ndarray, freedom: Freedom
-) -> np.ndarray:
-    """Return shift (arcsec), rotation, scale, stretch and shear that bring ``off`` to ``plane``."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return shift (arcsec), rotation, scale, stretch and shear that bring ``off`` to ``plane``.
+
+    And the standard errors of these six values.
+    """
     x, y = off.T
     zero, one = np.zeros_like(x), np.ones_like(x)
     east = np.column_stack([one, zero, -y, x, x, y])
@@ -86,4 +101,5 @@ def _adjustment(
     stiff = 1 / np.array([1e9, 1e9, *freedom[:2], freedom.stretch, freedom.stretch])
     matrix = np.concatenate([east, north]) * weight[:, None]
     target = np.concatenate([plane[:, 0] - x, plane[:, 1] - y]) * weight
-    return np.linalg.solve(matrix.T @ matrix + np.diag(stiff**2), matrix.T @ target)
+    covariance = np.linalg.inv(matrix.T @ matrix + np.diag(stiff**2))
+    return covariance @ (matrix.T @ target), np.sqrt(np.diag(covariance))

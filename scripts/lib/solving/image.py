@@ -3,6 +3,7 @@
 Only finding and centring sees dark-subtracted, despiked pixels; products keep the raw ones.
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,13 +26,28 @@ class Dark(NamedTuple):
 class Image:
     """Pixels of a raw frame; read only where and when they are needed.
 
-    ``stored`` are those of the file: big-endian signed 16-bit, shape (rows, columns).
+    Parameters
+    ----------
+    stored : numpy.ndarray
+        Pixels of the file: big-endian signed 16-bit, shape (rows, columns).
+    exptime : float
+        Seconds.
+    pedestal : float
+        Level of a frame without light, ADU; NaN if unknown.
+    saturation : float
+        Level from which on a pixel is saturated, ADU.
     """
 
-    saturation = SATURATION - OFFSET
-
-    def __init__(self, stored: np.ndarray, dark: Dark | None = None):
+    def __init__(
+        self,
+        stored: np.ndarray,
+        dark: Dark | None = None,
+        exptime: float = 1.0,
+        pedestal: float = math.nan,
+        saturation: float = SATURATION,
+    ):
         self.stored, self.dark = stored, dark
+        self.exptime, self.pedestal, self.saturation = exptime, pedestal, saturation
         rows, columns = stored.shape
         self.shape: tuple[int, int] = (rows, columns)
 
@@ -48,6 +64,10 @@ class Image:
             return pixels, np.ones(pixels.shape, bool)
         good = self.dark.good[index]
         return _interpolated(pixels - self.dark.pattern[index], good), good
+
+    def sky(self, background: float) -> float:
+        """Return the light of the sky, ADU/s, given the background (ADU)."""
+        return (background - self.pedestal) / self.exptime if self.exptime else math.nan
 
     def level(self) -> float:
         """Return the background, ADU: the median of a sample."""
@@ -94,14 +114,14 @@ def _sum_of_2x2(pixels: np.ndarray) -> np.ndarray:
     return (a + b) + (c + d)
 
 
-def read_image(path: Path, begin: int, shape: tuple[int, int], dark: Dark | None = None) -> Image:
-    """Return the image of a raw frame, its pixels mapped, not yet read.
+def map_pixels(path: Path, begin: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return the stored pixels of a raw frame, mapped, not yet read.
 
     They begin at that byte, in so many rows and columns. Raises OSError or `Damaged` if there is
     no such file, or it is truncated.
     """
     check_size(path.stat().st_size, begin + 2 * shape[0] * shape[1])
-    return Image(np.memmap(path, ">i2", "r", begin, shape), dark)
+    return np.memmap(path, ">i2", "r", begin, shape)
 
 
 def make_dark(images: list[np.ndarray], factor: float = 1.0) -> Dark:

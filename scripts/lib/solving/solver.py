@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scripts.lib.solving import tangent
-from scripts.lib.solving.detection import Centroids, Found, detect, measure
-from scripts.lib.solving.fitting import FREE, SEQUENCE, Freedom, fit_wcs
+from scripts.lib.solving.detection import WINDOWS, Centroids, Found, detect, measure
+from scripts.lib.solving.fitting import FREE, SEQUENCE, Errors, Freedom, fit_wcs
 from scripts.lib.solving.image import Image
 from scripts.lib.solving.matching import Match, best_match, log_chance, pair_up, vote
+from scripts.lib.solving.photometry import UNKNOWN, Photometry, photometry
 from scripts.lib.solving.stars import CatalogueStars
 from scripts.lib.solving.tangent import TangentWCS, distance, moved_to, project, to_plane
 
@@ -73,8 +74,13 @@ class Solution(NamedTuple):
     log_fap: float  # log10 of the expected number of false matches
     offset: float  # from the pointing to the middle of the frame, arcsec
     background: float  # ADU
-    fwhm: float  # pixels
+    sky: float  # ADU/s
+    errors: Errors
     members: np.ndarray  # index of the matched stars in the catalogue, brightest first
+    flux: np.ndarray  # ADU, of each when it was last measured
+    stars: Centroids  # those measured on this frame
+    seen: np.ndarray  # index of each among the members
+    photometry: Photometry = UNKNOWN
 
 
 class Unsolved(ValueError):
@@ -127,7 +133,11 @@ def pointing_priors(ra: float, dec: float, mount: Orientation, shape: Shape) -> 
 
 
 def solve_detected(
-    found: Found, catalogue: CatalogueStars, priors: list[Prior], pointing: Pointing, shape: Shape
+    found: Found,
+    catalogue: CatalogueStars,
+    priors: list[Prior],
+    pointing: Pointing,
+    shape: Shape,
 ) -> Solution:
     """Return the solution of a frame whose stars were found; raise `Unsolved` if there is none."""
     if len(found.stars) < FEWEST_IN_SEQUENCE:
@@ -196,7 +206,11 @@ def match_prior(
 
 
 def refine(
-    found: Found, catalogue: CatalogueStars, prior: Prior, match: Match, pointing: Pointing
+    found: Found,
+    catalogue: CatalogueStars,
+    prior: Prior,
+    match: Match,
+    pointing: Pointing,
 ) -> Solution:
     """Return the solution that all stars of a frame agree on, given the match of the brightest."""
     turn = np.array([[match.turn.real, -match.turn.imag], [match.turn.imag, match.turn.real]])
@@ -219,18 +233,24 @@ def refine(
         error = _errors(found.stars.taken(mine), wcs.scale)
         fit = fit_wcs(base, found.stars.xy[mine], plane[theirs], error, prior.freedom)
         wcs = fit.wcs
-    kept = theirs[fit.kept]
+    order = np.argsort(theirs)
+    order = order[fit.kept[order]]
+    stars, members = found.stars.taken(mine[order]), theirs[order]
     return Solution(
         wcs,
         prior.name,
         len(found.stars),
-        len(kept),
+        len(members),
         fit.rms,
         match.log_fap,
         3600 * distance(wcs.ra, wcs.dec, *pointing),
         found.background,
-        found.fwhm,
-        np.sort(kept),
+        found.sky,
+        fit.errors,
+        members,
+        stars.flux,
+        stars,
+        np.arange(len(members)),
     )
 
 
@@ -262,13 +282,14 @@ def solve_forced(
         return None
     members = before.members[:FORCED_STARS]
     ra, dec = catalogue.ra[members], catalogue.dec[members]
-    fwhm = float(np.clip(before.fwhm, 2.5, 14))
+    fwhm = float(np.clip(before.photometry.fwhm, *WINDOWS))
     reach = max(4.0, 0.7 * fwhm)
     stars = measure(image, tangent.to_pixels(before.wcs, ra, dec), fwhm, reach)
     bright = stars.snr > FORCED_SNR
     if bright.sum() < max(FORCED_FEWEST, 0.5 * len(members)):
         return None
-    stars, members = stars.taken(bright), members[bright]
+    index = np.flatnonzero(bright)
+    stars, members = stars.taken(index), members[index]
     plane = project(catalogue.ra[members], catalogue.dec[members], before.wcs.ra, before.wcs.dec)
     moved = plane - to_plane(before.wcs, stars.xy)
     astray = np.hypot(*(moved - np.median(moved, 0)).T)
@@ -280,9 +301,14 @@ def solve_forced(
     alike = astray < radius
     if alike.mean() < FORCED_SHARE or chance > ACCEPTED:
         return None
-    stars, members, plane = stars.taken(alike), members[alike], plane[alike]
+    index, stars, members, plane = index[alike], stars.taken(alike), members[alike], plane[alike]
     fit = fit_wcs(before.wcs, stars.xy, plane, _errors(stars, before.wcs.scale), SEQUENCE)
-    solution = before._replace(
+    if fit.rms > LARGEST_RMS / 2:
+        return None
+    stars, seen = stars.taken(fit.kept), index[fit.kept]
+    background, flux = image.level(), before.flux.copy()
+    flux[seen] = stars.flux
+    return before._replace(
         wcs=fit.wcs,
         method="forced",
         detected=int(bright.sum()),
@@ -290,10 +316,13 @@ def solve_forced(
         rms=fit.rms,
         log_fap=chance,
         offset=3600 * distance(fit.wcs.ra, fit.wcs.dec, *pointing),
-        background=image.level(),
-        fwhm=float(np.median(stars.fwhm)),
+        background=background,
+        sky=image.sky(background),
+        errors=fit.errors,
+        flux=flux,
+        stars=stars,
+        seen=seen,
     )
-    return None if solution.rms > LARGEST_RMS / 2 else solution
 
 
 def solve(
@@ -323,18 +352,39 @@ def solve(
     Unsolved
         With the reason.
     """
-    if before is not None:
-        forced = solve_forced(image, catalogue, before, pointing)
-        if forced is not None:
-            return forced
-        priors = sequence_priors(before.wcs) + priors
+    solution = solve_forced(image, catalogue, before, pointing) if before else None
+    if solution is None:
+        priors = sequence_priors(before.wcs) + priors if before else priors
+        solution = _solve_searched(image, catalogue, priors, pointing, mount, engine)
+    members = solution.members[solution.seen]
+    seen = photometry(image, catalogue, solution.wcs, solution.stars, members)
+    return solution._replace(photometry=seen)
+
+
+def _solve_searched(
+    image: Image,
+    catalogue: CatalogueStars,
+    priors: list[Prior],
+    pointing: Pointing,
+    mount: Orientation,
+    engine: "Engine | None",
+) -> Solution:
+    """Return the solution by the stars that are found on a frame; raise as `solve` does."""
     found = detect(image)
     try:
-        return solve_detected(found, catalogue, priors, pointing, image.shape)
+        solution = solve_detected(found, catalogue, priors, pointing, image.shape)
     except Unsolved:
         if engine is None or len(found.stars) < FEWEST:
             raise
         prior = engine.prior(found.stars, *pointing, mount, image.shape)
         if prior is None:
             raise
-        return solve_detected(found, catalogue, [prior], pointing, image.shape)
+        solution = solve_detected(found, catalogue, [prior], pointing, image.shape)
+    # The flux of a star depends on the window a little: measured as `solve_forced` does.
+    brightest = solution.seen[:FORCED_STARS]
+    stars = solution.stars.taken(brightest)
+    fwhm = float(np.clip(np.median(stars.fwhm), *WINDOWS))
+    stars = measure(image, stars.xy, fwhm, max(4.0, 0.7 * fwhm))
+    flux = solution.flux.copy()
+    flux[brightest] = stars.flux
+    return solution._replace(stars=stars, seen=brightest, flux=flux)

@@ -17,12 +17,14 @@ if TYPE_CHECKING:  # readers of the table need no solver
 EXTNAME = "SOLUTIONS"
 NAN = math.nan
 COLUMNS_IN = {
-    "deg": ("ra", "dec", "rotation"),
+    "deg": ("ra", "dec", "rotation", "rotation_error"),
     "pixel": ("crpix1", "crpix2"),
     "deg/pixel": ("cd1_1", "cd1_2", "cd2_1", "cd2_2"),
-    "arcsec": ("rms", "offset", "fwhm"),
-    "arcsec/pixel": ("scale",),
+    "arcsec": ("rms", "offset", "fwhm", "centre_error"),
+    "arcsec/pixel": ("scale", "scale_error"),
     "adu": ("background",),
+    "adu/s": ("sky",),
+    "mag": ("zero_point", "limiting_magnitude"),
     "s": ("cpu",),
 }
 UNITS = {column: unit for unit, columns in COLUMNS_IN.items() for column in columns}
@@ -52,14 +54,24 @@ class Solved(NamedTuple):
     parity: int = 0  # 1 as the sky is seen, -1 mirrored
     offset: float = NAN  # from the pointing to the middle of the frame
     background: float = NAN
-    fwhm: float = NAN
+    fwhm: float = NAN  # of the matched stars, as all that follows to `ellipticity`
+    zero_point: float = NAN  # magnitude of a star of 1 ADU/s
+    transparency: float = NAN  # of 1 where the sequence's zero point is highest
+    limiting_magnitude: float = NAN  # of a star of signal to noise 5
+    expected: int = 0  # catalogue stars of signal to noise 10 or more
+    found: int = 0  # those of them that are there
+    ellipticity: float = NAN  # 1 - short axis / long axis
+    sky: float = NAN
+    centre_error: float = NAN  # standard errors: of the middle along an axis …
+    scale_error: float = NAN
+    rotation_error: float = NAN
     cpu: float = NAN
     reason: str = ""
 
     @classmethod
     def of(cls, file: str, solution: "Solution", catalogue: str, cpu: float) -> "Solved":
         """Return the row of a solved frame; ``cpu`` in seconds."""
-        wcs = solution.wcs
+        wcs, stars, errors = solution.wcs, solution.photometry, solution.errors
         (cd1_1, cd1_2), (cd2_1, cd2_2) = (wcs.cd / 3600).tolist()
         return cls(
             file,
@@ -83,7 +95,16 @@ class Solved(NamedTuple):
             parity=wcs.parity,
             offset=solution.offset,
             background=solution.background,
-            fwhm=solution.fwhm * wcs.scale,
+            fwhm=stars.fwhm * wcs.scale,
+            zero_point=stars.zero_point,
+            limiting_magnitude=stars.limiting_magnitude,
+            expected=stars.expected,
+            found=stars.found,
+            ellipticity=stars.ellipticity,
+            sky=solution.sky,
+            centre_error=errors.centre,
+            scale_error=errors.scale,
+            rotation_error=errors.rotation,
             cpu=cpu,
         )
 
@@ -98,6 +119,7 @@ class Solved(NamedTuple):
             detected=len(error.found.stars),
             log_fap=error.log_fap,
             background=error.found.background,
+            sky=error.found.sky,
         )
 
     @property
@@ -114,6 +136,16 @@ class Solved(NamedTuple):
         """The WCS, where ``solved``."""
         cd = 3600 * np.array([[self.cd1_1, self.cd1_2], [self.cd2_1, self.cd2_2]])
         return TangentWCS(self.ra, self.dec, self.crpix1, self.crpix2, cd)
+
+
+def with_transparency(rows: list[Solved]) -> list[Solved]:
+    """Return the rows of a sequence with each frame's transparency: 1 at the best zero point.
+
+    Clouds, the airmass and dew count alike: 10 ** -0.4 for a magnitude that the zero point is
+    below the highest one.
+    """
+    best = max((row.zero_point for row in rows if row.zero_point == row.zero_point), default=NAN)
+    return [row._replace(transparency=10 ** (0.4 * (row.zero_point - best))) for row in rows]
 
 
 def solved_bytes(rows: list[Solved]) -> bytes:
