@@ -18,7 +18,7 @@ TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smb
   sshd:openssh-server sshfs:sshfs rsync:rsync chromium:chromium systemd-analyze:systemd \
   mkfs.ext4:e2fsprogs
 
-.PHONY: help setup demo demo-clean test fuzz soak test-full picture lint install uninstall status docs bench \
+.PHONY: help setup screenshots demo demo-clean test fuzz soak test-full picture lint install uninstall status docs bench \
   packages place
 
 help: ## this list
@@ -119,6 +119,9 @@ picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (nee
 	  set -- --config source="$$demo/source" workdir="$$demo/work" archive="$$demo/archive" \
 	    catalogue="$$demo/source/$(DEMO_NIGHT).stars.csv" nights=$(DEMO_NIGHT); \
 	  $$run --until inventory "$$@" && $$run --rulegraph "$$@" | dot -Tsvg > docs/dag.svg
+
+screenshots: $(TEST_READY) packages ## docs/pages/*.png, what README shows of the pages
+	$(BIN)/python -m tests.screenshots
 
 uninstall: $(READY) ## removes the profiles that make install wrote
 	@$(BIN)/python -m scripts.install uninstall

@@ -65,8 +65,8 @@ def made_night(
                 )
             )
             clock += timedelta(seconds=exptime + 5)
-    clock = begin + timedelta(hours=9.2)
-    share, step = frames / sum(count for _, count, _ in targets), 33_000 / frames
+    clock, seeing = begin + timedelta(hours=9.2), rng.uniform(1.25, 1.55)
+    share, step = frames / sum(count for _, count, _ in targets), 31_500 / frames
     for target, count, exptime in targets:
         name = f"S_{''.join(c if c.isalnum() else '_' for c in target)[:40]}"
         rows, members = [], max(1, round(count * share))
@@ -75,8 +75,11 @@ def made_night(
                 night, name, "science", target, exptime, clock, len(made), status, None
             )
             made.append(frame)
-            rows.append(solution(frame, rng, number, number / members, cloudy))
+            # A cloud comes over the second target, and a dome that is closed after it.
+            depth = cloudy and target == targets[1][0]
+            rows.append(solution(frame, rng, number, number / members, depth, seeing))
             clock += timedelta(seconds=step)
+        clock += timedelta(minutes=25 if cloudy and target == targets[1][0] else 0)
         (folder / f"solved/{name}.fits").write_bytes(solved_bytes(rows))
     held = [
         Frame(
@@ -89,15 +92,14 @@ def made_night(
         for n in range(count)
     ]
     products = [
-        Product(name, night, name, PROGRAMME, name, 2_621_440, 1, "", "passed", delivered=clock)
+        Product(name, night, name, PROGRAMME, name, 450_000_000, 1, "", "passed", delivered=clock)
         for name in sorted({frame.product for frame in made})
     ]
-    with Ledger(ledger_path(settings.workdir)) as ledger, ledger.transaction():
-        ledger.set_night(night, snapshot="made", reported=1)
-        ledger.record([*made, *held])
-        ledger.enter(products if status in (Status.DELIVERED, Status.CONFIRMED) else [])
-        ledger.set_night(night)
     with Ledger(ledger_path(settings.workdir)) as ledger:
+        with ledger.transaction():
+            ledger.set_night(night, snapshot="made", reported=1)
+            ledger.record([*made, *held])
+            ledger.enter(products if status in (Status.DELIVERED, Status.CONFIRMED) else [])
         ledger.note(f"read noise {night}", f"{rng.gauss(6.3, 0.1):.2f}")
 
 
@@ -119,7 +121,9 @@ def frame_of(night, sequence, kind, target, exptime, clock, number, status, meas
     )
 
 
-def solution(frame: Frame, rng: random.Random, number: int, at: float, cloudy: bool) -> Solved:
+def solution(
+    frame: Frame, rng: random.Random, number: int, at: float, cloudy: bool, seeing: float
+) -> Solved:
     """Return what solving says of a frame ``at`` a share of its sequence."""
     depth = 1.2 * math.exp(-(((at - 0.5) / 0.12) ** 2)) if cloudy else 0.0
     if number % 97 == 50:
@@ -137,7 +141,7 @@ def solution(frame: Frame, rng: random.Random, number: int, at: float, cloudy: b
         rms=0.035 + abs(rng.gauss(0, 0.006)),
         offset=9 + rng.gauss(0, 0.3),
         background=1300 + 400 * (2 * at - 1) ** 2 + 900 * depth,
-        fwhm=1.4 + 0.2 * at + 0.8 * depth + abs(rng.gauss(0, 0.05)),
+        fwhm=seeing + 0.2 * at + 0.8 * depth + abs(rng.gauss(0, 0.05)),
     )
     known = {name: value for name, value in measured.items() if name in Solved._fields}
     return row._replace(**known) if known else row

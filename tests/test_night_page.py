@@ -168,7 +168,7 @@ def test_usual_is_what_the_last_ninety_nights_had(tmp_path):
         written(settings, f"2026020{day}")
         update_history(settings.workdir, [])
     low, high = written(settings)["usual"]["fwhm"]
-    assert 1.4 < low <= high < 1.8
+    assert 1.3 < low <= high < 1.9
 
 
 # The page

@@ -35,7 +35,8 @@ def end_run(settings: Configuration, ledger: Ledger, run: Run, templates: Path, 
         Failure(job.night, job.rule, job.what, job.error, job.log, job.last_lines)
         for job in run.failed
     ]
-    update_pages(ledger, settings, run.nights, failed, run.asked)
+    with only_printed("pages not written"):
+        update_pages(ledger, settings, run.nights, failed, run.asked)
     if mail:
         mail_run(settings, ledger, run, templates)
     with only_printed("transfer log not copied"):
