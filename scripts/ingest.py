@@ -20,7 +20,7 @@ from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.outlook import OPEN, latest, listing_digest
 from scripts.lib.ledger.records import DELIVERY, NOT_COPIED, Entry, Frame, Status
-from scripts.lib.settings.records import Camera, Configuration
+from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.copying import copy_frame, is_copied, sums_of
 from scripts.lib.sources.opening import open_source
 from scripts.lib.sources.source import Source
@@ -37,7 +37,13 @@ def copy_night(
     Raises `TryLater` if the source cannot be read, `JobFailed` if there is too little space.
     """
     listed = source.entries(night)
-    entries = {entry.name: checked(entry, settings.camera) for entry in listed}
+    largest = LARGEST_HEADER + padded(2 * settings.camera.naxis1 * settings.camera.naxis2)
+    entries = {}
+    for entry in listed:
+        if not entry.fault and entry.state.bytes > largest:
+            detail = f"{entry.state.bytes} bytes, at most {largest}"
+            entry = replace(entry, fault=Fault(Reason.TOO_LARGE, detail))
+        entries[entry.name] = entry
     known = latest(ledger.frames(night))
     # What is seen now is known from now on, whatever becomes of this job.
     new = [Frame(night, name) for name in entries if name not in known]
@@ -79,15 +85,6 @@ def copy_night(
         )
         if changed:
             ledger.set_night(night, reported=0)
-
-
-def checked(entry: Entry, camera: Camera) -> Entry:
-    """Return an entry, with a fault if no frame of the camera is as large."""
-    largest = LARGEST_HEADER + padded(2 * camera.naxis1 * camera.naxis2)
-    if entry.fault or entry.state.bytes <= largest:
-        return entry
-    detail = f"{entry.state.bytes} bytes, at most {largest}"
-    return replace(entry, fault=Fault(Reason.TOO_LARGE, detail))
 
 
 def ingested(frame: Frame, entry: Entry, source: Source, raw: Path, wait: float) -> Frame:
