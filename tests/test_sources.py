@@ -22,8 +22,7 @@ from scripts.lib.ledger.records import Entry, FileState
 from scripts.lib.sources import source as sources
 from scripts.lib.sources.copying import STILL_WRITTEN, copy_frame
 from scripts.lib.sources.local import is_share, kind_of_mount, open_folder
-from scripts.lib.sources.opening import open_source
-from scripts.lib.sources.server import Server
+from scripts.lib.sources.opening import Server, open_source
 from scripts.lib.sources.source import Source
 from tests.night import NIGHT, Night
 from tests.servers import (
