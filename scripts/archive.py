@@ -1,7 +1,8 @@
 """Deliver a product: check it, stage it, record the intent, publish it, book it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +21,7 @@ from scripts.lib.gate.product_file import (
     dp_id,
     read_product_file,
 )
-from scripts.lib.headers.finished import read_headers, read_held
+from scripts.lib.headers.finished import read_headers, read_held, read_left_out
 from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, Overtaken, ledger_path
 from scripts.lib.ledger.outlook import is_due
@@ -47,6 +48,8 @@ class Delivery:
     ----------
     failed : list of str
         Why products could not be delivered.
+    left_out : mapping
+        What of raw headers is in no product, by file name: texts ``KEYWORD: why``.
     """
 
     ledger: Ledger
@@ -56,6 +59,7 @@ class Delivery:
     checks: list[Check]
     context: Context  # what products are judged against
     failed: list[str]
+    left_out: Mapping[str, list[str]] = field(default_factory=dict)
 
     def pass_gate(self, path: Path, frames: list[Frame]) -> Made:
         """Return a product that may be delivered.
@@ -86,11 +90,21 @@ class Delivery:
             bytes=file.size,
             datasum=int(str(file.value("DATASUM"))),
             checksum=str(file.value("CHECKSUM")),
-            verdict="; ".join([PASSED, *map(str, findings)]),
+            verdict="; ".join([PASSED, *map(str, findings), *self.losses(frames)]),
             delivery=self.night.redeliver,
         )
         check_free(product, self.ledger, self.night)
         return Made(path, product, frames)
+
+    def losses(self, frames: list[Frame]) -> list[str]:
+        """Return what is left out of frames' headers: by keyword the first, and how many."""
+        texts = [text for frame in frames for text in self.left_out.get(frame.file, ())]
+        counts = Counter(text.partition(":")[0] for text in texts)
+        first = {text.partition(":")[0]: text for text in reversed(texts)}
+        return [
+            f"left out: {first[keyword]}" + (f" (in {count} frames)" if count > 1 else "")
+            for keyword, count in counts.items()
+        ]
 
     def pass_gate_each(self, folder: Path, frames: list[Frame]) -> list[Made]:
         """Return the frames of a folder that may be delivered.
@@ -234,7 +248,10 @@ def main() -> None:
                 settings.telescope, settings.camera, night_name, planes, tuple(programmes)
             )
             checks = read_checks(Path(snakemake.input.checks))
-            delivery = Delivery(ledger, archive, night, target, checks, context, failed)
+            delivery = Delivery(
+                *(ledger, archive, night, target, checks, context, failed),
+                left_out=read_left_out(headers),
+            )
             passed = (
                 [delivery.pass_gate(made, frames)]
                 if cubes

@@ -21,7 +21,7 @@ from scripts.lib.frames import names
 from scripts.lib.gate.checks import Check, errors, fault_of, judged, read_checks
 from scripts.lib.gate.product_file import Context, ProductFile
 from scripts.lib.headers import values, wcs
-from scripts.lib.headers.finished import write_held
+from scripts.lib.headers.finished import write_held, write_left_out
 from scripts.lib.headers.keywords import Card, Keywords, compose
 from scripts.lib.headers.metadata import cube_values, metadata_hdu, partial_keywords
 from scripts.lib.headers.observatory import Observatory, load_exposure, open_observatory
@@ -57,6 +57,7 @@ class Composed(NamedTuple):
     frame: Frame
     exposure: Exposure
     header: list[Card]
+    left_out: list[str]  # what of its raw header is not in it: ``KEYWORD: why``
 
     @property
     def values(self) -> dict[str, Value]:
@@ -113,7 +114,9 @@ def compose_sequence(
     composed = []
     for (frame, exposure), seconds in zip(loaded, lst, strict=True):
         exposure = exposure._replace(lst=seconds)
-        one = Composed(frame, exposure, compose(exposure, night.observatory.keywords))
+        left_out: list[str] = []
+        cards = compose(exposure, night.observatory.keywords, left_out=left_out)
+        one = Composed(frame, exposure, cards, left_out)
         structure = image_structure((frame.naxis1, frame.naxis2), extended=False)
         if fault := refusal(frame.eso_name, structure, one.header, night):
             faults[frame.file] = fault
@@ -184,19 +187,26 @@ def write_headers(
     night: Night,
     solved: Mapping[str, Solutions],
 ) -> dict[str, Fault]:
-    """Write the headers of sequences and return why frames are held back, by file name.
+    """Write the headers of sequences, and what is left out of them.
+
+    Return why frames are held back, by file name.
 
     ``grouped`` has the frames by sequence, in time order; a sequence that was not to be solved is
     not in ``solved``.
     """
     found: dict[str, Fault] = {}
+    left_out: dict[str, list[str]] = {}
     for sequence, frames in grouped.items():
         composed, faults = compose_sequence(sequence, frames, raw, night, solved.get(sequence))
         found |= faults
+        left_out |= {one.frame.file: one.left_out for one in composed if one.left_out}
         if composed:
             content = sequence_headers(sequence, composed, night.observatory.keywords, night.cubes)
             with whole_file(folder / f"{sequence}.fits") as stream:
                 stream.write(content)
+    for file, texts in left_out.items():
+        logger.warning("%s: left out of the product: %s", file, "; ".join(texts))
+    write_left_out(folder, left_out)
     return found
 
 

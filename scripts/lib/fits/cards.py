@@ -22,6 +22,10 @@ INTEGERS = range(-(2**63), 2**63)
 # What a card says; None where it says nothing.
 Value = bool | int | float | str | None
 
+# FITS 4.2: a string, a logical, a number, a pair of numbers, or nothing; then a comment.
+_NUMBER_FORM = rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?"
+VALUE_FORM = rb" *(?:'(?:[^']|'')*'|[TF]|%s|\( *%s *, *%s *\))? *(?:/.*)?" % ((_NUMBER_FORM,) * 3)
+CARD_FORM = re.compile(rb"(?=[A-Z0-9_-]+ *= )[A-Z0-9_ -]{8}= " + VALUE_FORM)
 _STRING = re.compile(rb"'((?:[^']|'')*)'")
 # Behind the digits of a whole number: a fraction, an exponent, or both.
 _NUMBER = re.compile(rb"[+-]?(?=\.?\d)\d*(\.\d*(?:[EeDd][+-]?\d+)?|[EeDd][+-]?\d+)?")
@@ -57,7 +61,7 @@ class Header:
         """Return the value of ``keyword``; raise `HeaderError` unless it is a whole number."""
         value = self.value(keyword)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise HeaderError(f"{keyword} is {value!r}, not a whole number")
+            raise HeaderError(f"{keyword} is {shown(value)}, not a whole number")
         return value
 
     def number(self, keyword: str) -> float:
@@ -93,8 +97,17 @@ class Header:
 def as_number(value: Value, keyword: str) -> float:
     """Return a value; raise `HeaderError` unless it is a number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise HeaderError(f"{keyword} is {value!r}, not a number")
+        raise HeaderError(f"{keyword} is {shown(value)}, not a number")
     return value
+
+
+def plain_number(value: Value) -> float:
+    """Return a number, also one that is written as a text; raise ValueError for anything else."""
+    if isinstance(value, str) and _NUMBER.fullmatch(text := value.strip().encode()):
+        value = float(text.upper().replace(b"D", b"E"))
+    if isinstance(value, bool | str | None) or not math.isfinite(value):
+        raise ValueError(f"{shown(value)} is not a number")
+    return float(value)
 
 
 @lru_cache(CACHED)
@@ -108,7 +121,12 @@ def keyword_of(image: bytes) -> str:
 def _value_field(image: bytes) -> bytes:
     if image.startswith(b"HIERARCH "):
         return image.partition(b"=")[2].lstrip()
-    return image[10:].lstrip() if image[8:10] == b"= " else b""
+    if image[8:10] == b"= ":
+        return image[10:].lstrip()
+    if image[8:].strip() and keyword_of(image) not in COMMENTARY:
+        what = f"the card {readable(image)!r} does not have '= ' in columns 9 and 10"
+        raise HeaderError(f"{keyword_of(image)}: {what}")
+    return b""
 
 
 @lru_cache(CACHED)
@@ -132,6 +150,21 @@ def parse_value(image: bytes) -> Value:
     raise HeaderError(f"{keyword_of(image)}: {readable(text)!r} is not a value of FITS")
 
 
+@lru_cache(CACHED)
+def mended(image: bytes) -> bytes:
+    """Return a card in the form of FITS 4.2: of one that differs, ``1.5e-03`` say, the value.
+
+    Raises `HeaderError` if it has no value that FITS knows.
+    """
+    value = parse_value(image)
+    if CARD_FORM.fullmatch(image) or value is None:
+        return image
+    text = literal(value)
+    if not isinstance(value, bool | str):
+        text = _value_field(image).partition(b"/")[0].strip().decode().upper()
+    return card(keyword_of(image), text, parse_comment(image))
+
+
 def integer(value: int, keyword: str) -> int:
     """Return ``value``; raise `HeaderError` unless it fits into 64 bits."""
     if value not in INTEGERS:
@@ -146,11 +179,12 @@ def readable(image: bytes) -> str:
 
 
 def parse_comment(image: bytes) -> str:
-    """Return the comment of one card, empty where it has none."""
-    field = _value_field(image)
+    """Return the comment of one card, empty where it has none that FITS could hold."""
+    field = image.partition(b"=")[2].lstrip()
     value = _STRING.match(field)
     behind = field[value.end() :] if value else field
-    return behind.partition(b"/")[2].decode("ascii", "replace").strip()
+    comment = behind.partition(b"/")[2].decode("ascii", "replace").strip()
+    return comment if comment.isascii() and comment.isprintable() else ""
 
 
 def quoted(text: str) -> str:
@@ -165,6 +199,13 @@ def literal(value: bool | int | float | str) -> str:
     if isinstance(value, bool):
         return "T" if value else "F"
     return quoted(value) if isinstance(value, str) else repr(value).upper()
+
+
+def shown(value: Value) -> str:
+    """Return a value as messages show it: as in FITS, without the blanks that fill a string."""
+    if value is None:
+        return "no value"
+    return repr(value) if isinstance(value, str) else literal(value)
 
 
 @lru_cache(CACHED)

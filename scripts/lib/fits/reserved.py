@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.tables import read_table
-from scripts.lib.fits.cards import Value
+from scripts.lib.fits.cards import Value, shown
 
 TYPES: dict[str, tuple[type, ...]] = {
     "": (bool, int, float, str),
@@ -19,7 +19,8 @@ TYPES: dict[str, tuple[type, ...]] = {
     "whole": (int,),
     "logical": (bool,),
 }
-USES = ("ours", "pass", "never")
+NEVER = ("never", "replaced")
+USES = ("ours", "pass", *NEVER)
 # How the standard writes numbers and the letter of an alternate WCS in keywords.
 NOTATION = dict.fromkeys("nijkm", r"\d+") | {"a": "[A-Z]?", "*": ".*"}
 
@@ -61,12 +62,12 @@ class Reserved:
         row = self.row(keyword)
         if row is None:
             return ""
-        if row.use == "never":
-            return f"{keyword}, which is reserved for other headers ({row.source})"
+        if row.use in NEVER:
+            return f"{keyword}: reserved for other headers ({row.source})"
         # Not isinstance: Python takes a logical for a whole number.
         if type(value) in TYPES[row.type]:
             return ""
-        return f"{keyword} {value!r}, not a {row.type} ({row.source})"
+        return f"{keyword}: {shown(value)} is not a {row.type} ({row.source})"
 
 
 def read_reserved(path: Path) -> Reserved:

@@ -1,14 +1,12 @@
 """One raw frame: its header, what it says of itself, and every reason not to deliver it."""
 
-import math
 import os
 import re
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scripts.lib.fits.cards import Header, HeaderError, Value, readable
+from scripts.lib.fits.cards import Header, HeaderError, Value, plain_number, readable, shown
 from scripts.lib.fits.checksum import ALL_ONES, data_sum, fold, subtract_at
 from scripts.lib.fits.hdu import padded, read_header
 from scripts.lib.frames.instruments import Kind, Telescope
@@ -20,7 +18,7 @@ if TYPE_CHECKING:  # jobs per sequence read no configuration
     from scripts.lib.settings.records import Camera
 
 # Astra writes a frame at the telescope and completes its header after the night. What it adds then:
-COMPLETED = ("JD-OBS", "HJD-OBS", "MJD-OBS", "RA", "DEC", "AIRMASS")
+COMPLETED = ("JD-OBS", "HJD-OBS", "MJD-OBS", "RA", "DEC")
 # Exposures that set up the telescope; they are Light Frames, but nobody's science.
 ENGINEERING = ("pointing", "autofocus", "calibrate_guiding")
 LONGEST_EXPOSURE = 86400
@@ -83,7 +81,7 @@ def check_file(path: Path, header: Header, data_start: int, frame: Frame) -> int
             raise BadFrame(Reason.NOT_PRINTABLE, readable(image))
     for keyword, right in STORED_AS.items():
         if number_of(header, keyword) != right:
-            detail = f"{keyword} is {header.value(keyword)}, not {right}"
+            detail = f"{keyword} is {shown(header.value(keyword))}, not {right}"
             raise BadFrame(Reason.NOT_AN_IMAGE, detail)
     count = integer_of(header, "NAXIS1") * integer_of(header, "NAXIS2")
     size, expected = frame.source.bytes, data_start + padded(2 * count)
@@ -155,6 +153,7 @@ def describe(
         raise BadFrame(Reason.OUT_OF_RANGE, f"{exptime} s, not 0, of a bias", "EXPTIME")
     filter_name = text_of(header, "FILTER")
     missing = [keyword for keyword in COMPLETED if _value(header, keyword) is None]
+    missing += [] if "AIRMASS" in header else ["AIRMASS"]  # which may be left out
     if missing:
         raise BadFrame(Reason.INCOMPLETE, f"no {', '.join(missing)}")
     setting = setting_of(header, camera)
@@ -219,10 +218,10 @@ def number_of(header: Header, keyword: str) -> float:
     value = _value(header, keyword)
     if value is None:
         raise BadFrame(Reason.MISSING, subject=keyword)
-    with suppress(ValueError):
-        if math.isfinite(found := float(value)):
-            return found
-    raise BadFrame(Reason.UNREADABLE, f"{value!r} is not a number", keyword)
+    try:
+        return plain_number(value)
+    except ValueError as error:
+        raise BadFrame(Reason.UNREADABLE, str(error), keyword) from error
 
 
 def integer_of(header: Header, keyword: str, default: int | None = None) -> int:
@@ -238,15 +237,9 @@ def integer_of(header: Header, keyword: str, default: int | None = None) -> int:
 def _value(header: Header, keyword: str) -> Value:
     """Return a value, None if there is none; raise `BadFrame` for a card that is not one."""
     try:
-        value = header.value(keyword)
+        return header.value(keyword)
     except HeaderError as error:
         raise unreadable(error) from error
-    if value is None and keyword in header:
-        image = header.images[header.keywords.index(keyword)]
-        if image[8:10] != b"= ":
-            detail = f"the card {readable(image)!r} does not have '= ' in columns 9 and 10"
-            raise BadFrame(Reason.UNREADABLE, detail, keyword)
-    return value
 
 
 def unreadable(error: HeaderError) -> BadFrame:

@@ -4,6 +4,7 @@ import numpy as np
 
 from scripts.lib.fits.cards import as_number
 from scripts.lib.fits.hdu import STRUCTURE
+from scripts.lib.fits.reserved import NEVER
 from scripts.lib.frames.names import FRAME
 from scripts.lib.gate.product_file import ProductFile
 from scripts.lib.gate.rules import check
@@ -83,7 +84,7 @@ def forbidden_columns(p: ProductFile) -> str:
     for name in p.columns:
         row = p.context.reserved.row(name)
         of_the_file = name in STRUCTURE or name in ("BLANK", "WCSAXES")
-        if of_the_file or (row and row.use == "never"):
+        if of_the_file or (row and row.use in NEVER):
             return f"column {name}"
     return ""
 

@@ -3,17 +3,13 @@
 import re
 from collections import Counter
 
-from scripts.lib.fits.cards import COMMENTARY, END, readable
+from scripts.lib.fits.cards import CARD_FORM, COMMENTARY, END, VALUE_FORM, readable
 from scripts.lib.fits.checksum import ALL_ONES, data_sum, fold
 from scripts.lib.fits.hdu import BLOCK
 from scripts.lib.gate.product_file import ProductFile
 from scripts.lib.gate.rules import check
 
-# FITS 4.2: a string, a logical, a number, a pair of numbers, or nothing; then a comment.
-_NUMBER = rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?"
-_VALUE = rb" *(?:'(?:[^']|'')*'|[TF]|%s|\( *%s *, *%s *\))? *(?:/.*)?" % ((_NUMBER,) * 3)
-CARD = re.compile(rb"(?=[A-Z0-9_-]+ *= )[A-Z0-9_ -]{8}= " + _VALUE)
-HIERARCH = re.compile(rb"HIERARCH ESO(?: [A-Z0-9_-]+)+ *= *" + _VALUE)
+HIERARCH = re.compile(rb"HIERARCH ESO(?: [A-Z0-9_-]+)+ *= *" + VALUE_FORM)
 EMPTY = re.compile(rb"= *(?:' *'(?!')|/|\Z)")
 PRINTABLE = re.compile(rb"[ -~]*")
 
@@ -39,7 +35,7 @@ def layout(p: ProductFile) -> str:
 def cards(p: ProductFile) -> str:
     for header in p.headers:
         for keyword, image in header:
-            form = HIERARCH if keyword.startswith("HIERARCH") else CARD
+            form = HIERARCH if keyword.startswith("HIERARCH") else CARD_FORM
             is_card = keyword in COMMENTARY or form.fullmatch(image)
             if not (is_card and PRINTABLE.fullmatch(image)):
                 return repr(readable(image))

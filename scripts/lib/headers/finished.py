@@ -3,7 +3,7 @@
 ``{sequence}.fits`` holds the finished headers of a sequence: a FITS file without data, an HDU for
 each frame. ``held_back.csv`` says which frames are held back only now, unsolved or refused by the
 gate: the job may run on another machine, where the ledger is not written, so the job that delivers
-writes them into the ledger.
+writes them into the ledger. ``left_out.csv`` says what of the raw frames' headers is in no product.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ from scripts.lib.ledger.records import Frame
 from scripts.lib.ledger.snapshot import sequences
 from scripts.lib.nights.times import iso
 
-HELD_BACK = "held_back.csv"
+HELD_BACK, LEFT_OUT = "held_back.csv", "left_out.csv"
 
 
 def read_headers(path: Path) -> dict[str, Header]:
@@ -71,3 +71,17 @@ def read_held(folder: Path) -> dict[str, Fault]:
         row["file"]: Fault(Reason[row["reason"]], row["detail"], row["subject"])
         for row in read_table(folder / HELD_BACK)
     }
+
+
+def write_left_out(folder: Path, left_out: Mapping[str, list[str]]) -> None:
+    """Write what of raw headers is left out, by file name: texts ``KEYWORD: why``."""
+    rows = [{"file": file, "what": what} for file, texts in left_out.items() for what in texts]
+    write_table(folder / LEFT_OUT, ["file", "what"], rows)
+
+
+def read_left_out(folder: Path) -> dict[str, list[str]]:
+    """Return what of raw headers is left out, by file name."""
+    found: dict[str, list[str]] = {}
+    for row in read_table(folder / LEFT_OUT):
+        found.setdefault(row["file"], []).append(row["what"])
+    return found

@@ -5,10 +5,11 @@ A function that returns None leaves its keyword out. The table says where each v
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from scripts.lib.fits.cards import Header, Value, as_number
+from scripts.lib.fits.cards import Header, HeaderError, Value, as_number, plain_number
 from scripts.lib.frames.frame import Facts
 from scripts.lib.frames.instruments import Telescope
 from scripts.lib.ledger.faults import BadFrame, Reason
@@ -47,6 +48,8 @@ class Exposure(NamedTuple):
 
 ValueOf = Callable[[Exposure], Value]
 F = TypeVar("F", bound=ValueOf)
+
+LOWEST_AIRMASS = 0.999  # 1 as some round it
 
 # Other functions join by `keyword`.
 VALUES: dict[str, ValueOf] = {
@@ -100,6 +103,25 @@ def dec(e: Exposure) -> float:
     return degrees(e.raw.value("DEC"), "DEC", 1.0)
 
 
+@keyword("AIRMASS")
+def airmass(e: Exposure) -> float | None:
+    """Return the airmass; raise ValueError for one that the telescope cannot have had.
+
+    Astra computes it from ALTITUDE, also where that is wrong.
+    """
+    value = e.raw.value("AIRMASS")
+    if value is None:
+        return None
+    if (found := plain_number(value)) < LOWEST_AIRMASS:
+        raise ValueError(f"{found} is below 1")
+    altitude = 90.0
+    with suppress(HeaderError):
+        altitude = e.raw.number("ALTITUDE")
+    if altitude < 0:
+        raise ValueError(f"{found} with ALTITUDE {altitude}, below the horizon")
+    return found
+
+
 @keyword("RADESYS")
 def radesys(e: Exposure) -> str:
     """Return ICRS with a sky WCS, otherwise the frame of the pointing."""
@@ -121,14 +143,6 @@ def light_travel(e: Exposure, keyword: str) -> float | None:
     if value is None:
         return None
     return plain_number(value) - times.cut_away(str(e.raw.value("DATE-OBS")).strip()) / 86400
-
-
-def plain_number(value: bool | int | float | str) -> float:
-    """Return a number, also one that is written as a text; raise ValueError for anything else."""
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a number") from None
 
 
 def degrees(value: Value, keyword: str, per_unit: float) -> float:
