@@ -128,23 +128,19 @@ def solution(
     depth = 1.2 * math.exp(-(((at - 0.5) / 0.12) ** 2)) if cloudy else 0.0
     if number % 97 == 50:
         return Solved(frame.file, False, background=800.0, reason="no stars")
-    measured = {"zero_point": 21.9 - depth + rng.gauss(0, 0.01)}
-    row = Solved(
+    background = 1300 + 400 * (2 * at - 1) ** 2 + 900 * depth
+    return Solved(
         *(frame.file, True, "forced", "gaia.sqlite"),
-        **{
-            "ra": 121.3 + at * DEGREE * 3,
-            "dec": 4.28 + rng.gauss(0, 0.3) * DEGREE,
-            "crpix1": 512.5,
-            "crpix2": 640.5,
-        },
+        **{"ra": 121.3 + at * DEGREE * 3, "dec": 4.28 + rng.gauss(0, 0.3) * DEGREE},
+        **{"crpix1": 512.5, "crpix2": 640.5},
         **{"cd1_1": DEGREE, "cd1_2": 0.0, "cd2_1": 0.0, "cd2_2": DEGREE},
         rms=0.035 + abs(rng.gauss(0, 0.006)),
         offset=9 + rng.gauss(0, 0.3),
-        background=1300 + 400 * (2 * at - 1) ** 2 + 900 * depth,
+        background=background,
         fwhm=seeing + 0.2 * at + 0.8 * depth + abs(rng.gauss(0, 0.05)),
+        zero_point=21.9 - depth + rng.gauss(0, 0.01),
+        sky=background / frame.exptime,
     )
-    known = {name: value for name, value in measured.items() if name in Solved._fields}
-    return row._replace(**known) if known else row
 
 
 def confirmed_table(settings: Configuration, night: str = NIGHT, status: str = "confirmed") -> None:

@@ -34,7 +34,7 @@ Column = list[Any]  # one value a frame
 
 REPOSITORY = Path(__file__).parents[3]
 SCHEMA = 1  # of the data
-# What each solved frame is measured in, and the decimals that are kept.
+# Columns of `solved/` that are shown, and the decimals that are kept.
 METRICS = {"fwhm": 2, "zero_point": 2, "sky": 1, "rms": 3, "offset": 1}
 # Where the telescope points, arcsec from the median of the sequence.
 DRIFT = ("ra_offset", "dec_offset")
@@ -70,7 +70,7 @@ def night_data(
     solved = read_solutions(folder / "solved", grouped)
     begin, _ = night_bounds(night)
     calibration = calibrations(grouped, measures, ledger.text(read_noise_note(night)))
-    table = frame_table(grouped, solved, begin, settings, calibration["bias"])
+    table = frame_table(grouped, solved, begin)
     answers, asked = eso_answers(folder)
     faulty = [frame for frame in refused if frame.fault and not frame.fault.expected]
     undone = [f for f in chosen if f.status not in DONE] + waiting
@@ -117,7 +117,7 @@ def night_data(
         "usual": {name: usual.get(name) for name in (*METRICS, "bias", "read_noise", "science_h")},
         "calibration": calibration | {"serves": serves(grouped)},
         "sequences": [
-            sequence_data(name, members, solved, table, products, answers)
+            sequence_data(name, members, solved, products, answers)
             for name, members in grouped.items()
         ],
         "undelivered": {
@@ -169,8 +169,6 @@ def frame_table(
     grouped: Mapping[str, list[Frame]],
     solved: Mapping[str, Solved],
     begin: datetime,
-    settings: Configuration,
-    bias: Mapping[str, Any] | None,
 ) -> dict[str, Column]:
     """Return the science frames as columns, in time order.
 
@@ -181,7 +179,6 @@ def frame_table(
         (frame for members in grouped.values() for frame in members if frame.kind == "science"),
         key=lambda frame: frame.begin,
     )
-    level = 0 if settings.camera.fixed_pattern else (bias or {}).get("level") or 0
     drift = pointing_drift(grouped, solved)
     table: dict[str, Column] = {
         "t": [round((frame.begin - begin).total_seconds()) for frame in science],
@@ -192,22 +189,12 @@ def frame_table(
         ],
     }
     for name, digits in METRICS.items():
-        values = [metric(name, solved.get(frame.file), frame.exptime, level) for frame in science]
+        values = [getattr(solved.get(frame.file), name, None) for frame in science]
         table[name] = [rounded(value, digits) for value in values]
     for number, name in enumerate(DRIFT):
         values = [drift[f.file][number] if f.file in drift else None for f in science]
         table[name] = [rounded(value, 1) for value in values]
     return table
-
-
-def metric(name: str, one: Solved | None, exptime: float, bias: float) -> float | None:
-    """Return what solving measured on a frame; the sky in ADU/s, above the bias level."""
-    if one is None:
-        return None
-    value = getattr(one, name, None)
-    if name == "sky" and value is None and exptime > 0:
-        return (one.background - bias) / exptime
-    return value if one.solved else None
 
 
 def rounded(value: float | None, digits: int) -> float | None:
@@ -402,7 +389,6 @@ def sequence_data(
     name: str,
     members: Sequence[Frame],
     solved: Mapping[str, Solved],
-    table: Mapping[str, Column],
     products: Iterable[Product],
     answers: Mapping[str, str],
 ) -> Data:
@@ -412,7 +398,6 @@ def sequence_data(
     tried = [solved[frame.file] for frame in members if frame.file in solved]
     found = [one for one in tried if one.solved]
     warned = warned_products(product for product in products if product.name in named)
-    level = {"fwhm": 2, "zero_point": 2, "offset": 1, "rms": 3}
     return {
         "name": name,
         "kind": first.kind,
@@ -425,8 +410,8 @@ def sequence_data(
         "to_solve": len(tried),
         "solved": len(found),
         **{
-            key: rounded(median([metric(key, one, first.exptime, 0) for one in found]), digits)
-            for key, digits in level.items()
+            key: rounded(median(getattr(one, key) for one in found), METRICS[key])
+            for key in ("fwhm", "zero_point", "offset", "rms")
         },
         "products": named,
         "delivered": sum(frame.status in DONE for frame in members),
