@@ -64,7 +64,7 @@ def assess(config: Configuration, ledger: Ledger, now: datetime) -> Health:
     # The last night's run may still be to come.
     missed = " ".join(night for night in incomplete if night != nights[-1])
     queued = len(queued_messages(queue_of(config)))
-    folders = {"workdir": workdir, "archive": config.archive}
+    free, space_problems = free_space(config)
     answers = None
     if config.confirm:
         answers = confirmation.recent_answers(workdir, now - timedelta(days=len(nights)))
@@ -74,8 +74,7 @@ def assess(config: Configuration, ledger: Ledger, now: datetime) -> Health:
         *([f"nights at the source that are not complete: {missed}"] if missed else []),
         *new_corrections,
         *([f"{queued} mail(s) wait in {queue_of(config)}"] if queued else []),
-        *space_problems(config, "workdir"),
-        *space_problems(config, "archive"),
+        *space_problems,
         *eso_problems(workdir, answers or {}),
     ]
     return Health(
@@ -85,11 +84,7 @@ def assess(config: Configuration, ledger: Ledger, now: datetime) -> Health:
         nights=nights,
         incomplete=None if unreachable and not incomplete else incomplete,
         queued=queued,
-        free={
-            name: shutil.disk_usage(path).free / 1e9
-            for name, path in folders.items()
-            if os.path.isdir(path)
-        },
+        free=free,
         problems=problems,
         new_corrections=new_corrections,
         at_eso=None if answers is None else confirmation.counts_of(answers.values()),
@@ -185,28 +180,33 @@ def problems_before(config: Configuration) -> list[str]:
 
     Snakemake meets a full or read-only disk with a traceback, and its handlers then do not run.
     """
-    problems = []
-    for key, folder in (("workdir", config.workdir), ("archive", config.archive)):
-        problems += space_problems(config, key) or write_problems(key, folder)
+    _, problems = free_space(config)
+    if not problems:
+        problems = write_problems("workdir", config.workdir)
+        problems += write_problems("archive", config.archive)
     if not problems:
         problems = write_problems("workdir", config.workdir / ".snakemake")
     return problems + source_problems(config)
 
 
-def space_problems(config: Configuration, key: str) -> list[str]:
-    """Return whether ``workdir`` or ``archive`` is missing or has too little space."""
-    folder, required = getattr(config, key), getattr(config.free_gb, key)
-    # Unlike Path.is_dir it raises nothing for a folder that may not be looked at.
-    if not os.path.isdir(folder):
-        return [f"{key}: the directory {folder} does not exist; is its disk mounted?"]
-    try:
-        free = shutil.disk_usage(folder).free / 1e9
-    except OSError as error:
-        return [f"{key}: {folder} cannot be looked at ({error.strerror})"]
-    if free >= required:
-        return []
-    space = f"{free:.1f} GB of free space"
-    return [f"{key}: {folder} has {space}, free_gb.{key} requires {required:g} GB"]
+def free_space(config: Configuration) -> tuple[dict[str, float], list[str]]:
+    """Return the space on the disks of ``workdir`` and ``archive``, GB, and what is wrong there."""
+    space, problems = {}, []
+    for key, folder in (("workdir", config.workdir), ("archive", config.archive)):
+        # Unlike Path.is_dir it raises nothing for a folder that may not be looked at.
+        if not os.path.isdir(folder):
+            problems.append(f"{key}: the directory {folder} does not exist; is its disk mounted?")
+            continue
+        try:
+            free = space[key] = shutil.disk_usage(folder).free / 1e9
+        except OSError as error:
+            problems.append(f"{key}: {folder} cannot be looked at ({error.strerror})")
+            continue
+        required = getattr(config.free_gb, key)
+        if free < required:
+            found = f"{folder} has {free:.1f} GB of free space"
+            problems.append(f"{key}: {found}, free_gb.{key} requires {required:g} GB")
+    return space, problems
 
 
 def write_problems(key: str, folder: Path) -> list[str]:
