@@ -8,7 +8,6 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
@@ -29,33 +28,6 @@ KNOWN_HOSTS = "SPECULOOS_KNOWN_HOSTS"
 WINDOW = 1 << 24
 
 
-class Client(paramiko.SFTPClient):
-    """A client that takes names which are not UTF-8: the library lists no folder with one."""
-
-    def entries(self, folder: bytes) -> Iterator[RawEntry]:
-        """Yield what a folder holds, with the attributes that come with the names."""
-        kind, answer = self._request(sftp.CMD_OPENDIR, folder)
-        if kind != sftp.CMD_HANDLE:
-            raise paramiko.SFTPError("no handle for a folder")
-        handle = answer.get_binary()
-        try:
-            while True:
-                kind, answer = self._request(sftp.CMD_READDIR, handle)
-                if kind != sftp.CMD_NAME:
-                    raise paramiko.SFTPError("no names in a folder")
-                for _ in range(answer.get_int()):
-                    name, _ = answer.get_string(), answer.get_string()
-                    text = name.decode(errors="surrogateescape")
-                    found = described(text, SFTPAttributes._from_msg(answer))
-                    # The folder itself and the one that it is in are listed too.
-                    if not (found.kind is Kind.FOLDER and text in (".", "..")):
-                        yield found
-        except EOFError:  # the end of the folder
-            pass
-        finally:
-            self._request(sftp.CMD_CLOSE, handle)
-
-
 class SftpFolder(Server):
     """A connection to an SSH server, with password or key of the environment."""
 
@@ -73,7 +45,7 @@ class SftpFolder(Server):
             ) from error
         self.client.set_missing_host_key_policy(self)
         self.known_hosts = known_hosts
-        limit = time_limit()
+        limit = 2 * time_limit()  # that of `Source` ends first
         key = os.environ.get(KEY) or None
         password = os.environ.get(PASSWORD) or None
         look = f"is {KEY} or {PASSWORD} right?" if key or password else f"set {PASSWORD} or {KEY}"
@@ -108,7 +80,9 @@ class SftpFolder(Server):
             if not (key or password) or "key" in str(error):
                 raise self.unreachable(f"cannot be logged in to ({error}): {look}") from error
             raise
-        self.sftp = Client.from_transport(self.client.get_transport(), window_size=WINDOW)
+        self.sftp = paramiko.SFTPClient.from_transport(
+            self.client.get_transport(), window_size=WINDOW
+        )
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
@@ -124,7 +98,28 @@ class SftpFolder(Server):
             raise FileNotFoundError(errno.ENOTDIR, "not a folder")
 
     def scan(self, night: str, folder: str) -> list[RawEntry]:
-        return list(self.sftp.entries(self.path_of(night, folder)))
+        # The library's own function lists no folder with a name that is not UTF-8.
+        request, found = self.sftp._request, []
+        kind, answer = request(sftp.CMD_OPENDIR, self.path_of(night, folder))
+        if kind != sftp.CMD_HANDLE:
+            raise paramiko.SFTPError("no handle for a folder")
+        handle = answer.get_binary()
+        try:
+            while True:
+                kind, answer = request(sftp.CMD_READDIR, handle)
+                if kind != sftp.CMD_NAME:
+                    raise paramiko.SFTPError("no names in a folder")
+                for _ in range(answer.get_int()):
+                    name, _ = answer.get_string(), answer.get_string()
+                    text = name.decode(errors="surrogateescape")
+                    raw = described(text, SFTPAttributes._from_msg(answer))
+                    # The folder itself and the one that it is in are listed too.
+                    if not (raw.kind is Kind.FOLDER and text in (".", "..")):
+                        found.append(raw)
+        except EOFError:  # the end of the folder
+            return found
+        finally:
+            request(sftp.CMD_CLOSE, handle)
 
     def look_up(self, night: str, path: str) -> RawEntry:
         return described(path, self.sftp.stat(self.path_of(night, path)))

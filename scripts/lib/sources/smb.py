@@ -69,7 +69,8 @@ class SmbFolder(Server):
         self.root = path.replace("/", "\\")
         self.folder = f"{self.root} on the share {share}"
         self.connection = Connection(uuid.uuid4(), self.host, self.port)
-        self.connection.connect(timeout=time_limit())
+        # The limit of `Source` ends first.
+        self.connection.connect(timeout=2 * time_limit())
         password = os.environ.get(PASSWORD, "")
         session = Session(self.connection, self.user, password, require_encryption=False)
         try:

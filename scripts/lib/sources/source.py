@@ -21,9 +21,6 @@ from scripts.lib.sources.listing import FRAME_NAME, Kind, RawEntry, below, defec
 
 # Seconds before each further attempt at a source whose connection was lost.
 PAUSES = (1, 4)
-# Seconds for which a source that could not be reached is left alone: planning lists many nights,
-# and each wrong login may count towards a lock of the account.
-FORGIVE_AFTER = 60
 # A hostile or broken server may have folders without end.
 DEEPEST = 8
 MOST_FOLDERS = 1000
@@ -186,7 +183,9 @@ class Source:
         self.connect, self.translate, self.direct = connect, translate, direct
         self.limit = time_limit()
         self.threads = threading.local()
-        self.failure: tuple[str, float] | None = None
+        # Why it cannot be reached, from then on: planning lists many nights, and each wrong login
+        # may count towards a lock of the account.
+        self.failure = ""
 
     def check(self) -> None:
         """Raise `TryLater` unless the source can be reached."""
@@ -277,14 +276,14 @@ class Source:
         """
         if self.direct:
             return request(self.direct)
-        if self.failure and time.monotonic() < self.failure[1]:
-            raise Unreachable(self.failure[0])
+        if self.failure:
+            raise Unreachable(self.failure)
         pauses = iter(PAUSES)
         while True:
             try:
                 return self.worker().call(request)
             except Unreachable as error:
-                self.remember(error)
+                self.failure = str(error)
                 raise
             except Lost as error:
                 pause = next(pauses, None)
@@ -292,18 +291,13 @@ class Source:
                     del self.threads.worker
                     pause = None
                 if pause is None:
-                    message = f"source {self.name} cannot be reached ({error}): {self.hint}"
-                    raise self.remember(Unreachable(message)) from error
+                    self.failure = f"source {self.name} cannot be reached ({error}): {self.hint}"
+                    raise Unreachable(self.failure) from error
                 time.sleep(pause)
             except OSError as error:
                 if error.errno and path and not error.filename:
                     error.filename = path
                 raise
-
-    def remember(self, error: Unreachable) -> Unreachable:
-        """Let all threads fail immediately for a while with what one has found out."""
-        self.failure = str(error), time.monotonic() + FORGIVE_AFTER
-        return error
 
 
 class Stream:
