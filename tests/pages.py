@@ -130,10 +130,16 @@ def solution(
         return Solved(frame.file, False, background=800.0, reason="no stars")
     background = 1300 + 400 * (2 * at - 1) ** 2 + 900 * depth
     return Solved(
-        *(frame.file, True, "forced", "gaia.sqlite"),
-        **{"ra": 121.3 + at * DEGREE * 3, "dec": 4.28 + rng.gauss(0, 0.3) * DEGREE},
-        **{"crpix1": 512.5, "crpix2": 640.5},
-        **{"cd1_1": DEGREE, "cd1_2": 0.0, "cd2_1": 0.0, "cd2_2": DEGREE},
+        frame.file,
+        True,
+        ra=121.3 + at * DEGREE * 3,
+        dec=4.28 + rng.gauss(0, 0.3) * DEGREE,
+        crpix1=512.5,
+        crpix2=640.5,
+        cd1_1=DEGREE,
+        cd1_2=0.0,
+        cd2_1=0.0,
+        cd2_2=DEGREE,
         rms=0.035 + abs(rng.gauss(0, 0.006)),
         offset=9 + rng.gauss(0, 0.3),
         background=background,

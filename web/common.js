@@ -20,8 +20,8 @@ function el(tag, attributes, ...children) {
 function css(name) { return getComputedStyle(root).getPropertyValue(name).trim(); }
 
 function number(value, digits = 0) {
-  return value === null || value === undefined ? "" :
-    value.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits});
+  if (value === null || value === undefined) return "";
+  return value.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits}).replace("-", "−");
 }
 
 function range(values, digits = 0) {
