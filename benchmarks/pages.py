@@ -22,11 +22,6 @@ from tests.pages import made_night, settings_of
 from tests.screenshots import publish, rows_of
 
 FRAMES, ROUNDS = 2900, 300
-# Milliseconds from the start of the navigation until a mark of the page.
-READY = """async (mark) => {
-  while (!document.querySelector(mark)) await new Promise(requestAnimationFrame);
-  return performance.now();
-}"""
 
 
 def cpu(work: Callable[[], object]) -> float:
@@ -82,7 +77,8 @@ def ready(browser: Any, path: Path, mark: str) -> float:
     for _ in range(3):
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(path.as_uri(), wait_until="commit")
-        times.append(page.evaluate(READY, mark))
+        page.wait_for_selector(mark, state="attached")
+        times.append(page.evaluate("performance.now()"))
         page.close()
     return min(times)
 
