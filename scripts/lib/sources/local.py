@@ -67,11 +67,6 @@ def open_folder(root: str, mounted: bool = False) -> Source:
 def described(entry: os.DirEntry[str]) -> RawEntry | None:
     """Return an entry of a folder; None if it was removed just now."""
     try:
-        # The folder knows the kind of its entries: the system is called once for each file.
-        if entry.is_dir(follow_symlinks=False):
-            return RawEntry(entry.name, Kind.FOLDER)
-        if entry.is_symlink():
-            return RawEntry(entry.name, Kind.LINK)
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None
