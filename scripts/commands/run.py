@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from scripts.lib.files.lock import FileLock, is_held, taken
 from scripts.lib.files.log import tail
-from scripts.lib.ledger.ledger import Ledger, LedgerError, ledger_path
+from scripts.lib.ledger.ledger import LedgerError, ledger_path
 from scripts.lib.reporting.mail import alert, mailed_since, send_queued
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running import health, run_log
@@ -176,15 +176,14 @@ def look_back(config: Configuration, status: int, log: BinaryIO) -> None:
     try:
         with open_ledger(config.workdir, config.archive) as ledger:
             found = health.assess(config, ledger, now)
-        text = health.summary(found, now)
-        note(log, text)
-        if config.site:
-            from scripts.lib.pages.update import publish_pages  # numpy: only if there is a site
+            text = health.summary(found, now)
+            note(log, text)
+            if config.site:
+                from scripts.lib.pages.update import publish_pages  # numpy: only if there is a site
 
-            note(log, publish_pages(config, found.as_json()))
-        if status or not ledger_path(config.workdir).exists():
-            return
-        with Ledger(ledger_path(config.workdir)) as ledger:
+                note(log, publish_pages(config, found.as_json()))
+            if status or not ledger_path(config.workdir).exists():
+                return
             last = datetime.fromisoformat(ledger.text(INCOMPLETE) or "1970-01-01T00:00:00+00:00")
             # A time of the future was noted while the clock was wrong.
             lately = timedelta() <= now - last < DAILY
