@@ -56,7 +56,7 @@ def main() -> None:
             made = cpu(lambda: write_night_page(ledger, NIGHT, settings))
         page = settings.workdir / NIGHT / "night.html"
         print(f"night of {FRAMES} frames: {made:.2f} CPU s, {page.stat().st_size / 1000:.0f} kB")
-        print(f"  ready after {ready(browser, page, '.files, canvas'):.0f} ms")
+        print(f"  ready after {ready(browser, page, 'canvas'):.0f} ms")
         built = cpu(lambda: publish(root / "all"))
         print(f"site of {4 * len(rows_of('Io'))} nights: {built:.2f} CPU s with making their rows")
         again = settings_of(root / "all", "Io", site=str(root / "all/site"))

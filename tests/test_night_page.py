@@ -6,14 +6,17 @@ import subprocess
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
+from PIL import Image
 from pypdf import PdfReader
 
 from scripts.lib.ledger.ledger import Ledger, ledger_path
-from scripts.lib.ledger.records import Status
+from scripts.lib.ledger.records import Frame, Status
 from scripts.lib.pages.history import update_history
 from scripts.lib.pages.night_data import cloud_spans, transparency
 from scripts.lib.pages.night_page import night_page, write_night_page
+from scripts.lib.pages.pictures import look_at_raw, read_noise_note
 from scripts.lib.pages.sun import sun_times
 from tests.browser import WIDTHS, needs_browser, opened, violations, width_of
 from tests.night import NIGHT, REPOSITORY
@@ -169,6 +172,33 @@ def test_usual_is_what_the_last_ninety_nights_had(tmp_path):
         update_history(settings.workdir, [])
     low, high = written(settings)["usual"]["fwhm"]
     assert 1.3 < low <= high < 1.9
+
+
+def test_pixels_are_looked_at_while_they_are_here(tmp_path):
+    rng, raw = np.random.default_rng(1), tmp_path / NIGHT / "raw"
+    raw.mkdir(parents=True)
+    pattern = rng.normal(300, 50, (80, 64))
+
+    def frame(name: str, kind: str, level: float) -> Frame:
+        pixels = (pattern + level + rng.normal(0, 6, (80, 64))).astype(int) - 32768
+        (raw / name).write_bytes(bytes(2880) + pixels.astype(">i2").tobytes())
+        return Frame(NIGHT, name, kind=kind, data_start=2880, naxis1=64, naxis2=80, exptime=9.0)
+
+    science = [frame(f"s{number}", "science", 500) for number in range(9)]
+    biases = [frame(f"b{number}", "bias", 0) for number in range(3)]
+    grouped = {"S_a": science, "C_bias": biases, "C_dark": [frame("d", "dark", 200)]}
+    (raw / "s8").write_bytes(b"cut off")
+    with Ledger(":memory:") as ledger:
+        look_at_raw(ledger, raw.parent, grouped)
+        # The fixed pattern of the camera is in both biases.
+        assert float(ledger.text(read_noise_note(NIGHT))) == pytest.approx(6, abs=0.5)
+        made = sorted(path.name for path in (raw.parent / "thumbnails").iterdir())
+        assert made == ["C_bias_00001.jpg", "C_dark_00000.jpg", "S_a_00000.jpg", "S_a_00004.jpg"]
+        # A sequence that has got fewer frames has another middle.
+        look_at_raw(ledger, raw.parent, grouped | {"S_a": science[:3]})
+        names = {path.name for path in (raw.parent / "thumbnails").glob("S_*")}
+        assert names == {"S_a_00000.jpg", "S_a_00001.jpg", "S_a_00002.jpg"}
+    assert Image.open(raw.parent / "thumbnails/S_a_00000.jpg").size == (64, 80)
 
 
 # The page

@@ -93,6 +93,8 @@ def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path):
     (tmp_path / "site").write_text("no folder")
     settings = settings_of(tmp_path, site=str(tmp_path / "site"))
     assert publish_pages(settings, health_of()).startswith("pages of all nights not written: ")
+    missing = settings_of(tmp_path, site=str(tmp_path / "unmounted/site"))
+    assert "unmounted does not exist; is its disk mounted?" in publish_pages(missing, health_of())
 
 
 def test_the_end_of_a_run_writes_what_no_job_could(tmp_path, capsys):

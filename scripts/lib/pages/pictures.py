@@ -29,14 +29,19 @@ def look_at_raw(ledger: Ledger, folder: Path, grouped: Mapping[str, list[Frame]]
     What cannot be read is left out: a missing picture does not fail the night.
     """
     raw, night = folder / "raw", folder.name
+    if not raw.is_dir():
+        return
     biases = next((m for m in grouped.values() if m[0].kind == "bias" and len(m) > 1), [])
     if biases and not ledger.text(read_noise_note(night)):
         try:
             noise = read_noise(*(pixels_of(raw, frame) for frame in biases[:2]))
             ledger.note(read_noise_note(night), f"{noise:.2f}")
-        except (OSError, ValueError) as error:
-            logger.warning("no read noise: %s", error)
-    for name, frame, dark in wanted(grouped):
+        except (OSError, ValueError):
+            logger.warning("no read noise: %s cannot be read whole", biases[0].sequence)
+    pictures = list(wanted(grouped))
+    for stale in {path.name for path in (folder / FOLDER).glob("*.jpg")} - {p[0] for p in pictures}:
+        (folder / FOLDER / stale).unlink()
+    for name, frame, dark in pictures:
         path = folder / FOLDER / name
         if path.exists() or not (raw / frame.file).exists():
             continue
@@ -45,8 +50,8 @@ def look_at_raw(ledger: Ledger, folder: Path, grouped: Mapping[str, list[Frame]]
             if dark and (raw / dark.file).exists():
                 image -= binned(pixels_of(raw, dark))
             content = jpeg(image)
-        except (OSError, ValueError) as error:
-            logger.warning("%s: no thumbnail: %s", frame.file, error)
+        except (OSError, ValueError):
+            logger.warning("%s: no thumbnail: it cannot be read whole", frame.file)
             continue
         path.parent.mkdir(exist_ok=True)
         with whole_file(path) as stream:

@@ -43,11 +43,18 @@ def publish(settings: Configuration, rows: Mapping[str, Row], health: Mapping[st
         Its history, by night.
     health : mapping
         How it stands: problems, and its last successful run.
+
+    Raises
+    ------
+    OSError
+        If the site cannot be written.
     """
     site, telescope = Path(settings.site), settings.telescope
     own = site / telescope
-    (site / "data").mkdir(parents=True, exist_ok=True)
-    own.mkdir(exist_ok=True)
+    if not site.parent.is_dir():
+        raise OSError(f"the directory {site.parent} does not exist; is its disk mounted?")
+    for folder in (site, site / "data", own):
+        folder.mkdir(exist_ok=True)
     published = [night for night in sorted(rows) if publish_night(settings.workdir / night, own)]
     write_nights(own, published, f"../../{telescope}.html")
     years = sorted({night[:4] for night in published})
