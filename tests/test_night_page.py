@@ -225,6 +225,7 @@ def test_the_page_fits_and_can_be_used_by_all(browser, whole, width, scheme):
     with opened(browser, page_of(whole), width, color_scheme=scheme) as page:
         assert width_of(page) == width
         assert page.locator("canvas").count() >= 5
+        assert "drift 0." in page.locator(".tiles").inner_text()
         page.evaluate(
             "document.querySelectorAll('details').forEach((node) => { node.open = true; })"
         )

@@ -41,6 +41,18 @@ function failures(night) {
     job.tail.length ? el("details", null, el("summary", null, "The last lines of its log"), el("pre", {class: "quiet"}, job.tail.join("\n"))) : null));
 }
 
+// How fast the telescope leaves its target, arcsec an hour: the fastest sequence, by the medians of its ends.
+function drift({frames}) {
+  const rates = [...new Set(frames.sequence)].map((index) => {
+    const rows = [...frames.t.keys()].filter((row) => frames.sequence[row] === index && frames.ra_offset[row] !== null);
+    const tenth = Math.ceil(rows.length / 10), ends = [rows.slice(0, tenth), rows.slice(-tenth)];
+    const moved = (name) => median(ends[1].map((row) => frames[name][row])) - median(ends[0].map((row) => frames[name][row]));
+    const hours = rows.length < 20 ? 0 : (frames.t[ends[1][0]] - frames.t[ends[0][0]]) / 3600;
+    return hours < 0.2 ? null : Math.hypot(moved("ra_offset"), moved("dec_offset")) / hours;
+  }).filter((rate) => rate !== null);
+  return rates.length ? `drift ${number(Math.max(...rates), 1)}″/h` : "";
+}
+
 function tiles(night) {
   const {counts, times, sky, usual, eso} = night, bias = night.calibration.bias;
   const typical = (name, digits) => usual[name] ? `usual ${range(usual[name], digits)}` : "";
@@ -49,7 +61,6 @@ function tiles(night) {
     el("div", {class: "sub"}, sub.filter(Boolean).join("; ")));
   const lacking = night.calibration.serves.some((one) => !(one.bias && one.dark && one.flat));
   const share = times.dark_h ? `${Math.round(100 * times.science_h / times.dark_h)} %` : "";
-  const drift = sky.offset ? `${number(sky.offset[1], 0)}″` : "";
   const clear = night.transparency;
   return el("div", {class: "tiles"},
     tile("Delivered", number(counts.delivered), `of ${number(counts.due)} frames`, gigabytes),
@@ -59,7 +70,7 @@ function tiles(night) {
     tile("FWHM", sky.fwhm && `${number(sky.fwhm[1], 2)}″`, sky.fwhm ? typical("fwhm", 2) : "not measured"),
     tile("Transparency", clear && `${number(clear.worst, 2)} mag`, clear ? `at worst; median ${number(clear.median, 2)}` : "not measured"),
     tile("Sky", sky.sky && `${number(sky.sky[1], sky.sky[1] < 10 ? 1 : 0)} ADU/s`, sky.sky ? typical("sky", 1) : "not measured"),
-    tile("Pointing", drift, drift ? "median distance from RA, DEC" : "not measured", typical("offset", 0)),
+    tile("Pointing", sky.offset && `${number(sky.offset[1], 0)}″`, sky.offset ? "from RA, DEC" : "not measured", drift(night), typical("offset", 0)),
     tile("Calibrations", night.calibration.serves.length ? (lacking ? "some missing" : "complete") : bias ? "taken" : "", bias && bias.level !== null && `bias ${number(bias.level)} ADU`,
       bias && bias.noise !== null && `noise ${number(bias.noise, 1)}`));
 }
