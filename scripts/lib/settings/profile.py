@@ -6,7 +6,7 @@ profile, files and command line are read and merged as Snakemake does it, withou
 
 import argparse
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -99,18 +99,12 @@ def read_unchecked(profile: Path, options: Sequence[str] = ()) -> Unchecked:
             raise ConfigurationError(f"{file}: a configuration file is named with its whole path")
         settings = merged(settings, read_mapping(Path(file)))
     changes = content.get("config") or {} if named.config is None else named.config
-    changes = parse_settings(changes) if isinstance(changes, list) else changes
+    if isinstance(changes, list):
+        words, changes = changes, {}
+        for key, _, text in (word.partition("=") for word in words):
+            changes = merged(changes, {key: parse_value(text.strip("'\""))})
     name = f"the configuration of {profile}"
     return Unchecked(profile.parent.name, merged(settings, changes), name)
-
-
-def parse_settings(words: Iterable[str]) -> dict[str, Any]:
-    """Return the settings of words ``key=value``."""
-    settings: dict[str, Any] = {}
-    for word in words:
-        name, _, text = word.partition("=")
-        settings = merged(settings, {name: parse_value(text.strip("'\""))})
-    return settings
 
 
 def parse_value(text: str) -> object:
