@@ -14,9 +14,9 @@ from pypdf import PdfReader
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.records import Frame, Status
 from scripts.lib.pages.history import update_history
-from scripts.lib.pages.night_data import cloud_spans, transparency
 from scripts.lib.pages.night_page import night_page, write_night_page
 from scripts.lib.pages.pictures import look_at_raw, read_noise_note
+from scripts.lib.pages.sky import cloud_spans, transparency
 from scripts.lib.pages.sun import sun_times
 from tests.browser import WIDTHS, needs_browser, opened, violations, width_of
 from tests.night import NIGHT, REPOSITORY

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from scripts.lib.files.durable import write_text
 from scripts.lib.files.errors import Damaged
 from scripts.lib.files.tables import read_table, table_text
-from scripts.lib.pages.night_data import METRICS, Data
+from scripts.lib.pages.sky import METRICS
+from scripts.lib.pages.verdict import Data
 
 if TYPE_CHECKING:  # half a second to import
     import pandas

@@ -15,8 +15,9 @@ from scripts.lib.files.durable import write_text
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.snapshot import sequences, write_view
 from scripts.lib.pages.history import read_history, usual_values
-from scripts.lib.pages.night_data import Data, night_data
+from scripts.lib.pages.night_data import night_data
 from scripts.lib.pages.pictures import FOLDER, look_at_raw
+from scripts.lib.pages.verdict import Data
 from scripts.lib.settings.records import Configuration
 
 WEB = Path(__file__).parents[3] / "web"

@@ -15,7 +15,7 @@ from typing import Any
 from scripts.lib.files.durable import part_name, write_text
 from scripts.lib.pages.history import NAME as HISTORY
 from scripts.lib.pages.history import Row
-from scripts.lib.pages.night_data import Column, text
+from scripts.lib.pages.night_data import text
 from scripts.lib.pages.night_page import (
     DATA,
     PAGE,
@@ -25,6 +25,7 @@ from scripts.lib.pages.night_page import (
     write_changed,
     write_nights,
 )
+from scripts.lib.pages.sky import Column
 from scripts.lib.settings.records import TELESCOPES, Configuration
 
 # Columns of a year's data: numbers, and what is text.
