@@ -2,6 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
 READY := $(VENV)/ready
 TEST_READY := $(VENV)/test-ready
 # Never with its whole path: blanks in that would make several names of it.
@@ -40,11 +41,16 @@ $(BIN)/python:
 	  { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
 	$(SYSTEM_PYTHON) -m venv $(VENV)
 
-$(READY): requirements.txt constraints.txt | place $(BIN)/python
+$(INSTALLED): requirements.txt constraints.txt | place $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(TEST_READY): requirements-test.txt requirements-solving.txt $(READY)
+# Runs write no compiled modules: see scripts/__init__.py.
+$(READY): $(INSTALLED) $(shell find scripts -name '*.py')
+	@$(BIN)/python -m compileall -q -f scripts
+	@touch $@
+
+$(TEST_READY): requirements-test.txt requirements-solving.txt $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	@touch $@
 
@@ -81,21 +87,21 @@ packages:
 	      apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $$missing >/dev/null; \
 	  else echo "LEFT OUT, not installed and you are not root: tests that need $$missing"; fi; fi
 
-test: $(TEST_READY) packages ## all tests; installs the Debian packages that they use, if it may
+test: $(READY) $(TEST_READY) packages ## all tests; installs the Debian packages that they use, if it may
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-fuzz: $(TEST_READY) packages ## random damage to 2,000 frames with each of SEEDS=5 new seeds, which it prints
+fuzz: $(READY) $(TEST_READY) packages ## random damage to 2,000 frames with each of SEEDS=5 new seeds, which it prints
 	@for n in $$(seq $(SEEDS)); do seed=$$(od -An -N3 -tu4 /dev/urandom | tr -d ' '); \
 	  echo "FUZZ_SEED=$$seed"; \
 	  FUZZ_SEED=$$seed $(BIN)/python -m pytest -q tests/test_fuzz.py || exit 1; done
 
-soak: $(TEST_READY) ## random kills, collections, removals and late frames: SOAK_SEEDS=300 scripts of runs
+soak: $(READY) $(TEST_READY) ## random kills, collections, removals and late frames: SOAK_SEEDS=300 scripts of runs
 	$(BIN)/python -m tests.soak --seeds $(SOAK_SEEDS) --first $(SOAK_FIRST)
 
-test-full: $(TEST_READY) packages ## the tests of products on nights of real size, 300 and 40 frames
+test-full: $(READY) $(TEST_READY) packages ## the tests of products on nights of real size, 300 and 40 frames
 	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 tests/test_products.py
 
-lint: $(TEST_READY) ## formatters, linters and type checker, changing nothing
+lint: $(READY) $(TEST_READY) ## formatters, linters and type checker, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -120,7 +126,7 @@ picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (nee
 	    catalogue="$$demo/source/$(DEMO_NIGHT).stars.csv" nights=$(DEMO_NIGHT); \
 	  $$run --until inventory "$$@" && $$run --rulegraph "$$@" | dot -Tsvg > docs/dag.svg
 
-screenshots: $(TEST_READY) packages ## docs/pages/*.png, what README shows of the pages
+screenshots: $(READY) $(TEST_READY) packages ## docs/pages/*.png, what README shows of the pages
 	$(BIN)/python -m tests.screenshots
 
 uninstall: $(READY) ## removes the profiles that make install wrote

@@ -1,8 +1,10 @@
 """The project itself: pins that agree, names that match, paths that stay at home."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -165,3 +167,19 @@ def test_the_picture_of_the_modules_is_that_of_the_code():
 def test_readme_counts_the_checks():
     count = len(read_table(REPOSITORY / "config/checks.csv"))
     assert f"passes {count} checks before delivery" in (REPOSITORY / "README.md").read_text()
+
+
+def test_a_full_disk_leaves_no_compiled_module_that_is_cut(tmp_path):
+    """Python renames what it could write of one; an import of it would fail in each later run."""
+    for path in (REPOSITORY / "scripts").rglob("*.py"):
+        copy = tmp_path / path.relative_to(REPOSITORY)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    program = "import resource, sys\n"
+    program += "limit = int(sys.argv[1])\n"
+    program += "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+    program += "import scripts.archive"
+    environ = {"PATH": os.environ["PATH"]}
+    for room in (3000, 1 << 40):
+        words = [sys.executable, "-c", program, str(room)]
+        subprocess.run(words, cwd=tmp_path, env=environ, check=True)
