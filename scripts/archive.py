@@ -26,6 +26,7 @@ from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, Overtaken, ledger_path
 from scripts.lib.ledger.outlook import is_due
 from scripts.lib.ledger.records import Frame, Intent, Night, Product, Status
+from scripts.lib.ledger.snapshot import good
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:
@@ -42,15 +43,7 @@ class Made(NamedTuple):
 
 @dataclass
 class Delivery:
-    """The delivery of a cube, or of a sequence's frames, by one job.
-
-    Attributes
-    ----------
-    failed : list of str
-        Why products could not be delivered.
-    left_out : mapping
-        What of raw headers is in no product, by file name: texts ``KEYWORD: why``.
-    """
+    """The delivery of a cube, or of a sequence's frames, by one job."""
 
     ledger: Ledger
     archive: Path
@@ -58,23 +51,15 @@ class Delivery:
     target: str  # what the job is called after
     checks: list[Check]
     context: Context  # what products are judged against
-    failed: list[str]
+    failed: list[str]  # why products could not be delivered
+    # What of raw headers is in no product, by file name: texts ``KEYWORD: why``.
     left_out: Mapping[str, list[str]] = field(default_factory=dict)
 
     def pass_gate(self, path: Path, frames: list[Frame]) -> Made:
-        """Return a product that may be delivered.
+        """Return a product that may be delivered, with its frames in time order.
 
-        Parameters
-        ----------
-        frames : list of Frame
-            In it, in time order.
-
-        Raises
-        ------
-        Damaged
-            If not every pixel of every frame is in it.
-        BadFrame
-            If ESO or the survey's reader would refuse it, or ESO has another of its name.
+        Raises `Damaged` if not every pixel of every frame is in it, `BadFrame` if ESO or the
+        survey's reader would refuse it, or ESO has another of its name.
         """
         file = check_whole(path, frames, self.context)
         findings = judged(file, self.checks)
@@ -124,8 +109,23 @@ class Delivery:
 
     def deliver(self, made: list[Made], mode: int) -> None:
         """Stage products, record the intent, publish and book them."""
-        new = [one for one in made if not is_known(one.product, self.ledger)]
-        adopt(self.ledger, [one for one in made if one not in new])
+        new = []
+        with self.ledger.transaction():
+            for one in made:
+                product, earlier = one.product, self.ledger.product(one.product.name)
+                if (
+                    earlier is None
+                    or earlier.delivery < product.delivery
+                    or not earlier.same_file(product)
+                ):
+                    new.append(one)
+                    continue
+                # By a ledger that did not know frames.
+                logger.info("%s: had been delivered", product.name)
+                self.ledger.record(
+                    replace(frame, status=Status.DELIVERED, delivery=product.delivery)
+                    for frame in one.frames
+                )
         if not new:
             return
         intents = [
@@ -192,23 +192,6 @@ def hold_back(ledger: Ledger, frames: Iterable[Frame], faults: dict[str, Fault])
             ledger.record(held)
 
 
-def is_known(product: Product, ledger: Ledger) -> bool:
-    """Return whether this very product was delivered, by a ledger that did not know frames."""
-    earlier = ledger.product(product.name)
-    return bool(earlier and earlier.same_file(product) and earlier.delivery >= product.delivery)
-
-
-def adopt(ledger: Ledger, made: list[Made]) -> None:
-    """Write down that the frames of products have been delivered."""
-    with ledger.transaction():
-        for one in made:
-            logger.info("%s: had been delivered", one.product.name)
-            ledger.record(
-                replace(frame, status=Status.DELIVERED, delivery=one.product.delivery)
-                for frame in one.frames
-            )
-
-
 def take_back_replaced(ledger: Ledger, archive: Path, night: Night) -> None:
     """Remove uncollected products of before that no frame belongs to any more."""
     if night.redeliver:
@@ -229,12 +212,11 @@ def main() -> None:
     with Ledger(ledger_path(Path())) as ledger:
         failed = list(publish_intents(ledger, archive, night_name, target).values())
         night = ledger.night(night_name)
-        frames = [
+        frames = good(
             frame
             for frame in frames_of(ledger, night_name, target, cubes)
             if is_due(frame, night) and frame.status is not Status.STAGED
-        ]
-        frames.sort(key=lambda frame: (frame.begin, frame.file))
+        )
         if frames and snakemake.input.product:
             made, headers = Path(snakemake.input.product), Path(snakemake.input.headers)
             faults = read_held(headers)
@@ -252,24 +234,15 @@ def main() -> None:
                 *(ledger, archive, night, target, checks, context, failed),
                 left_out=read_left_out(headers),
             )
-            passed = (
-                [delivery.pass_gate(made, frames)]
-                if cubes
-                else delivery.pass_gate_each(made, frames)
-            )
+            alone = delivery.pass_gate_each
+            passed = [delivery.pass_gate(made, frames)] if cubes else alone(made, frames)
             delivery.deliver(passed, int(settings.mode, 8))
         ledger.note_night(night_name, reported=0)
         write_receipts(ledger, night_name, Path(night_name) / FOLDER, cubes, target)
     if failed:
-        raise JobFailed(undelivered_text(failed, len(frames)))
+        some = f"{len(failed)} of {len(frames)} frames could not be delivered, the others were: "
+        raise JobFailed(failed[0] if len(frames) in (0, 1, len(failed)) else some + failed[0])
     write_text(Path(snakemake.output.stamp), f"{target}: see the ledger\n")
-
-
-def undelivered_text(failed: list[str], count: int) -> str:
-    """Return why products could not be delivered."""
-    if count <= 1 or len(failed) == count:
-        return failed[0]
-    return f"{len(failed)} of {count} frames could not be delivered, the others were: {failed[0]}"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from scripts.lib.frames import names
 from scripts.lib.frames.instruments import Kind
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame
+from scripts.lib.ledger.snapshot import good
 from scripts.lib.nights.dates import night_bounds
 from scripts.lib.nights.times import iso, mjd, parse_date
 from scripts.lib.settings.records import Configuration
@@ -86,31 +87,20 @@ class Instrument(NamedTuple):
 
     def unasked(self, product: Delivered) -> Answer:
         """Return the answer for a product that was not queried yet."""
-        return Answer(
-            product=product.name,
-            dp_id=names.dp_id(self.number, product.start),
-            programme=product.programme,
-            dp_type=self.kinds[product.kind].type,
-            delivered=iso(product.delivered),
-        )
+        dp_id, dp_type = names.dp_id(self.number, product.start), self.kinds[product.kind].type
+        return Answer(product.name, dp_id, product.programme, dp_type, iso(product.delivered))
 
 
 def products_of(ledger: Ledger, night: str) -> list[Delivered]:
     """Return the delivered products of a night; the first of its frames dates a product."""
-    grouped: dict[str, list[Frame]] = {}
-    for frame in ledger.frames(night):
+    firsts: dict[str, Frame] = {}
+    for frame in good(ledger.frames(night)):
         if frame.status in DONE:
-            grouped.setdefault(frame.product, []).append(frame)
+            firsts.setdefault(frame.product, frame)
     return [
-        Delivered(
-            name=product.name,
-            programme=product.programme,
-            kind=frames[0].kind,
-            start=min(frame.begin for frame in frames),
-            delivered=product.delivered,
-        )
+        Delivered(product.name, product.programme, first.kind, first.begin, product.delivered)
         for product in ledger.products(night)
-        if product.delivered and (frames := grouped.get(product.name, []))
+        if product.delivered and (first := firsts.get(product.name))
     ]
 
 
@@ -186,10 +176,7 @@ def judged(answer: Answer, row: Mapping[str, str], kind: Kind) -> Answer:
 def unasked(
     products: list[Delivered], earlier: list[Answer], instrument: Instrument
 ) -> list[Answer]:
-    """Return the answers for products when the query failed.
-
-    An earlier answer, from before a product was delivered again, counts no more.
-    """
+    """Return the answers when the query failed: earlier ones, unless delivered again since."""
     known = {answer.key: answer for answer in earlier}
     return [known.get(one.key, one) for one in map(instrument.unasked, products)]
 

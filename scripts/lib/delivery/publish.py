@@ -10,24 +10,25 @@ import ctypes
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from scripts.lib.files.durable import sync_folder
 from scripts.lib.files.errors import Damaged, JobFailed
 from scripts.lib.files.log import logger
-from scripts.lib.fits.cards import Header, HeaderError, keyword_of
+from scripts.lib.fits.cards import HeaderError, Value
 from scripts.lib.fits.hdu import read_header, read_primary_header
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import Intent, Product
 
 CHUNK = 1 << 22
 # What differs between two writings of the same product.
-OF_THE_WRITING = ("DATE", "CHECKSUM")
+OF_THE_WRITING: dict[str, Value] = {"DATE": None, "CHECKSUM": None}
 # What the kernel or a file system says that knows no rename without replacing.
 UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 AT_FDCWD, NOREPLACE = -100, 1  # of fcntl.h and of renameat2(2)
+_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 
 class NameTaken(JobFailed):
@@ -39,17 +40,8 @@ def stage(product: Path, archive: Path, mode: int, ledger: Ledger) -> str:
 
     It is a hard link where both folders share a file system, otherwise a copy. The name is on the
     disk once `sync_folder` was called for the archive directory. The ledger's identity and the
-    process are in it: another telescope, or a trial, may use the same directory.
-
-    Parameters
-    ----------
-    mode : int
-        Rights of the file: ESO's collector must be able to read it.
-
-    Raises
-    ------
-    Damaged
-        If the copy is not what was copied.
+    process are in it: another telescope, or a trial, may use the same directory. ESO's collector
+    must be able to read it, by its ``mode``. Raises `Damaged` if a copy is not what was copied.
     """
     remove_hidden(ledger, archive, product.name)
     hidden = f".{product.name}.{ledger.identity}-{os.getpid()}.part"
@@ -106,17 +98,8 @@ def copy_across(product: Path, hidden: Path) -> None:
 def publish(archive: Path, intent: Intent, earlier: Product | None) -> Product:
     """Give a staged product its name, if that was not done before; return what is published.
 
-    A file that is the same but for when it was written stays: ESO may be collecting it.
-
-    Parameters
-    ----------
-    earlier : Product or None
-        The last delivery of a product of this name: that file may be replaced, no other.
-
-    Raises
-    ------
-    NameTaken
-        If another file bears its name.
+    A file that is the same but for when it was written stays: ESO may be collecting it. That of an
+    ``earlier`` delivery under this name is replaced. Raises `NameTaken` for any other file.
     """
     hidden, target = archive / intent.hidden, archive / intent.product.name
     while True:
@@ -163,19 +146,6 @@ def rename_without_replacing(source: Path, target: Path) -> None:
     os.rename(source, target)
 
 
-def _system_call() -> Callable[[int, bytes, int, bytes, int], int] | None:
-    """Return renameat2(2) of the C library; None where it has none."""
-    try:
-        call = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:
-        return None
-    call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
-    return call
-
-
-_renameat2 = _system_call()
-
-
 def publish_all(ledger: Ledger, archive: Path, intents: Iterable[Intent]) -> dict[str, str]:
     """Publish staged products and book them; return by name why some could not be.
 
@@ -206,13 +176,7 @@ def publish_all(ledger: Ledger, archive: Path, intents: Iterable[Intent]) -> dic
 def publish_intents(
     ledger: Ledger, archive: Path, night: str, target: str | None = None
 ) -> dict[str, str]:
-    """Publish or book what earlier runs were about to publish; see `publish_all`.
-
-    Parameters
-    ----------
-    target : str, optional
-        Only what is of this job.
-    """
+    """Publish or book what earlier runs of a job, or all, were about to; see `publish_all`."""
     intents = ledger.intents(night, target)
     return publish_all(ledger, archive, intents) if intents else {}
 
@@ -243,7 +207,8 @@ def is_same(product: Path, target: Path) -> bool:
         return False
     with open(product, "rb") as one, open(target, "rb") as other:
         try:
-            if _lasting(read_header(one)) != _lasting(read_header(other)):
+            headers = [read_header(file).replaced(OF_THE_WRITING) for file in (one, other)]
+            if headers[0].images != headers[1].images:
                 return False
         except HeaderError:
             return False
@@ -251,7 +216,3 @@ def is_same(product: Path, target: Path) -> bool:
             if chunk != other.read(CHUNK):
                 return False
     return True
-
-
-def _lasting(header: Header) -> list[bytes]:
-    return [image for image in header.images if keyword_of(image) not in OF_THE_WRITING]

@@ -40,10 +40,7 @@ class Service(NamedTuple):
 def ask(service: Service, query: str, login: tuple[str, str] | None) -> list[dict[str, str]]:
     """Return the rows that answer a query, as texts.
 
-    Raises
-    ------
-    TryLater
-        If there is no answer, or not the whole one; the message says why and holds no secret.
+    Raises `TryLater`, without any secret, if there is no answer, or not the whole one.
     """
     secrets, host = [*(login or ())], urlsplit(service.address).netloc
 

@@ -68,19 +68,22 @@ def copy_logs(workdir: Path, remote: str, environ: Mapping[str, str] = os.enviro
     """Copy all transfer logs to ``remote``, ``ssh://user@host[:port]/folder``.
 
     The key is that of SPECULOOS_SSH_KEY, or the user's; the server's host key must be in
-    SPECULOOS_KNOWN_HOSTS, or in ``~/.ssh/known_hosts``.
-
-    Raises
-    ------
-    TryLater
-        If a log did not arrive; the message names the server and the cause.
+    SPECULOOS_KNOWN_HOSTS, or in ``~/.ssh/known_hosts``. Raises `TryLater` if a log did not arrive.
     """
     logs = sorted(str(path) for path in workdir.glob("transfer_log*.txt"))
     if not logs:
         return
     target, port = rsync_target(remote)
-    shell = shlex.join(ssh_words(port, environ))
-    words = ["rsync", "-t", f"--timeout={SILENCE}", "-e", shell, *logs, target]
+    # It never asks, and never trusts an unknown server.
+    ssh = ["ssh", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes", f"-oConnectTimeout={CONNECT}"]
+    ssh += ["-oServerAliveInterval=15", "-oServerAliveCountMax=3"]
+    if known := environ.get("SPECULOOS_KNOWN_HOSTS"):
+        ssh += [f"-oUserKnownHostsFile={known}"]
+    if key := environ.get("SPECULOOS_SSH_KEY"):
+        ssh += ["-i", key, "-oIdentitiesOnly=yes"]
+    if port:
+        ssh += ["-p", str(port)]
+    words = ["rsync", "-t", f"--timeout={SILENCE}", "-e", shlex.join(ssh), *logs, target]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=WHOLE)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -101,18 +104,6 @@ def rsync_target(remote: str) -> tuple[str, int | None]:
         ) from None
     host = f"[{host}]" if ":" in host else host
     return f"{place.username}@{host}:{unquote(place.path).rstrip('/')}/", port
-
-
-def ssh_words(port: int | None, environ: Mapping[str, str]) -> list[str]:
-    """Return the command line of SSH: it never asks, and never trusts an unknown server."""
-    options = {"BatchMode": "yes", "StrictHostKeyChecking": "yes", "ConnectTimeout": str(CONNECT)}
-    options |= {"ServerAliveInterval": "15", "ServerAliveCountMax": "3"}
-    if known := environ.get("SPECULOOS_KNOWN_HOSTS"):
-        options |= {"UserKnownHostsFile": known}
-    words = ["ssh", *(f"-o{key}={value}" for key, value in options.items())]
-    if key := environ.get("SPECULOOS_SSH_KEY"):
-        words += ["-i", key, "-oIdentitiesOnly=yes"]
-    return words + (["-p", str(port)] if port else [])
 
 
 def copy_or_count(

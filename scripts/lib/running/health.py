@@ -60,7 +60,7 @@ def assess(config: Configuration, ledger: Ledger, now: datetime) -> Health:
     nights = recent_nights(now, max(config.lookback, FEWEST_NIGHTS))
     unreachable = source_problems(config)
     incomplete = Planner(ledger, config, now.date()).incomplete(nights)
-    new_corrections = [str(one) for one in concerned(ledger, config)]
+    new_corrections = concerned(ledger, config)
     # The last night's run may still be to come.
     missed = " ".join(night for night in incomplete if night != nights[-1])
     queued = len(queued_messages(queue_of(config)))

@@ -8,10 +8,11 @@ other nights nothing.
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +53,6 @@ class Plan:
     judging: bool  # whether raw copies are needed for that
     targets: frozenset[str]  # names of the jobs that deliver, as far as they are known
     page: bool  # whether the page is to be written
-    judged: str  # digest of what frames are judged by
 
     @property
     def complete(self) -> bool:
@@ -70,15 +70,7 @@ class Deliveries(NamedTuple):
 class Planner:
     """Plans the nights of a telescope.
 
-    Parameters
-    ----------
-    ledger : Ledger
-    settings : Configuration
-        ``corrections`` spelt out.
-    today : date
-        Frames that could not be copied are tried again once a day.
-    programme : str
-        That was named by hand, for all frames; empty if none was.
+    ``programme`` is the one that was named by hand, for all frames; empty if none was.
     """
 
     def __init__(self, ledger: Ledger, settings: Configuration, today: date, programme: str = ""):
@@ -93,12 +85,8 @@ class Planner:
 
         Those that the configuration names; otherwise the last night, those of the nights before
         it, as far as ``lookback`` goes, that are not complete, and earlier ones of which a frame
-        has no outcome yet, or whose corrections or programmes have changed.
-
-        Raises
-        ------
-        ConfigurationError
-            If the configuration names something that is not a night.
+        has no outcome yet, or whose corrections or programmes have changed. Raises
+        `ConfigurationError` if the configuration names something that is not a night.
         """
         if named := parse_nights(self.settings.nights):
             return named
@@ -157,31 +145,18 @@ class Planner:
             return self.plan(night, None)
 
     def plan(self, night: str, entries: list[Entry] | None) -> Plan:
-        """Return what is to be done for a night.
-
-        Parameters
-        ----------
-        entries : list of Entry or None
-            What lies at the source; None if it cannot be read.
-        """
+        """Return what is to be done for a night; ``entries`` are None if the source fails."""
         record, folder = self.ledger.night(night), self.workdir / night
         if self.is_finished(record, folder, entries):
-            return Plan("", "", False, frozenset(), False, record.judged)
+            return Plan("", "", False, frozenset(), False)
         frames = self.ledger.frames(night)
         judged = judgement(night, self.settings, *self.programme(night))
         asked = any(f.status in DELIVERY and not is_fixed(f, record) for f in frames)
         ingest = self.why_ingest(folder / "raw", entries, frames, record, judged)
         judging = bool(ingest) or any(is_judged_again(f, record, judged) for f in frames)
         inventory = ingest or self.why_inventory(folder / TABLE, frames, record, judged, asked)
-        deliveries = self.deliveries(night)
-        return Plan(
-            ingest=ingest,
-            inventory=inventory,
-            judging=judging,
-            targets=deliveries.targets,
-            page=not record.reported or self.is_page_outdated(folder, night),
-            judged=judged,
-        )
+        page = not record.reported or self.is_page_outdated(folder, night)
+        return Plan(ingest, inventory, judging, self.deliveries(night).targets, page)
 
     def is_finished(self, night: Night, folder: Path, entries: list[Entry] | None) -> bool:
         """Tell, without a look at each frame, that a night is complete; False proves nothing."""
@@ -308,38 +283,16 @@ def bring_to_present(folder: Path) -> None:
     its input. Raw copies keep the times of their frames, by which they are known.
     """
     now = time.time_ns()
-    for path in [folder / "raw/complete", *made_files(folder)]:
+    tops = [top for top in folder.glob("*") if top.name != "raw"]
+    made = chain([folder / "raw/complete"], tops, *(top.rglob("*") for top in tops))
+    for path in made:
         with suppress(FileNotFoundError):
             if path.lstat().st_mtime_ns > now:
                 os.utime(path, ns=(now, now), follow_symlinks=False)
 
 
-def made_files(folder: Path) -> Iterator[Path]:
-    """Yield the files and folders in a night's folder, except its raw copies."""
-    for top in folder.glob("*"):
-        if top.name != "raw":
-            yield top
-            yield from top.rglob("*")
-
-
-@dataclass(frozen=True, slots=True)
-class Concern:
-    """Delivered products of a night for whose frames there are new corrections."""
-
-    night: str
-    products: tuple[str, ...]
-    judged: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.night}: new corrections concern what was delivered before, "
-            f"{' '.join(self.products)}; to deliver it again, once ESO agrees: "
-            f"--config nights={self.night} redeliver=true"
-        )
-
-
-def concerned(ledger: Ledger, settings: Configuration) -> list[Concern]:
-    """Return the nights with delivered products that new corrections or programmes concern."""
+def concerned(ledger: Ledger, settings: Configuration) -> list[str]:
+    """Return for each night what new corrections concern of what was delivered before."""
     corrections = Path(settings.corrections)
     nights = corrected_nights(corrections, settings.telescope)
     found = []
@@ -357,7 +310,11 @@ def concerned(ledger: Ledger, settings: Configuration) -> list[Concern]:
             if frame.status in DONE and any(entry.concerns(frame.file) for entry in entries)
         }
         if products:
-            found.append(Concern(name, tuple(sorted(products)), own))
+            found.append(
+                f"{name}: new corrections concern what was delivered before, "
+                f"{' '.join(sorted(products))}; to deliver it again, once ESO agrees: "
+                f"--config nights={name} redeliver=true"
+            )
     return found
 
 
