@@ -13,14 +13,9 @@ from scripts.lib.files.errors import Damaged, JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.fits.cards import HeaderError
 from scripts.lib.fits.checksum import add_at
+from scripts.lib.gate import product_file
 from scripts.lib.gate.checks import Check, errors, fault_of, judged, read_checks
-from scripts.lib.gate.product_file import (
-    Context,
-    ProductFile,
-    context_of,
-    dp_id,
-    read_product_file,
-)
+from scripts.lib.gate.product_file import Context, ProductFile
 from scripts.lib.headers.finished import read_headers, read_held, read_left_out
 from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, Overtaken, ledger_path
@@ -71,7 +66,7 @@ class Delivery:
             night=self.night.night,
             target=self.target,
             programme=str(file.value("HIERARCH ESO OBS PROG ID")),
-            dp_id=dp_id(file),
+            dp_id=product_file.dp_id(file),
             bytes=file.size,
             datasum=int(str(file.value("DATASUM"))),
             checksum=str(file.value("CHECKSUM")),
@@ -154,7 +149,7 @@ def check_whole(path: Path, frames: list[Frame], context: Context) -> ProductFil
     for number, frame in enumerate(frames):
         total = add_at(total, frame.pixels, number * pixels)
     try:
-        file = read_product_file(path, context, total)
+        file = product_file.read_product_file(path, context, total)
     except (HeaderError, TypeError) as error:
         raise Damaged(f"{path}: {error}") from error
     found = file.value("NAXIS3") or 1
@@ -226,16 +221,16 @@ def main() -> None:
             take_back_replaced(ledger, archive, night)
             planes = read_headers(headers / f"{frames[0].sequence}.fits") if cubes else {}
             programmes = {frame.programme for frame in frames}
-            context = context_of(
+            context = product_file.context_of(
                 settings.telescope, settings.camera, night_name, planes, tuple(programmes)
             )
             checks = read_checks(Path(snakemake.input.checks))
-            delivery = Delivery(
-                *(ledger, archive, night, target, checks, context, failed),
-                left_out=read_left_out(headers),
-            )
-            alone = delivery.pass_gate_each
-            passed = [delivery.pass_gate(made, frames)] if cubes else alone(made, frames)
+            left_out = read_left_out(headers)
+            delivery = Delivery(ledger, archive, night, target, checks, context, failed, left_out)
+            if cubes:
+                passed = [delivery.pass_gate(made, frames)]
+            else:
+                passed = delivery.pass_gate_each(made, frames)
             delivery.deliver(passed, int(settings.mode, 8))
         ledger.note_night(night_name, reported=0)
         write_receipts(ledger, night_name, Path(night_name) / FOLDER, cubes, target)

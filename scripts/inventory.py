@@ -49,16 +49,9 @@ def take_inventory(
     cubes: bool,
     judged: str,
 ) -> list[Frame]:
-    """Return the frames of a night whose record changes.
+    """Return the frames of a night whose record changes, of all ``frames`` that were ever seen.
 
-    Parameters
-    ----------
-    frames, products : list
-        All that were ever seen, all that were delivered.
-    cubes : bool
-        Whether a product is a cube of a sequence, or each frame.
-    judged : str
-        Digest of what frames are judged by.
+    ``products`` were delivered; ``judged`` is the digest of what frames are judged by.
     """
     known = {frame.key: frame for frame in frames}
     fixed = [frame for frame in frames if is_fixed(frame, night)]
@@ -181,16 +174,8 @@ def name_sequences(
     """Return the sequence of each frame, by its key.
 
     Frames are of one sequence if they agree in kind, target, filter, exposure time and read-out.
-    A frame that is delivered again, and says of itself what it said before, keeps its sequence.
-
-    Parameters
-    ----------
-    chosen : list of Judged
-        Good frames, earliest first.
-    known : dict of Frame
-        What was known of each before.
-    taken : set of str
-        Sequences that were delivered: frames that come later make a further part.
+    A frame that is delivered again, and says of itself what was ``known`` before, keeps its
+    sequence. Frames that came later than a delivered sequence (``taken``) are a further part.
     """
 
     def said(frame: Frame) -> tuple[object, ...]:

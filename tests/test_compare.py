@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from scripts.commands.compare import TABLE, main
 from scripts.lib.ledger.ledger import Ledger, ledger_path
-from scripts.lib.nights.dates import last_night, night_name, parse_night
+from scripts.lib.nights.dates import last_night, parse_night
 from scripts.lib.running.planning import Planner
 from scripts.lib.settings.profile import read_file
 from scripts.migration.comparison import Comparison, read_side
@@ -399,7 +399,7 @@ def test_nights_of_the_trial_are_not_delivered_after_the_switch(both, tmp_path):
 def test_which_nights_lookback_and_the_ledger_request(both):
     now = datetime.now(UTC)
     last = last_night(now)
-    before = night_name(parse_night(last) - timedelta(days=1))
+    before = f"{parse_night(last) - timedelta(days=1):%Y%m%d}"
     settings = replace(read_file(both.config), nights="")
     for night in (before, last):
         shutil.copytree(both.source / NIGHT, both.source / night, dirs_exist_ok=True)

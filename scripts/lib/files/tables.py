@@ -18,10 +18,7 @@ def damaged_table(path: Path, damage: str, line: int = 0) -> Damaged:
 def read_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV table: comments (# …), a line of column names, the rows.
 
-    Raises
-    ------
-    Damaged
-        If the line of column names is missing or cut off, or a row has not just these columns.
+    Raises `Damaged` if that line is missing or cut off, or a row has not just these columns.
     """
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as stream:
         lines = list(stream)

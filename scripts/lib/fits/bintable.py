@@ -91,10 +91,7 @@ def table_columns(header: Header, data: bytes) -> dict[str, list[Value]]:
 def row_type(header: Header) -> np.dtype:
     """Return the rows of a table as a type of numpy (sections 7.3.1 and 7.3.2).
 
-    Raises
-    ------
-    HeaderError
-        If the header does not describe a table, or rows of another length than its columns.
+    Raises `HeaderError` unless the header describes a table and rows as long as its columns.
     """
     fields = []
     for n in range(1, header.whole("TFIELDS") + 1):

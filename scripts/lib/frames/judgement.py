@@ -15,12 +15,8 @@ LENGTH = 16
 def judgement(night: str, settings: Configuration, programme: str, named: bool = False) -> str:
     """Return the digest: first of what is of this night alone, then of all that counts.
 
-    Parameters
-    ----------
-    programme : str
-        The id of the frames that no entry of ``programmes`` assigns.
-    named : bool
-        Whether it was named by hand: then it is that of all frames.
+    ``programme`` is the id of the frames that no entry of ``programmes`` assigns; of all frames if
+    it was ``named`` by hand.
     """
     own = own_judgement(night, settings)
     general = [settings.telescope, asdict(settings.camera), settings.products, settings.unsolved]

@@ -53,13 +53,7 @@ def sequence_name(facts: Facts, camera: "Camera") -> str:
 
 
 def fitting(plain: str, marks: str) -> str:
-    """Return a sequence's name that leaves its cube's name short enough.
-
-    Parameters
-    ----------
-    marks : str
-        What tells it from others of the same plain name, see LONGEST_MARKS; never cut.
-    """
+    """Return a sequence's name that leaves its cube's name short enough; marks are never cut."""
     if len(plain) + len(marks) <= SEQUENCE_ROOM:
         return plain + marks
     mark = f"-{zlib.crc32(plain.encode()):08x}"

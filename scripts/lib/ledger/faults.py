@@ -1,64 +1,57 @@
 """Faults: why a raw frame is held back, as a code for programs and as words for people."""
 
 from dataclasses import dataclass
-from enum import Enum, auto
-
-
-class Concern(Enum):
-    """What a held-back frame means for its night."""
-
-    FAULT = auto()  # reported, and counted against max_held
-    RETRIED = auto()  # the same, and copied again as soon as the source has it
-    EXPECTED = auto()  # no fault: engineering exposures, files that are not frames
+from enum import Enum
 
 
 class Reason(Enum):
     """Why a frame is held back: the words for people, in which ``{}`` is a keyword."""
 
     # What lies at the source
-    NOT_COPIED = "could not be copied", Concern.RETRIED
-    GONE = "no longer at the source, and not here", Concern.RETRIED
-    TOO_LARGE = "larger than a frame of this camera", Concern.FAULT
-    COMPRESSED = "compressed: not a frame as Astra writes it", Concern.FAULT
-    NOT_A_FILE = "not a regular file", Concern.FAULT
-    UNREADABLE_ENTRY = "cannot be looked at", Concern.FAULT
-    UNSAFE_NAME = "file name that cannot be used", Concern.FAULT
-    NOT_A_FRAME = "not a frame", Concern.EXPECTED
+    NOT_COPIED = "could not be copied"
+    GONE = "no longer at the source, and not here"
+    TOO_LARGE = "larger than a frame of this camera"
+    COMPRESSED = "compressed: not a frame as Astra writes it"
+    NOT_A_FILE = "not a regular file"
+    UNREADABLE_ENTRY = "cannot be looked at"
+    UNSAFE_NAME = "file name that cannot be used"
+    NOT_A_FRAME = "not a frame"
     # The file
-    EMPTY = "empty file", Concern.FAULT
-    NO_HEADER = "no readable header", Concern.FAULT
-    LONG_HEADER = "header too long", Concern.FAULT
-    NOT_PRINTABLE = "text that is not printable ASCII", Concern.FAULT
-    NOT_AN_IMAGE = "not an image as Astra writes it", Concern.FAULT
-    TRUNCATED = "truncated", Concern.FAULT
-    TRAILING_BYTES = "bytes after the image", Concern.FAULT
-    WRONG_DATASUM = "wrong DATASUM", Concern.FAULT
-    WRONG_CHECKSUM = "wrong CHECKSUM", Concern.FAULT
-    CONSTANT = "constant image", Concern.FAULT
+    EMPTY = "empty file"
+    NO_HEADER = "no readable header"
+    LONG_HEADER = "header too long"
+    NOT_PRINTABLE = "text that is not printable ASCII"
+    NOT_AN_IMAGE = "not an image as Astra writes it"
+    TRUNCATED = "truncated"
+    TRAILING_BYTES = "bytes after the image"
+    WRONG_DATASUM = "wrong DATASUM"
+    WRONG_CHECKSUM = "wrong CHECKSUM"
+    CONSTANT = "constant image"
     # The header
-    MISSING = "no {}", Concern.FAULT
-    UNREADABLE = "unreadable {}", Concern.FAULT
-    OUT_OF_RANGE = "{} out of range", Concern.FAULT
-    UNKNOWN = "unknown {}", Concern.FAULT
-    WRONG_TELESCOPE = "wrong telescope", Concern.FAULT
-    ENGINEERING = "engineering exposure", Concern.EXPECTED
-    OUTSIDE_NIGHT = "DATE-OBS outside the night", Concern.FAULT
-    INCOMPLETE = "header not completed by Astra yet", Concern.FAULT
-    WRONG_READ_OUT = "wrong read-out", Concern.FAULT
-    WRONG_SIZE = "wrong size", Concern.FAULT
+    MISSING = "no {}"
+    UNREADABLE = "unreadable {}"
+    OUT_OF_RANGE = "{} out of range"
+    UNKNOWN = "unknown {}"
+    WRONG_TELESCOPE = "wrong telescope"
+    ENGINEERING = "engineering exposure"
+    OUTSIDE_NIGHT = "DATE-OBS outside the night"
+    INCOMPLETE = "header not completed by Astra yet"
+    WRONG_READ_OUT = "wrong read-out"
+    WRONG_SIZE = "wrong size"
     # Other frames, solving, the gate
-    DUPLICATE = "duplicate", Concern.FAULT
-    NAME_CLASH = "name clash", Concern.FAULT
-    CHANGED = "other pixels than those delivered", Concern.FAULT
-    UNSOLVED = "unsolved", Concern.FAULT
-    REFUSED = "refused by check {}", Concern.FAULT
-    CLASH = "ESO has a product of this name", Concern.FAULT
-    OTHER = "held back", Concern.FAULT  # a text of an earlier version that has no code
-
-    def __init__(self, words: str, concern: Concern):
-        self.words, self.concern = words, concern
+    DUPLICATE = "duplicate"
+    NAME_CLASH = "name clash"
+    CHANGED = "other pixels than those delivered"
+    UNSOLVED = "unsolved"
+    REFUSED = "refused by check {}"
+    CLASH = "ESO has a product of this name"
+    OTHER = "held back"  # a text of an earlier version that has no code
 
 
+# Every night has such frames: no mail, not counted against max_held.
+EXPECTED = (Reason.ENGINEERING, Reason.NOT_A_FRAME)
+# Copied, and so judged, another time, as soon as the source has the frame.
+RETRIED = (Reason.NOT_COPIED, Reason.GONE)
 # Known from the listing of the source alone: there is no copy that could be judged.
 NEVER_COPIED = frozenset(
     {
@@ -83,15 +76,15 @@ class Fault:
     @property
     def heading(self) -> str:
         """The reason without the detail: what frames are grouped by."""
-        return self.reason.words.format(self.subject)
+        return self.reason.value.format(self.subject)
 
     def __str__(self) -> str:
         return f"{self.heading}: {self.detail}" if self.detail else self.heading
 
     @property
     def expected(self) -> bool:
-        """Whether every night has such frames: no mail, not counted against max_held."""
-        return self.reason.concern is Concern.EXPECTED
+        """Whether every night has such frames."""
+        return self.reason in EXPECTED
 
     @property
     def has_copy(self) -> bool:
@@ -101,7 +94,7 @@ class Fault:
     @property
     def retried(self) -> bool:
         """Whether the frame may be copied, and so judged, another time."""
-        return self.reason.concern is Concern.RETRIED
+        return self.reason in RETRIED
 
 
 class BadFrame(ValueError):

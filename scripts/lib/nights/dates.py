@@ -10,11 +10,6 @@ OBSERVING_ENDS = timedelta(hours=12)
 NIGHT_BEGINS = timedelta(hours=15)
 
 
-def night_name(day: date) -> str:
-    """Return the night of the evening of ``day``."""
-    return day.strftime("%Y%m%d")
-
-
 def parse_night(text: str) -> date:
     """Return the date of a night; raise `ConfigurationError` unless it is one."""
     try:
@@ -39,19 +34,19 @@ def parse_nights(text: str) -> list[str]:
         begin, end = parse_night(first), parse_night(last if dash else first)
         if end < begin:
             raise ConfigurationError(f"nights: the range {part!r} ends before it begins")
-        nights += [night_name(begin + timedelta(days=i)) for i in range((end - begin).days + 1)]
+        nights += [f"{begin + timedelta(days=i):%Y%m%d}" for i in range((end - begin).days + 1)]
     return list(dict.fromkeys(nights))
 
 
 def last_night(now: datetime) -> str:
     """Return the latest night whose observing is over at ``now`` (UTC)."""
-    return night_name((now - OBSERVING_ENDS).date() - timedelta(days=1))
+    return f"{now - OBSERVING_ENDS - timedelta(days=1):%Y%m%d}"
 
 
 def recent_nights(now: datetime, lookback: int) -> list[str]:
     """Return the last ``lookback`` nights before `last_night` and that one, oldest first."""
     last = parse_night(last_night(now))
-    return [night_name(last - timedelta(days=i)) for i in range(lookback, -1, -1)]
+    return [f"{last - timedelta(days=i):%Y%m%d}" for i in range(lookback, -1, -1)]
 
 
 def night_bounds(night: str) -> tuple[datetime, datetime]:

@@ -22,15 +22,8 @@ from scripts.lib.files.tables import read_table
 from scripts.lib.frames.corrections import corrected_nights, correction_file, read_corrections
 from scripts.lib.frames.judgement import judgement, own_judgement, own_part
 from scripts.lib.frames.programmes import assignments, programme_delivered
+from scripts.lib.ledger import outlook
 from scripts.lib.ledger.ledger import Ledger
-from scripts.lib.ledger.outlook import (
-    OPEN,
-    is_fixed,
-    is_judged_again,
-    is_new,
-    latest,
-    listing_digest,
-)
 from scripts.lib.ledger.records import DELIVERY, DONE, Entry, Frame, Night, Status
 from scripts.lib.ledger.snapshot import NAME as TABLE
 from scripts.lib.ledger.snapshot import OK, file_digest
@@ -42,6 +35,7 @@ from scripts.lib.sources.source import Unreachable
 
 PAGE = "night.html"
 STAMPS = "stamps"
+Keys = set[tuple[str, int]]  # of frames that are to be judged again
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +145,12 @@ class Planner:
             return Plan("", "", False, frozenset(), False)
         frames = self.ledger.frames(night)
         judged = judgement(night, self.settings, *self.programme(night))
-        asked = any(f.status in DELIVERY and not is_fixed(f, record) for f in frames)
-        ingest = self.why_ingest(folder / "raw", entries, frames, record, judged)
-        judging = bool(ingest) or any(is_judged_again(f, record, judged) for f in frames)
-        inventory = ingest or self.why_inventory(folder / TABLE, frames, record, judged, asked)
+        asked = any(f.status in DELIVERY and not outlook.is_fixed(f, record) for f in frames)
+        again = {f.key for f in frames if outlook.is_judged_again(f, record, judged)}
+        ingest = self.why_ingest(folder / "raw", entries, frames, record, again)
+        inventory = ingest or self.why_inventory(folder / TABLE, frames, record, again, asked)
         page = not record.reported or self.is_page_outdated(folder, night)
+        judging = bool(ingest or again)
         return Plan(ingest, inventory, judging, self.deliveries(night).targets, page)
 
     def is_finished(self, night: Night, folder: Path, entries: list[Entry] | None) -> bool:
@@ -168,7 +163,7 @@ class Planner:
             and not found.open
             and not found.uncopied
             and (not found.held or judged == night.judged)
-            and (not entries or listing_digest(entries) == night.listing)
+            and (not entries or outlook.listing_digest(entries) == night.listing)
             and file_digest(folder / TABLE) == night.snapshot
             and not self.is_page_outdated(folder, night.night)
         )
@@ -190,38 +185,33 @@ class Planner:
         return found
 
     def why_ingest(
-        self,
-        raw: Path,
-        entries: list[Entry] | None,
-        frames: list[Frame],
-        night: Night,
-        judged: str,
+        self, raw: Path, entries: list[Entry] | None, frames: list[Frame], night: Night, again: Keys
     ) -> str:
         """Return why frames are to be copied; empty if none are."""
         if entries is None:
             return "the source cannot be read"
-        known = latest(frames)
-        if new := sum(is_new(entry, known.get(entry.name)) for entry in entries):
+        known = outlook.latest(frames)
+        if new := sum(outlook.is_new(entry, known.get(entry.name)) for entry in entries):
             return f"{new} new or changed at the source"
         listed = {entry.name for entry in entries}
         for frame in known.values():
-            again = frame.fault is not None and frame.fault.retried and frame.file in listed
-            if again and night.retried != str(self.today):
+            retried = frame.fault is not None and frame.fault.retried and frame.file in listed
+            if retried and night.retried != str(self.today):
                 return f"{frame.file} could not be copied before today"
-            wanted = is_judged_again(frame, night, judged) and frame.file in listed
-            if (wanted or frame.status in OPEN) and not is_copied(raw / frame.file, frame.source):
+            wanted = frame.status in outlook.OPEN or (frame.key in again and frame.file in listed)
+            if wanted and not is_copied(raw / frame.file, frame.source):
                 return f"{frame.file} is not here"
         return "never looked at" if night == Night(night.night) else ""
 
     def why_inventory(
-        self, table: Path, frames: list[Frame], night: Night, judged: str, asked: bool
+        self, table: Path, frames: list[Frame], night: Night, again: Keys, asked: bool
     ) -> str:
         """Return why frames are to be judged, or their table to be written; empty if not."""
         if asked:
             return "it is to be delivered again"
         if any(frame.status in (Status.SEEN, Status.COPIED) for frame in frames):
             return "frames without an outcome"
-        if any(f.status is Status.HELD and is_judged_again(f, night, judged) for f in frames):
+        if any(frame.status is Status.HELD and frame.key in again for frame in frames):
             return "corrections, programme or configuration have changed"
         if not night.snapshot:
             return "never judged"
