@@ -126,7 +126,7 @@ def test_an_unusable_card_holds_back_its_own_frame_only(judged, strange):
     assert re.search(reason[0] if reason else keyword, judged.reason(judged.science))
 
 
-# What is no value of its keyword: the frame is delivered without it.
+# Not a value of its keyword: the frame is delivered without it.
 LEFT_OUT = {
     "AIRMASS": ["nan", "Infinity", "'low     '", "'nan     '", "0.0", "-38.2", "0.5", "T"],
     "BJD-OBS": ["'unknown '", "NaN"],
