@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scripts.lib.delivery.publish import publish_all, publish_intents, stage, take_back
+from scripts.lib.delivery.publish import publish_intents, stage, take_back
 from scripts.lib.delivery.receipts import FOLDER, PASSED, frames_of, write_receipts
 from scripts.lib.files.durable import sync_folder, write_text
 from scripts.lib.files.errors import Damaged, JobFailed
@@ -135,7 +135,7 @@ class Delivery:
             for intent in intents:
                 (self.archive / intent.hidden).unlink(missing_ok=True)
             raise
-        self.failed += publish_all(self.ledger, self.archive, intents).values()
+        self.failed += publish_intents(self.ledger, self.archive, intents).values()
 
 
 def check_whole(path: Path, frames: list[Frame], context: Context) -> ProductFile:
@@ -187,15 +187,6 @@ def hold_back(ledger: Ledger, frames: Iterable[Frame], faults: dict[str, Fault])
             ledger.record(held)
 
 
-def take_back_replaced(ledger: Ledger, archive: Path, night: Night) -> None:
-    """Remove uncollected products of before that no frame belongs to any more."""
-    if night.redeliver:
-        used = {frame.product for frame in ledger.frames(night.night)}
-        for product in ledger.products(night.night):
-            if product.delivery < night.redeliver and product.name not in used:
-                take_back(ledger, archive, product)
-
-
 def main() -> None:
     """Run the job."""
     start_log(snakemake.log[0])
@@ -205,7 +196,8 @@ def main() -> None:
     if not archive.is_dir():
         raise FileNotFoundError(f"archive: the directory {archive} does not exist; is it mounted?")
     with Ledger(ledger_path(Path())) as ledger:
-        failed = list(publish_intents(ledger, archive, night_name, target).values())
+        intents = ledger.intents(night_name, target)
+        failed = list(publish_intents(ledger, archive, intents).values())
         night = ledger.night(night_name)
         frames = good(
             frame
@@ -218,7 +210,12 @@ def main() -> None:
             hold_back(ledger, frames, faults)
             frames = [frame for frame in frames if frame.file not in faults]
         if frames and snakemake.input.product:
-            take_back_replaced(ledger, archive, night)
+            if night.redeliver:
+                # Products of before that no frame belongs to any more.
+                used = {frame.product for frame in ledger.frames(night_name)}
+                for product in ledger.products(night_name):
+                    if product.delivery < night.redeliver and product.name not in used:
+                        take_back(ledger, archive, product)
             planes = read_headers(headers / f"{frames[0].sequence}.fits") if cubes else {}
             programmes = {frame.programme for frame in frames}
             context = product_file.context_of(

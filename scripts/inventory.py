@@ -236,7 +236,7 @@ def main() -> None:
     with Ledger(ledger_path(Path())) as ledger:
         night = ledger.night(name)
         if night.redeliver:
-            publish_intents(ledger, Path(settings.archive), name)
+            publish_intents(ledger, Path(settings.archive), ledger.intents(name))
             leave_out(ledger, raw, night)
         frames = ledger.frames(name)
         delivered = [f for f in frames if f.status in DELIVERY and is_fixed(f, night)]

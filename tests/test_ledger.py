@@ -18,7 +18,6 @@ import pytest
 from scripts.lib.delivery import publish
 from scripts.lib.delivery.publish import (
     NameTaken,
-    publish_all,
     publish_intents,
     remove_hidden,
     rename_without_replacing,
@@ -496,16 +495,16 @@ def test_a_rename_never_replaces(tmp_path, any_system):
 def test_a_staged_product_is_published_and_booked(ledger, archive, any_system):
     intent = staged(ledger, archive)
     assert names_in(archive) == [intent.hidden] and intent.hidden.startswith(".")
-    assert publish_intents(ledger, archive, NIGHT, "S_y") == {} and names_in(archive) == [
-        intent.hidden
-    ]
-    assert publish_intents(ledger, archive, NIGHT, "S_x") == {}
+    assert publish_intents(ledger, archive, ledger.intents(NIGHT, "S_y")) == {} and names_in(
+        archive
+    ) == [intent.hidden]
+    assert publish_intents(ledger, archive, ledger.intents(NIGHT, "S_x")) == {}
     assert names_in(archive) == ["p.fits"]
     assert (archive / "p.fits").read_bytes() == (archive.parent / "p.fits").read_bytes()
     [product] = ledger.products(NIGHT)
     assert replace(product, delivered=None) == intent.product
     assert {frame.status for frame in ledger.frames(NIGHT)} == {Status.DELIVERED}
-    assert publish_intents(ledger, archive, NIGHT) == {}
+    assert publish_intents(ledger, archive, ledger.intents(NIGHT)) == {}
 
 
 @pytest.mark.parametrize("collected", [False, True])
@@ -516,7 +515,7 @@ def test_a_hidden_file_that_is_gone_was_published(ledger, archive, collected, an
     if collected:
         (archive / "p.fits").unlink()
     before = names_in(archive)
-    assert publish_intents(ledger, archive, NIGHT) == {}
+    assert publish_intents(ledger, archive, ledger.intents(NIGHT)) == {}
     assert names_in(archive) == before
     assert [product.name for product in ledger.products(NIGHT)] == ["p.fits"]
     assert {frame.status for frame in ledger.frames(NIGHT)} == {Status.DELIVERED}
@@ -526,7 +525,7 @@ def test_the_same_product_that_is_there_stays(ledger, archive, any_system):
     intent = staged(ledger, archive)
     product_file(archive / "p.fits", date="2026-01-02T00:00:00.000")
     there = (archive / "p.fits").stat()
-    assert publish_intents(ledger, archive, NIGHT) == {}
+    assert publish_intents(ledger, archive, ledger.intents(NIGHT)) == {}
     assert names_in(archive) == ["p.fits"]
     assert (archive / "p.fits").stat().st_ino == there.st_ino
     [product] = ledger.products(NIGHT)
@@ -544,7 +543,7 @@ def test_a_name_that_is_taken_withdraws_the_intent(ledger, archive, content, any
     else:
         foreign.write_bytes(content)
     before = foreign.read_bytes()
-    failed = publish_intents(ledger, archive, NIGHT)
+    failed = publish_intents(ledger, archive, ledger.intents(NIGHT))
     assert failed.keys() == {"p.fits"}
     assert failed["p.fits"].startswith(f"{foreign} is another file than the product of this name")
     assert names_in(archive) == ["p.fits"] and foreign.read_bytes() == before
@@ -560,7 +559,7 @@ def test_only_the_last_delivery_of_a_name_is_replaced(ledger, archive, any_syste
     enter(ledger, replace(earlier, delivered=LATER))
     ledger.note_night(NIGHT, redeliver=1)
     intent = staged(ledger, archive, delivery=1)
-    assert publish_intents(ledger, archive, NIGHT) == {}
+    assert publish_intents(ledger, archive, ledger.intents(NIGHT)) == {}
     assert names_in(archive) == ["p.fits"]
     assert (archive / "p.fits").read_bytes() == (archive.parent / "p.fits").read_bytes()
     assert ledger.product("p.fits").datasum == intent.product.datasum != earlier.datasum
@@ -574,11 +573,13 @@ def test_after_an_error_of_the_disk_the_intent_stays(ledger, archive, monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr(publish, "rename_without_replacing", broken)
-        failed = publish_intents(ledger, archive, NIGHT)
+        failed = publish_intents(ledger, archive, ledger.intents(NIGHT))
     assert failed == {"p.fits": f"{archive}: Input/output error"}
     assert ledger.intents(NIGHT) == [intent] and ledger.products(NIGHT) == []
     assert ledger.frames(NIGHT) == [frame_of(Status.STAGED)]
-    assert publish_intents(ledger, archive, NIGHT) == {} and names_in(archive) == ["p.fits"]
+    assert publish_intents(ledger, archive, ledger.intents(NIGHT)) == {} and names_in(archive) == [
+        "p.fits"
+    ]
 
 
 def test_a_product_that_fails_does_not_stop_others(ledger, archive):
@@ -588,7 +589,7 @@ def test_a_product_that_fails_does_not_stop_others(ledger, archive):
         intents.append(Intent(product_of(made, NIGHT), stage(made, archive, 0o644, ledger)))
     ledger.stage(intents, [])
     (archive / "b.fits").write_bytes(b"foreign")
-    assert publish_all(ledger, archive, intents).keys() == {"b.fits"}
+    assert publish_intents(ledger, archive, intents).keys() == {"b.fits"}
     assert [product.name for product in ledger.products(NIGHT)] == ["a.fits", "c.fits"]
     assert names_in(archive) == ["a.fits", "b.fits", "c.fits"]
     assert ledger.intents(NIGHT) == []
@@ -676,7 +677,9 @@ def test_a_product_is_copied_to_another_file_system(ledger, archive, other_file_
     made = archive.parent / "p.fits"
     assert (archive / intent.hidden).read_bytes() == made.read_bytes()
     assert (archive / intent.hidden).stat().st_ino != made.stat().st_ino
-    assert publish_intents(ledger, archive, NIGHT) == {} and names_in(archive) == ["p.fits"]
+    assert publish_intents(ledger, archive, ledger.intents(NIGHT)) == {} and names_in(archive) == [
+        "p.fits"
+    ]
 
 
 def test_a_copy_that_is_not_the_product_is_not_left(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from scripts.lib.delivery.publish import NameTaken, publish, publish_all, stage
+from scripts.lib.delivery.publish import NameTaken, publish, publish_intents, stage
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import Intent
 from tests.night import NIGHT
@@ -40,7 +40,7 @@ def deliver(made: Path, archive: Path) -> dict[str, str]:
     with Ledger(":memory:") as ledger:
         intent = Intent(product_of(made, NIGHT), stage(made, archive, 0o644, ledger))
         ledger.stage([intent], [])
-        return publish_all(ledger, archive, [intent])
+        return publish_intents(ledger, archive, [intent])
 
 
 def test_delivery_is_whole_and_harmless_to_repeat(tmp_path, any_file_system):

@@ -146,7 +146,7 @@ def rename_without_replacing(source: Path, target: Path) -> None:
     os.rename(source, target)
 
 
-def publish_all(ledger: Ledger, archive: Path, intents: Iterable[Intent]) -> dict[str, str]:
+def publish_intents(ledger: Ledger, archive: Path, intents: Iterable[Intent]) -> dict[str, str]:
     """Publish staged products and book them; return by name why some could not be.
 
     Where another file has the name the intent is withdrawn, and the product made again by the next
@@ -171,14 +171,6 @@ def publish_all(ledger: Ledger, archive: Path, intents: Iterable[Intent]) -> dic
     for intent in taken:
         (archive / intent.hidden).unlink(missing_ok=True)
     return failed
-
-
-def publish_intents(
-    ledger: Ledger, archive: Path, night: str, target: str | None = None
-) -> dict[str, str]:
-    """Publish or book what earlier runs of a job, or all, were about to; see `publish_all`."""
-    intents = ledger.intents(night, target)
-    return publish_all(ledger, archive, intents) if intents else {}
 
 
 def take_back(ledger: Ledger, archive: Path, product: Product) -> None:

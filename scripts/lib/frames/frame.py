@@ -142,7 +142,7 @@ def describe(
         detail = f"TELESCOP is {found!r}, not {telescope.name!r}"
         raise BadFrame(Reason.WRONG_TELESCOPE, detail)
     kind = kind_of(header, kinds)
-    purpose = str(header.value("ASTRATYP") or "").lower()
+    purpose = str(_value(header, "ASTRATYP") or "").lower()
     if purpose in ENGINEERING:
         raise BadFrame(Reason.ENGINEERING, f"ASTRATYP is {purpose}")
     date_obs = date_obs_of(header, bounds)
@@ -201,7 +201,7 @@ def setting_of(header: Header, camera: "Camera") -> Setting:
     if not fits and (naxis1, naxis2) != full:
         detail = f"{naxis1}x{naxis2} at {x0},{y0}; a full frame of {camera.name} is "
         raise BadFrame(Reason.WRONG_SIZE, f"{detail}{full[0]}x{full[1]}")
-    name = str(header.value("INSTRUME") or camera.name)
+    name = str(_value(header, "INSTRUME") or camera.name)
     return Setting(name, xbin, ybin, x0, y0, naxis1, naxis2)
 
 
@@ -226,7 +226,7 @@ def number_of(header: Header, keyword: str) -> float:
 
 def integer_of(header: Header, keyword: str, default: int | None = None) -> int:
     """Return a whole number, or the default; raise `BadFrame` if there is neither."""
-    if default is not None and header.value(keyword) is None:
+    if default is not None and _value(header, keyword) is None:
         return default
     value = number_of(header, keyword)
     if value != int(value):
@@ -239,10 +239,6 @@ def _value(header: Header, keyword: str) -> Value:
     try:
         return header.value(keyword)
     except HeaderError as error:
-        raise unreadable(error) from error
-
-
-def unreadable(error: HeaderError) -> BadFrame:
-    """Return the fault of a frame with a card that cannot be read: ``KEYWORD: what is wrong``."""
-    keyword, _, detail = str(error).partition(": ")
-    return BadFrame(Reason.UNREADABLE, detail, keyword)
+        # ``KEYWORD: what is wrong``
+        keyword, _, detail = str(error).partition(": ")
+        raise BadFrame(Reason.UNREADABLE, detail, keyword) from error

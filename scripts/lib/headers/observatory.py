@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.lib.fits.cards import Header, HeaderError
+from scripts.lib.fits.cards import Header
 from scripts.lib.frames import corrections, instruments, programmes
-from scripts.lib.frames.frame import describe, open_header, unreadable
+from scripts.lib.frames.frame import describe, open_header
 from scripts.lib.headers.keywords import Keywords, read_keywords
 from scripts.lib.headers.values import Exposure, Programme
 from scripts.lib.headers.wcs import pixel_wcs
@@ -68,10 +68,7 @@ def load_exposure(
     telescope, kinds = observatory.telescope, observatory.kinds
     header = header or open_header(raw / name)[0]
     corrected = corrections.corrected(header, name, observatory.corrections)
-    try:
-        facts = describe(corrected, telescope, observatory.camera, kinds, observatory.bounds)
-    except HeaderError as error:
-        raise unreadable(error) from error
+    facts = describe(corrected, telescope, observatory.camera, kinds, observatory.bounds)
     id_ = programmes.programme_of(
         facts.kind.name, facts.object, observatory.assigned, observatory.programme.id
     )
