@@ -580,13 +580,15 @@ def test_engineering_exposures_are_one_line_and_no_fault(workdir):
     folder = made_night(workdir, held=[*engineering, HELD[0]])
     headline = "Delivered, look at one thing. 40 of 44 frames for ESO are delivered."
     (folder / "night.json").write_text(json.dumps({"headline": headline}))
-    config, run = configuration(workdir, 1), run_of(workdir, failed_jobs(folder))
+    config = replace(configuration(workdir, 1), site="/data/pages")
+    run = run_of(workdir, failed_jobs(folder))
     subject = f"Callisto {NIGHT}: 2 jobs FAILED, 40 of 44 frames delivered, 1 held back"
     assert report.subject(facts_of(config, run)) == subject
     text, html = rendered(config, run)
     assert re.search(r"not for ESO +9  engineering exposures", text) and "f0.fits" not in text
     assert headline in " ".join(text.split()) and headline in html
     assert f'href="file://{folder}/night.html"' in html
+    assert "/data/pages/index.html\n" in text and 'href="file:///data/pages/index.html"' in html
     assert text.index("WHAT TO DO") < text.index("FAILED (2)") < text.index("NIGHTS")
 
 

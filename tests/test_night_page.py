@@ -201,6 +201,23 @@ def test_pixels_are_looked_at_while_they_are_here(tmp_path):
     assert Image.open(raw.parent / "thumbnails/S_a_00000.jpg").size == (64, 80)
 
 
+def test_a_delivered_nights_data_agree_with_its_tables(faulty_night):
+    data = json.loads((faulty_night.folder / "night.json").read_text())
+    jsonschema.validate(data, SCHEMA)
+    rows, counts = faulty_night.frames(), data["counts"]
+    held = [row["code"] for row in rows if row["status"] == "held"]
+    assert counts["raw"] == len(faulty_night.truth) and counts["products"]
+    assert counts["engineering"] == held.count("ENGINEERING") > 0
+    assert counts["faulty"] == len(held) - held.count("ENGINEERING")
+    assert counts["delivered"] == counts["good"] == sum(row["status"] == "ok" for row in rows)
+    names = {name for one in data["sequences"] for name in one["products"]}
+    assert names == {path.name for path in faulty_night.products()}
+    assert data["state"] == "attention" and data["calibration"]["bias"]["noise"] > 0
+    assert data["calibration"]["bias"]["level"] > 100
+    thumbnails = list((faulty_night.folder / "thumbnails").iterdir())
+    assert len(thumbnails) >= len({row["kind"] for row in rows if row["kind"]})
+
+
 # The page
 
 

@@ -200,6 +200,28 @@ def test_a_failed_run_is_reported_with_its_last_lines(site):
     assert code == 1 and "the last run ended with exit status 1" in text
 
 
+def test_pages_of_all_nights_show_failed_and_good_runs(site):
+    def shown() -> tuple[str, dict, list]:
+        data = json.loads((pages / f"Callisto/{NIGHT}/night.json").read_text())
+        script = (pages / "data/Callisto.js").read_text()
+        standing = json.loads(script.removeprefix('site("Callisto",').removesuffix(");\n"))
+        return data["state"], standing, [job["rule"] for job in data["failed"]]
+
+    site.night.simulate()
+    pages, correction = site.night.root / "pages", site.night.root / f"callisto_{NIGHT}.yaml"
+    site.set(site=str(pages), corrections=str(site.night.root))
+    correction.write_text("- files: '*'\n")
+    site.run(status=1)
+    state, standing, failed = shown()
+    assert (state, failed, standing["success"]) == ("failed", ["inventory"], None)
+    assert "the last run ended with exit status 1" in standing["problems"]
+    correction.unlink()
+    assert site.run() == "" and f"pages of all nights: {pages}/index.html" in site.log()
+    state, standing, failed = shown()
+    assert (state, failed, standing["problems"]) == ("ok", [], [])
+    assert standing["success"] and standing["years"] == [NIGHT[:4]]
+
+
 def test_time_limit(site):
     site.set(time_limit=6 / 3600)
     with hanging(site) as (process, truth):
