@@ -22,6 +22,7 @@ from scripts.lib.ledger.ledger import Ledger, Overtaken, ledger_path
 from scripts.lib.ledger.outlook import is_due
 from scripts.lib.ledger.records import Frame, Intent, Night, Product, Status
 from scripts.lib.ledger.snapshot import good
+from scripts.lib.nights.dates import night_bounds
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:
@@ -218,8 +219,9 @@ def main() -> None:
                         take_back(ledger, archive, product)
             planes = read_headers(headers / f"{frames[0].sequence}.fits") if cubes else {}
             programmes = {frame.programme for frame in frames}
+            bounds = night_bounds(night_name, settings.longitude)
             context = product_file.context_of(
-                settings.telescope, settings.camera, night_name, planes, tuple(programmes)
+                settings.telescope, settings.camera, bounds, planes, tuple(programmes)
             )
             checks = read_checks(Path(snakemake.input.checks))
             left_out = read_left_out(headers)

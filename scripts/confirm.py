@@ -32,7 +32,8 @@ def confirm(
         settings.confirm_service, settings.confirm_token_service, settings.confirm_timeout
     )
     login = credentials(os.environ, tap.USER, tap.PASSWORD)
-    found = tap.ask(service, confirmation.query_of(night, instrument.number), login)
+    query = confirmation.query_of(night, instrument.number, settings.longitude)
+    found = tap.ask(service, query, login)
     who = "with a password" if login else "as anybody: science data are not shown to all"
     logger.info("asked %s; %d rows of %s", who, len(found), night)
     now, limit = datetime.now(UTC), timedelta(hours=settings.confirm_after)

@@ -16,8 +16,10 @@ from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.frames import frame as raw_frame
 from scripts.lib.frames import names
+from scripts.lib.frames.corrections import corrected, corrected_keywords
 from scripts.lib.frames.judgement import judgement
 from scripts.lib.frames.programmes import check_delivered
+from scripts.lib.headers.consistency import check_consistency
 from scripts.lib.headers.keywords import compose
 from scripts.lib.headers.observatory import Observatory, load_exposure, open_observatory
 from scripts.lib.ledger import snapshot
@@ -94,9 +96,12 @@ def examine(raw: Path, frame: Frame, observatory: Observatory) -> Judged:
     """
     path = raw / frame.file
     header, data_start = raw_frame.open_header(path)
+    header = corrected(header, frame.file, observatory.corrections)
+    raw_frame.check_purpose(header)
     pixel_sum = raw_frame.check_file(path, header, data_start, frame)
     exposure = load_exposure(raw, frame.file, observatory, header)
     compose(exposure, observatory.keywords)
+    check_consistency(exposure, corrected_keywords(frame.file, observatory.corrections))
     # Last, because any other fault says more.
     raw_frame.check_checksum(header, frame)
     facts = exposure.facts

@@ -13,6 +13,7 @@ from scripts.lib.fits.hdu import image_structure, read_header, with_checksums
 from scripts.lib.gate.product_file import Context, context_of
 from scripts.lib.headers.observatory import Observatory, open_observatory
 from scripts.lib.ledger.records import Entry, Frame, Product, Status
+from scripts.lib.nights.dates import night_bounds
 from scripts.lib.settings.check import Unchecked
 from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.copying import sums_of
@@ -79,4 +80,5 @@ def expectations(
 ) -> Context:
     """Return what products of a telescope are held against; see `context_of`."""
     programmes = (settings.programme, *(entry.programme for entry in settings.programmes))
-    return context_of(settings.telescope, settings.camera, night, headers, programmes)
+    bounds = night_bounds(night, settings.longitude)
+    return context_of(settings.telescope, settings.camera, bounds, headers, programmes)

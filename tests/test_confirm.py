@@ -24,6 +24,7 @@ from scripts.lib.running import health
 from scripts.lib.settings.check import ConfigurationError
 from scripts.lib.settings.passwords import credentials, environment
 from scripts.lib.settings.profile import read_file
+from scripts.lib.settings.records import PARANAL
 from tests.night import NIGHT, REPOSITORY, Night, read_csv
 from tests.records import configuration
 from tests.smtp import MailServer, free_port
@@ -74,8 +75,11 @@ def at_eso(dp_id: str, **values) -> dict:
 
 
 def test_a_night_is_one_query_for_one_instrument(eso):
-    begin, end = bounds_of(query_of(NIGHT, 4))
-    assert (begin, end) == (61104.625, 61105.625)
+    begin, end = bounds_of(query_of(NIGHT, 4, PARANAL))
+    assert (begin, end) == (
+        61104.625,
+        pytest.approx(61105 + (12 + 70.390278 / 15 + 2) / 24, abs=1e-6),
+    )
     eso.ingest(
         at_eso("SPECU4.first", mjd_obs=begin),
         at_eso("SPECU4.void", origfile=None),
@@ -84,13 +88,13 @@ def test_a_night_is_one_query_for_one_instrument(eso):
         at_eso("SPECU4.after", mjd_obs=end),
         at_eso("SPECU3.other", instrument="SPECULOOS3"),
     )
-    found = tap.ask(service(eso), query_of(NIGHT, 4), (USER, PASSWORD))
+    found = tap.ask(service(eso), query_of(NIGHT, 4, PARANAL), (USER, PASSWORD))
     assert [one["dp_id"] for one in found] == ["SPECU4.first", "SPECU4.void", "SPECU4.last"]
     assert [one["origfile"] for one in found][:2] == ["SPECU4.first.fits", ""]
     assert len(eso.queries) == 1 and eso.logins == [USER]
-    found = tap.ask(service(eso), query_of(NIGHT, 4), None)
+    found = tap.ask(service(eso), query_of(NIGHT, 4, PARANAL), None)
     assert [one["dp_id"] for one in found] == ["SPECU4.first", "SPECU4.void"]
-    assert tap.ask(service(eso), query_of("20240101", 4), None) == []
+    assert tap.ask(service(eso), query_of("20240101", 4, PARANAL), None) == []
     assert eso.logins == [USER]
 
 
@@ -117,7 +121,7 @@ def test_an_invalid_answer_is_reported_without_secrets(eso, mood):
         asked = asked._replace(token_address=f"http://127.0.0.1:{free_port()}/token")
     begin = datetime.now(UTC)
     with pytest.raises(TryLater, match=TROUBLES[mood]) as caught:
-        tap.ask(asked, query_of(NIGHT, 4), (USER, PASSWORD))
+        tap.ask(asked, query_of(NIGHT, 4, PARANAL), (USER, PASSWORD))
     assert datetime.now(UTC) - begin < timedelta(minutes=1)
     assert caught.value.__cause__ is None and caught.value.__context__ is None
     assert_no_secret(str(caught.value))
@@ -136,7 +140,7 @@ def assert_no_secret(text: str) -> None:
 
 def test_a_wrong_login_is_not_repeated_anonymously(eso):
     with pytest.raises(TryLater, match="HTTP 401"):
-        tap.ask(service(eso), query_of(NIGHT, 4), (USER, "wrong"))
+        tap.ask(service(eso), query_of(NIGHT, 4, PARANAL), (USER, "wrong"))
     assert not eso.queries
     names = tap.USER, tap.PASSWORD
     with pytest.raises(ConfigurationError, match="only one of the two"):

@@ -49,6 +49,14 @@ def test_corrections_keep_the_type_of_their_value(tmp_path, value):
     assert found == value and type(found) is type(value)
 
 
+@pytest.mark.parametrize("text", [".nan", "[1, 2]", "{a: 1}"])
+def test_what_no_card_can_have_is_refused(tmp_path, text):
+    path = tmp_path / "io_20260305.yaml"
+    path.write_text(f"- {{files: '*', reason: wrong, set: {{KEY: {text}}}}}\n")
+    with pytest.raises(ValueError, match="KEY: .* is not a value that a card can have"):
+        read_corrections(path)
+
+
 @pytest.mark.parametrize("text", ["# nothing yet\n", "- files: [\n", "- {files: a"])
 def test_invalid_correction_files_are_refused_by_name(tmp_path, text):
     path = tmp_path / "io_20260305.yaml"

@@ -19,11 +19,13 @@ from scripts.lib.fits.checksum import data_sum
 from scripts.lib.fits.hdu import data_size, padded, read_header, with_checksums
 from scripts.lib.frames.names import group_of, sequence_of
 from scripts.lib.gate.checks import errors, judged, read_checks
-from scripts.lib.gate.product_file import TABLES, context_of, read_product_file
+from scripts.lib.gate.product_file import TABLES, read_product_file
 from scripts.lib.gate.rules import FUNCTIONS
 from scripts.lib.headers.finished import read_headers
+from scripts.lib.nights.dates import night_bounds
 from scripts.lib.nights.times import parse_date
 from scripts.lib.settings.profile import read_file
+from scripts.lib.settings.records import PARANAL
 from tests.night import NIGHT, REPOSITORY, Night
 from tests.records import expectations
 
@@ -391,7 +393,7 @@ def test_a_wrong_name_is_caught(products, tmp_path, check, product, name):
 
 def test_another_night_and_the_edge_of_a_night_are_caught(products):
     path, expected = products[FRAME]
-    later = context_of(night="20260306").bounds
+    later = night_bounds("20260307", PARANAL)
     assert "T23" in found_by(path, expected._replace(bounds=later))
     start = parse_date(read_product_file(path, expected).value("DATE-OBS"))
     edge = (start - timedelta(minutes=10), start + timedelta(days=1))

@@ -118,8 +118,18 @@ def test_last_night_is_the_one_whose_observing_is_over(now, night):
 def test_recent_nights_end_with_the_last():
     now = datetime(2026, 3, 2, 13, tzinfo=UTC)
     assert recent_nights(now, 2) == ["20260227", "20260228", "20260301"]
-    begin, end = night_bounds("20260301")
-    assert (begin.isoformat(), end.isoformat()[:13]) == (
-        "2026-03-01T15:00:00+00:00",
-        "2026-03-02T15",
-    )
+
+
+@pytest.mark.parametrize(
+    ("longitude", "begin", "end"),
+    [
+        (-70.390278, "2026-03-01T15:00:00", "2026-03-02T18:41:33"),  # Paranal: noon at 16:41:33
+        (0, "2026-03-01T11:00:00", "2026-03-02T14:00:00"),
+        (-17.89, "2026-03-01T12:00:00", "2026-03-02T15:11:33"),
+        (149.07, "2026-03-01T01:00:00", "2026-03-02T04:03:43"),
+        (-180, "2026-03-01T23:00:00", "2026-03-03T02:00:00"),
+    ],
+)
+def test_a_night_is_that_of_the_site(longitude, begin, end):
+    found = night_bounds("20260301", longitude)
+    assert tuple(time.strftime("%Y-%m-%dT%H:%M:%S") for time in found) == (begin, end)

@@ -16,6 +16,7 @@ from pathlib import Path
 from scripts.lib.fits.cards import HeaderError
 from scripts.lib.gate.checks import ERROR, WARNING, Check, Finding, errors, judged, read_checks
 from scripts.lib.gate.product_file import TABLES, Context, context_of, dp_id, read_product_file
+from scripts.lib.nights.dates import night_bounds
 from scripts.lib.settings.check import ConfigurationError
 from scripts.lib.settings.profile import read_file
 
@@ -72,13 +73,14 @@ def ask_other_tools(path: Path) -> Iterator[Finding]:
 def contexts(configs: list[Path], night: str) -> ContextOf:
     """Return what gives the context of a telescope's products."""
     paths = configs or [path for path in TABLES.glob("*.yaml") if path.name != "schema.yaml"]
-    unknown = context_of(night=night)
+    unknown = context_of()
     by_name = {}
     for path in paths:
         settings = read_file(path)
         programmes = (settings.programme, *(entry.programme for entry in settings.programmes))
+        bounds = night_bounds(night, settings.longitude) if night else None
         by_name[settings.telescope] = context_of(
-            settings.telescope, settings.camera, night, programmes=programmes
+            settings.telescope, settings.camera, bounds, programmes=programmes
         )
     return lambda name: by_name.get(name, unknown)
 

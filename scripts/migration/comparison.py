@@ -14,6 +14,7 @@ from scripts.lib.files.errors import Damaged
 from scripts.lib.fits.cards import COMMENTARY, Header, HeaderError
 from scripts.lib.fits.hdu import read_primary_header
 from scripts.lib.nights.dates import night_bounds
+from scripts.lib.settings.records import PARANAL
 from scripts.migration.differences import Difference, Expectations
 from scripts.migration.planes import (
     ComparedProduct,
@@ -85,7 +86,7 @@ def _is_of(path: Path, night: str) -> bool:
         start = start_of(read_primary_header(path))
     except (OSError, HeaderError):
         return True
-    begin, end = night_bounds(night)
+    begin, end = night_bounds(night, PARANAL)
     return start is None or begin <= start < end
 
 

@@ -255,6 +255,12 @@ def frame_values(camera: SimulatedCamera, shot: Shot) -> dict[str, Value]:
             * math.cos(math.radians(hours * 15))
         )
     )
+    hour_angle, declination = math.radians(hours * 15), math.radians(shot.dec)
+    east = -math.cos(declination) * math.sin(hour_angle)
+    north = math.sin(declination) * math.cos(math.radians(LATITUDE)) - math.cos(
+        declination
+    ) * math.cos(hour_angle) * math.sin(math.radians(LATITUDE))
+    azimuth = math.degrees(math.atan2(east, north)) % 360
     imagetyp, astratyp, *_ = KINDS.get(shot.kind, ("Light Frame", "object"))
     values: dict[str, Value] = {
         "NAXIS1": camera.naxis1,
@@ -277,7 +283,7 @@ def frame_values(camera: SimulatedCamera, shot: Shot) -> dict[str, Value]:
         "FOCUSPOS": 11000 + 3 * jitter[1],
         "FOCUSTEM": 9.1 + 0.05 * jitter[2],
         "ALTITUDE": altitude,
-        "AZIMUTH": 124 + 0.01 * jitter[3],
+        "AZIMUTH": azimuth + 0.01 * jitter[3],
         "RA": shot.ra,
         "DEC": shot.dec,
         "PIERSIDE": float(not shot.flipped),

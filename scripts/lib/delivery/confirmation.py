@@ -104,13 +104,13 @@ def products_of(ledger: Ledger, night: str) -> list[Delivered]:
     ]
 
 
-def query_of(night: str, number: int) -> str:
+def query_of(night: str, number: int, longitude: float) -> str:
     """Return the question for all that ESO has of a telescope's night.
 
     The instrument is known by the beginning of its dp_ids. The night's bounds make it one question
     whatever the number of products.
     """
-    begin, end = map(mjd, night_bounds(night))
+    begin, end = map(mjd, night_bounds(night, longitude))
     return (
         "SELECT dp_id, origfile, prog_id, dp_cat, dp_type, mjd_obs, instrument FROM dbo.raw "
         f"WHERE dp_id LIKE 'SPECU{number}.%' AND mjd_obs >= {begin:.6f} AND mjd_obs < {end:.6f}"

@@ -71,8 +71,17 @@ def read_corrections(path: Path) -> list[Correction]:
                 raise ValueError(f"{path}: {keyword!r} is not a keyword of a raw frame")
             if isinstance(value, date):  # YAML makes dates of what looks like one
                 entry["set"][keyword] = value.isoformat()
+            elif not isinstance(value, bool | int | float | str | None) or value != value:
+                raise ValueError(
+                    f"{path}: {keyword}: {value!r} is not a value that a card can have"
+                )
         corrections.append(Correction(entry["files"], entry["reason"], entry["set"]))
     return corrections
+
+
+def corrected_keywords(name: str, corrections: Iterable[Correction]) -> set[str]:
+    """Return the keywords that corrections set for the raw file ``name``."""
+    return {keyword for one in corrections if one.concerns(name) for keyword in one.changes}
 
 
 def corrected(header: Header, name: str, corrections: Iterable[Correction]) -> Header:

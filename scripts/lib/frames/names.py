@@ -45,7 +45,8 @@ def sequence_name(facts: Facts, camera: "Camera") -> str:
     setting = facts.setting
     if (setting.xbinning, setting.ybinning) != (1, 1):
         parts.append(f"bin{setting.xbinning}x{setting.ybinning}")
-    if (setting.x0, setting.y0) != (0, 0):
+    full = (camera.naxis1 // setting.xbinning, camera.naxis2 // setting.ybinning)
+    if (setting.x0, setting.y0, setting.naxis1, setting.naxis2) != (0, 0, *full):
         parts.append(f"sub{setting.naxis1}x{setting.naxis2}+{setting.x0}+{setting.y0}")
     if setting.camera != camera.name:
         parts.append(safe(setting.camera))

@@ -5,21 +5,21 @@ import numpy as np
 from scripts.lib.fits.cards import as_number
 from scripts.lib.fits.hdu import STRUCTURE
 from scripts.lib.fits.reserved import NEVER
+from scripts.lib.frames.frame import READ_OUT
 from scripts.lib.frames.names import FRAME
 from scripts.lib.gate.product_file import ProductFile
 from scripts.lib.gate.rules import check
-from scripts.lib.gate.time_checks import ms_off
 from scripts.lib.gate.wcs_checks import independent
 from scripts.lib.headers.metadata import DEMANDED, lost_in_cube, plane_values
 from scripts.lib.headers.wcs import FARTHEST
-from scripts.lib.nights.times import JD_OF_MJD, parse_date
+from scripts.lib.nights.times import JD_OF_MJD, ms_off, parse_date
 from scripts.lib.solving.tangent import distance
 
 ALIKE = ("EXPTIME", "FILTER", "OBJECT")
 # What cannot differ between planes; a column of METADATA is something that does.
 NEVER_COLUMNS = (
     "TELESCOP INSTRUME IMAGETYP ORIGIN PI-COI BUNIT TIMESYS XBINNING YBINNING XORGSUBF YORGSUBF"
-).split()
+).split() + [*READ_OUT]
 
 
 @check("C33a")

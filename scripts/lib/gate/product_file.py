@@ -19,7 +19,6 @@ from scripts.lib.fits.reserved import Reserved, read_reserved
 from scripts.lib.frames import names
 from scripts.lib.frames.instruments import Kind, Telescope, read_kinds, read_telescopes
 from scripts.lib.frames.names import METADATA
-from scripts.lib.nights.dates import night_bounds
 from scripts.lib.nights.times import parse_date, time_of_mjd
 from scripts.lib.settings.records import Camera
 
@@ -47,11 +46,11 @@ class Context(NamedTuple):
 def context_of(
     telescope: str = "",
     camera: Camera | None = None,
-    night: str = "",
+    bounds: tuple[datetime, datetime] | None = None,
     headers: Mapping[str, Header] | None = None,
     programmes: tuple[str, ...] = (),
 ) -> Context:
-    """Return what products of a telescope, of a night, are judged against: see `Context`."""
+    """Return what products of a telescope are judged against: see `Context`."""
     telescopes = read_telescopes(TABLES / "telescopes.csv")
     return Context(
         telescopes,
@@ -60,7 +59,7 @@ def context_of(
         telescopes[telescope] if telescope else None,
         camera,
         programmes,
-        night_bounds(night) if night else None,
+        bounds,
         headers or {},
     )
 

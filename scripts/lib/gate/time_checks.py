@@ -1,15 +1,14 @@
 """Checks of times: every one follows from DATE-OBS and EXPTIME."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from scripts.lib.gate.product_file import ProductFile
 from scripts.lib.gate.rules import check
 from scripts.lib.nights import times
-from scripts.lib.nights.times import DAY_MS, JD_OF_MJD, parse_date
+from scripts.lib.nights.times import JD_OF_MJD, ms_off, parse_date
 
 MS = timedelta(milliseconds=1)
-SIDEREAL_TOLERANCE = 5.0  # s
 # s: light from the sun takes 508 at most, and Astra's BJD-OBS is in TDB, 69 ahead of UTC.
 FARTHEST_LIGHT = 600.0
 EDGE = timedelta(hours=1)
@@ -18,12 +17,6 @@ CLOCK = timedelta(minutes=5)
 ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?)?")
 DECIMALS = re.compile(rb"= +[+-]?\d+\.(\d*)(?![EeDd\d])")
 FEWEST_DECIMALS = 8
-
-
-def ms_off(mjd: float, time: datetime) -> float:
-    """Return by how many milliseconds a Modified Julian Date is later than a time."""
-    day, ms = times.mjd_ms(time)
-    return (mjd - day) * DAY_MS - ms
 
 
 def beyond(off: float, most: float, keyword: str, other: str) -> str:
@@ -76,12 +69,13 @@ def utc(p: ProductFile) -> str:
 
 @check("T20b")
 def sidereal(p: ProductFile) -> str:
-    # Mean sidereal time (Meeus, Astronomical Algorithms, 12.4): UT1 and nutation are below 2.2 s.
-    days = times.mjd_ms(p.start)[0] - 51544.5 + times.seconds_of_day(p.start) / 86400
     longitude = p.number("LONG-OBS")
-    angle = 280.46061837 + 360.98564736629 * days + longitude
-    off = (p.number("LST") - angle * 240 + 43200) % 86400 - 43200
-    return "" if abs(off) <= SIDEREAL_TOLERANCE else f"LST {off:+.1f} s off at LONG-OBS {longitude}"
+    off = (p.number("LST") - times.mean_sidereal(p.start, longitude) + 43200) % 86400 - 43200
+    return (
+        ""
+        if abs(off) <= times.SIDEREAL_TOLERANCE
+        else f"LST {off:+.1f} s off at LONG-OBS {longitude}"
+    )
 
 
 @check("T21a", "T21b")

@@ -53,7 +53,7 @@ def open_observatory(
         ),
         assigned=[] if named else programmes.assignments(night, settings.programmes),
         corrections=corrections.read_corrections(corrected),
-        bounds=night_bounds(night),
+        bounds=night_bounds(night, settings.longitude),
         now=datetime.now(UTC),
     )
 
@@ -63,14 +63,15 @@ def load_exposure(
 ) -> Exposure:
     """Return the exposure in the raw file ``name``, not yet with sidereal time and sky.
 
-    Its ``header`` is read unless it was read before. Raises `BadFrame` if it may not be delivered.
+    Its ``header``, with corrections, is read unless it was before. Raises `BadFrame` if it may not
+    be delivered.
     """
     telescope, kinds = observatory.telescope, observatory.kinds
-    header = header or open_header(raw / name)[0]
-    corrected = corrections.corrected(header, name, observatory.corrections)
-    facts = describe(corrected, telescope, observatory.camera, kinds, observatory.bounds)
+    if header is None:
+        header = corrections.corrected(open_header(raw / name)[0], name, observatory.corrections)
+    facts = describe(header, telescope, observatory.camera, kinds, observatory.bounds)
     id_ = programmes.programme_of(
         facts.kind.name, facts.object, observatory.assigned, observatory.programme.id
     )
     programme = observatory.programme._replace(id=id_)
-    return Exposure(corrected, facts, telescope, programme, 0.0, observatory.now, pixel_wcs())
+    return Exposure(header, facts, telescope, programme, 0.0, observatory.now, pixel_wcs())

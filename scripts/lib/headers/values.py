@@ -59,6 +59,8 @@ VALUES: dict[str, ValueOf] = {
     "PI-COI": lambda e: e.programme.pi_coi,
     "OBJECT": lambda e: e.facts.object,
     "EXPTIME": lambda e: e.facts.exptime,
+    "XORGSUBF": lambda e: e.facts.setting.x0 if "XORGSUBF" in e.raw else None,
+    "YORGSUBF": lambda e: e.facts.setting.y0 if "YORGSUBF" in e.raw else None,
     "FILTER": lambda e: e.facts.filter,
     "IMAGETYP": lambda e: e.facts.kind.imagetyp,
     "DATE": lambda e: times.iso(e.now),

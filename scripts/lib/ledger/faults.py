@@ -35,6 +35,8 @@ class Reason(Enum):
     WRONG_TELESCOPE = "wrong telescope"
     ENGINEERING = "engineering exposure"
     OUTSIDE_NIGHT = "DATE-OBS outside the night"
+    OTHER_TIME = "times are not in UTC"
+    CONTRADICTION = "contradiction of {}"
     INCOMPLETE = "header not completed by Astra yet"
     WRONG_READ_OUT = "wrong read-out"
     WRONG_SIZE = "wrong size"

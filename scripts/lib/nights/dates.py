@@ -1,4 +1,8 @@
-"""Nights: the date of an evening, ``YYYYMMDD``, and the 24 hours from 15:00 UTC that it names."""
+"""Nights: the date of an evening, ``YYYYMMDD``, and when the frames in its folder may begin.
+
+Astra names a folder after the day that lasts from local mean noon to the next, and leaves all
+frames of an action in the folder of its start.
+"""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -7,7 +11,8 @@ from scripts.lib.settings.check import ConfigurationError
 
 # Sun-rise at Paranal is before 11:30 UTC all year: at noon the last dawn flat has been taken.
 OBSERVING_ENDS = timedelta(hours=12)
-NIGHT_BEGINS = timedelta(hours=15)
+# No action that begins before noon, calibrations say, goes on for longer.
+LONGEST_ACTION = timedelta(hours=2)
 
 
 def parse_night(text: str) -> date:
@@ -49,7 +54,16 @@ def recent_nights(now: datetime, lookback: int) -> list[str]:
     return [f"{last - timedelta(days=i):%Y%m%d}" for i in range(lookback, -1, -1)]
 
 
-def night_bounds(night: str) -> tuple[datetime, datetime]:
-    """Return the begin of a night and its end, which is no longer in it (UTC)."""
-    begin = datetime.combine(parse_night(night), datetime.min.time(), UTC) + NIGHT_BEGINS
-    return begin, begin + timedelta(days=1)
+def night_bounds(night: str, longitude: float) -> tuple[datetime, datetime]:
+    """Return from when to when (not included) the frames of a night may begin (UTC).
+
+    Parameters
+    ----------
+    longitude : float
+        Of the site, degrees, east positive. At Paranal the bounds are 15:00 and, a day later,
+        local mean noon at 16:41:33 and two hours for what was begun before.
+    """
+    midnight = datetime.combine(parse_night(night), datetime.min.time(), UTC)
+    noon = midnight + timedelta(hours=12 - longitude / 15)
+    begin = (noon - timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
+    return begin, noon + timedelta(days=1) + LONGEST_ACTION

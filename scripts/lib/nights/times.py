@@ -12,6 +12,7 @@ _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 DAY_MS = 86_400_000
 JD_OF_MJD = 2_400_000.5
+SIDEREAL_TOLERANCE = 5.0  # s: of `mean_sidereal`, and of clocks
 
 
 def parse_date(text: str) -> datetime:
@@ -52,6 +53,21 @@ def mjd(time: datetime) -> float:
 def time_of_mjd(mjd: float) -> datetime:
     """Return the time of a Modified Julian Date (d), to the millisecond."""
     return _MJD_EPOCH + round(mjd * DAY_MS) * _MS
+
+
+def ms_off(mjd: float, time: datetime) -> float:
+    """Return by how many milliseconds a Modified Julian Date is later than a time."""
+    day, ms = mjd_ms(time)
+    return (mjd - day) * DAY_MS - ms
+
+
+def mean_sidereal(time: datetime, longitude: float) -> float:
+    """Return the local mean sidereal time (s) at a longitude (degrees, east positive).
+
+    Meeus, Astronomical Algorithms, 12.4. UT1 and nutation, which it leaves out, are below 2.2 s.
+    """
+    days = mjd_ms(time)[0] - 51544.5 + seconds_of_day(time) / 86400
+    return (280.46061837 + 360.98564736629 * days + longitude) * 240 % 86400
 
 
 def jd(time: datetime) -> float:

@@ -57,7 +57,7 @@ def night_data(
     waiting = [f for f in latest(frames).values() if f.status in (Status.SEEN, Status.COPIED)]
     measures, grouped = ledger.measures(night), sequences(frames)
     solved = sky.read_solutions(folder / "solved", grouped)
-    begin, _ = night_bounds(night)
+    begin, _ = night_bounds(night, settings.longitude)
     calibration = calibrations(grouped, measures, ledger.text(read_noise_note(night)))
     table = sky.frame_table(grouped, solved, begin)
     answers, asked = eso_answers(folder)

@@ -22,7 +22,7 @@ def sun_times(night: str, longitude: float) -> dict[str, datetime | None]:
     longitude : float
         Of the site, degrees, east positive.
     """
-    begin, _ = night_bounds(night)
+    begin, _ = night_bounds(night, longitude)
     day, ms = mjd_ms(begin)
     date = JD_OF_MJD + day, ms / DAY_MS + np.arange(MINUTES) / MINUTES
     # ERFA's Earth as seen from the Sun, turned from the epoch 2000 to the equator of the night.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 TELESCOPES = ["Io", "Europa", "Ganymede", "Callisto"]
+PARANAL = -70.390278  # longitude of SPECULOOS-South, degrees, east positive
 PROGRAMME = r"^(\d{2,3}\.[A-Z]-\d{4}\([A-Z]{1,2}\)|\d{3}\.[A-Z0-9]{4}\.\d{3})$"
 MAIL_ADDRESS = r"^[^\r\n]*[!-~]+@[!-~]+$"
 MAIL_ADDRESSES = {"items": {"type": "string", "pattern": MAIL_ADDRESS}}
@@ -222,8 +223,8 @@ class Configuration:
     """ORIGIN of every product."""
     pi_coi: str = key("D. Queloz", pattern="^[ -~]{1,30}$")
     """PI-COI of every product: initials, surname; ASCII."""
-    longitude: float = key(-70.390278, minimum=-180, maximum=180)
-    """Of the site, degrees, east positive; for LST."""
+    longitude: float = key(PARANAL, minimum=-180, maximum=180)
+    """Of the site, degrees, east positive; for LST and the bounds of nights."""
     lookback: int = key(14, minimum=0)
     """Nights before the last one that are completed if something is missing."""
     max_held: float = key(0.5, minimum=0, maximum=1)
