@@ -26,7 +26,7 @@ ENGINEERING = frozenset(
 )
 # Settings of the read-out: frames that differ in one cannot be stacked, nor calibrate each other.
 READ_OUT = ("GAIN", "EGAIN", "OFFSET", "READOUTM", "READMODE", "READOUT", "CCDSPEED")
-# A frame at the corner that lacks less than this share is no subframe, but of the wrong size.
+# A frame at the corner that lacks less than this share is not a subframe, but of the wrong size.
 LEAST_CUT = 0.1
 LONGEST_EXPOSURE = 86400
 # A header of Astra has some 110 cards; a cube has room for 999 columns of what planes differ in.
