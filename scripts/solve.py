@@ -31,7 +31,7 @@ from scripts.lib.solving import solver as frame_solver
 from scripts.lib.solving.darks import dark_for, pedestal_for
 from scripts.lib.solving.engine import Engine
 from scripts.lib.solving.image import Dark, Image, map_pixels
-from scripts.lib.solving.solver import Orientation, Prior, Solution, Unsolved
+from scripts.lib.solving.solver import Limits, Orientation, Prior, Solution, Unsolved
 from scripts.lib.solving.star_catalogue import Catalogue, open_catalogue
 from scripts.lib.solving.stars import CatalogueStars
 from scripts.lib.solving.table import Solved, solved_bytes, with_transparency
@@ -40,7 +40,8 @@ from scripts.lib.solving.tangent import distance, moved_to
 if TYPE_CHECKING:
     from scripts.lib.files.log import snakemake
 
-FIELD_MARGIN = 0.35  # degrees around the frame: as far as pointings may be off
+FIELD_MARGIN = 60.0  # arcsec around what pointings that are off show
+FEWEST_AROUND = 10  # catalogue stars around a target: the poorest field of Gaia has some hundred
 SAME_TARGET = 0.02  # degrees: frames that point this close share a cut of the catalogue
 FEWEST_A_THREAD = 10  # frames: fewer are not worth a process
 J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
@@ -63,6 +64,7 @@ class Aim(NamedTuple):
 
     pointing: tuple[float, float]  # RA, DEC in degrees
     mount: Orientation
+    limits: Limits
     hints: list[Prior]  # from the WCS in the header, if it has a credible one
 
 
@@ -180,7 +182,8 @@ def read_aim(frame: Frame, solver: Solver) -> Aim:
     pointing = values.ra(exposure), values.dec(exposure)
     camera = solver.observatory.camera
     scale = camera.pixel_scale * exposure.facts.setting.xbinning
-    aim = Aim(pointing, Orientation(scale, camera.rotation, camera.parity), [])
+    mount = Orientation(scale, camera.rotation, camera.parity)
+    aim = Aim(pointing, mount, frame_solver.limits_of(camera, scale), [])
     if not solver.verify:
         return aim
     try:
@@ -196,17 +199,30 @@ def solve_frame(
 ) -> Solution:
     """Return the solution of one frame; raise as `frame_solver.solve` does."""
     pixels = map_pixels(solver.raw / frame.file, frame.data_start, frame.shape)
-    image = Image(pixels, solver.dark, frame.exptime, solver.pedestal)
-    priors = aim.hints + frame_solver.pointing_priors(*aim.pointing, aim.mount, image.shape)
-    return frame_solver.solve(image, stars, priors, aim.pointing, aim.mount, before, solver.engine)
+    camera, limits = solver.observatory.camera, aim.limits
+    image = Image(pixels, solver.dark, frame.exptime, solver.pedestal, camera.saturation)
+    priors = aim.hints + frame_solver.pointing_priors(
+        *aim.pointing, aim.mount, image.shape, limits.search
+    )
+    return frame_solver.solve(
+        image, stars, priors, aim.pointing, aim.mount, before, solver.engine, limits
+    )
 
 
 def stars_around(aim: Aim, frame: Frame, solver: Solver) -> CatalogueStars:
     """Return the catalogue's stars around a target, at the epoch of a frame."""
     epoch = 2000 + (frame.begin - J2000).total_seconds() / 86400 / 365.25
     diagonal = sum(n**2 for n in frame.shape) ** 0.5 * aim.mount.scale / 3600
-    stars = solver.catalogue.cut(*aim.pointing, diagonal / 2 + FIELD_MARGIN, epoch)
+    margin = (aim.limits.farthest + FIELD_MARGIN) / 3600
+    stars = solver.catalogue.cut(*aim.pointing, diagonal / 2 + margin, epoch)
     logger.info("%d catalogue stars around %.4f %+.4f", len(stars.ra), *aim.pointing)
+    if len(stars.ra) < FEWEST_AROUND:
+        ra, dec = aim.pointing
+        raise JobFailed(
+            f"catalogue: {solver.catalogue.path} has {len(stars.ra)} stars within "
+            f"{diagonal / 2 + margin:.2f} degrees of {ra:.4f} {dec:+.4f}, {FEWEST_AROUND} are "
+            "needed: it does not cover this field"
+        )
     return stars
 
 
@@ -226,7 +242,7 @@ def open_solver(
         raw,
         observatory,
         open_catalogue(settings.catalogue or settings.index, camera.band, settings.catalogue_epoch),
-        Engine(Path(settings.index)) if settings.index else None,
+        Engine(Path(settings.index), camera.engine_radius) if settings.index else None,
         dark_for(frames[0], night, raw, settings.dark) if camera.fixed_pattern else None,
         pedestal_for(frames[0], night, raw),
         settings.solve == "verify",

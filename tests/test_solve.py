@@ -30,6 +30,7 @@ from scripts.lib.solving.stars import EVERYWHERE
 from scripts.lib.solving.table import Solved, read_solved
 from scripts.simulator.sky import RADIAL, astropy_wcs
 from tests.night import FULL, NIGHT, Night
+from tests.smtp import MailServer
 
 SIZES = {"Callisto": None if FULL else (512, 640), "Io": None if FULL else (700, 716)}
 # Both databases of the site, and their epochs.
@@ -213,8 +214,12 @@ def test_an_unsolved_sequence_does_not_stop_others(overcast):
     sky = overcast.root / "other.csv"
     lines = open(overcast.stars()).read().splitlines()
     ra = next(fits.getval(p, "RA") for p in (overcast.source / NIGHT).glob(f"*{target}*"))
-    kept = [line for line in lines[1:] if abs(float(line.split(",")[0]) - ra) > 1]
-    sky.write_text("\n".join([lines[0], *kept]) + "\n")
+    stars = [line.split(",") for line in lines[1:]]
+    # The stars of the target are elsewhere, so that those which are there do not match.
+    for star in stars:
+        if abs(float(star[0]) - ra) <= 1:
+            star[1] = str(float(star[1]) + 0.3)
+    sky.write_text("\n".join([lines[0], *map(",".join, stars)]) + "\n")
     overcast.run(catalogue=str(sky), unsolved="hold")
     overcast.assert_delivered_once([r for r in others if r["file"] not in overcast.blank])
     assert not [path for path in overcast.products() if target in path.name]
@@ -241,16 +246,39 @@ def text(path: Path) -> None:
     path.write_text("not a database\n" * 500)
 
 
-@pytest.mark.parametrize("write, name", [(missing, "stars.csv"), (text, "stars.sqlite")])
-def test_an_unreadable_catalogue_is_named_and_science_waits(overcast, write, name):
+def elsewhere(path: Path) -> None:
+    """Write a catalogue of another part of the sky."""
+    stars = [f"{200 + i / 100},-70,{9 + i / 10}\n" for i in range(50)]
+    path.write_text("ra,dec,mag\n" + "".join(stars))
+
+
+@pytest.mark.parametrize(
+    "write, name, found",
+    [
+        (missing, "stars.csv", "does not exist"),
+        (text, "stars.sqlite", "not an SQLite database"),
+        (elsewhere, "stars.csv", "has 0 stars within"),
+    ],
+)
+def test_an_unusable_catalogue_is_mailed_and_science_waits(overcast, write, name, found):
     path = overcast.root / name
     write(path)
-    output = overcast.run(catalogue=str(path), status=1)
-    assert f"catalogue: {path}" in output
-    assert not science_products(overcast)
-    # Calibrations do not depend on it.
-    assert overcast.products()
-    overcast.run(catalogue=overcast.stars())
+    config = overcast.settings()
+    with MailServer(security="none") as server:
+        mail = {"from": "archive@obs.example", "to": ["one@obs.example"], "host": "127.0.0.1"}
+        config["mail"] = mail | {"port": server.port, "security": "none"}
+        overcast.config.write_text(yaml.safe_dump(config))
+        output = overcast.run(catalogue=str(path), status=1)
+        [(_, message)] = server.received
+        text = message.get_body(("plain",)).get_content()
+        assert "solve" in text and f"catalogue: {path}" in text
+        # Mails break lines.
+        assert found in " ".join(text.split())
+        assert f"catalogue: {path}" in output
+        assert not science_products(overcast)
+        # Calibrations do not depend on it.
+        assert overcast.products()
+        overcast.run(catalogue=overcast.stars())
     assert len(delivered_headers(overcast)) == len(science(overcast))
     assert all(str(overcast.root) not in str(h) for h in delivered_headers(overcast).values())
 

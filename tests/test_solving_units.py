@@ -426,7 +426,7 @@ def solution(method: str) -> Solution:
     seen = Photometry(25.1, 20.2, 140, 138, 5.0, 0.04)
     ones, members = np.ones(123), np.arange(123)
     stars = Centroids(*[ones] * 6, ones > 1, ones, 0 * ones)
-    figures = (150, 123, 0.0421, -30.0, 12.0, 400.0, 2.5, Errors(0.01, 2e-5, 1e-3))
+    figures = (150, 123, 140, 0.0421, -30.0, 12.0, 400.0, 2.5, Errors(0.01, 2e-5, 1e-3))
     return Solution(wcs, method, *figures, members, ones, stars, members, seen)
 
 

@@ -37,6 +37,7 @@ LEAST_LIGHT = 0.3  # ADU: where a star's profile is cut off
 WIDEST = 64  # pixels from a star's middle to where its drawing ends at the latest
 FLAT_LEVEL = 20_000.0  # ADU
 VIGNETTING = 0.25  # loss of light at a distance of one side from the middle
+CAPACITY = 65_535.0  # ADU: of a pixel that blooms
 HOT_RANGE = 10  # the brightest hot pixels to the faintest
 TRACKS, LONGEST_TRACK = 0.3, 15  # share of cosmic rays that leave a track; its pixels
 MARGIN = 256  # pixels by which the pool of noise is larger than a frame
@@ -101,6 +102,21 @@ class Shot:
         No star is drawn.
     mispointing : float
         Arcsec from ra, dec to the middle of the frame; `aimed` puts it into the WCS.
+    second, second_wcs : float, dict
+        Light of a second image of the stars as a share of the whole, and its WCS: what a detector
+        remembers of the frame before, or what a telescope showed before it moved.
+    moved : bool
+        The first image lacks the light of the second: the telescope moved during the exposure.
+    blooming : bool
+        Charge above the pixels' capacity flows along the columns.
+    moon, fringes : float
+        Gradient of the sky across the frame, and amplitude of fringes on it; shares of the sky.
+    vignetting : float
+        Further loss of light in the corners, a share.
+    glow : float
+        Of an amplifier in a corner, ADU/s.
+    donut : float
+        Diameter of the rings that stars are far from focus, arcsec.
     """
 
     kind: str
@@ -122,6 +138,15 @@ class Shot:
     cosmics: int = 3
     starless: bool = False
     mispointing: float = 0.0
+    second: float = 0.0
+    second_wcs: WcsRow = field(default_factory=dict)
+    moved: bool = False
+    blooming: bool = False
+    moon: float = 0.0
+    fringes: float = 0.0
+    vignetting: float = 0.0
+    glow: float = 0.0
+    donut: float = 0.0
     cards: dict[str, Value] = field(default_factory=dict)
     rows_less: int = 0
     fault: str = ""
@@ -295,13 +320,19 @@ class Sky:
         """Return a frame's pixels (ADU), uint16 of (rows, columns)."""
         camera, image, sigma = self.camera, self.image, self.sigma
         level = {"flat": FLAT_LEVEL, "science": camera.sky * shot.exptime}.get(shot.kind, 0.0)
-        self.light.fill(level)
+        self.light[:] = level * sky_pattern(shot, self.light.shape)
         if shot.wcs:
             stars = self.stars(shot)  # in the catalogue even if none is drawn
             if not shot.starless:
-                self.draw_stars(shot, stars)
+                self.draw_stars(shot, stars, shot.wcs, 1 - shot.second * shot.moved)
+                if shot.second:
+                    self.draw_stars(shot, stars, shot.second_wcs, shot.second)
+        if shot.vignetting:
+            self.light *= 1 - shot.vignetting / 2 * distance_squared(self.light.shape)
         np.multiply(self.light[WIDEST:-WIDEST, WIDEST:-WIDEST], self.response, out=image)
         image += np.multiply(self.dark, shot.exptime, out=sigma)
+        if shot.glow:
+            image += shot.glow * shot.exptime * corner_glow(image.shape)
         np.sqrt(image / camera.gain + camera.noise**2, out=sigma)
         sigma *= self.shifted_noise(shot.number)
         image += sigma
@@ -309,6 +340,8 @@ class Sky:
         rng = np.random.default_rng([*self.entropy, shot.number])
         for rows, columns, charge in cosmic_rays(rng, shot.cosmics, image.shape):
             image[rows, columns] += charge
+        if shot.blooming:
+            bloom(image)
         image[0, :2] = (0, 65535)
         clipped = np.clip(np.rint(image, out=image), 0, 65535, out=image)
         pixels: np.ndarray = clipped.astype(np.uint16)
@@ -319,10 +352,10 @@ class Sky:
         row, column = divmod(number * 7919 % (MARGIN * MARGIN), MARGIN)
         return self.noise[row : row + self.camera.naxis2, column : column + self.camera.naxis1]
 
-    def draw_stars(self, shot: Shot, stars: Stars) -> None:
-        """Add the stars of a frame to its light."""
+    def draw_stars(self, shot: Shot, stars: Stars, seen: WcsRow, share: float) -> None:
+        """Add a share of the light of the stars to a frame, where a WCS has them."""
         camera = self.camera
-        wcs = astropy_wcs(shot.wcs)
+        wcs = astropy_wcs(seen)
         ra, dec = stars.at(shot.start)
         # Far from the frame the distortion has no inverse: those stars are left out before.
         x, y = wcs.wcs_world2pix(ra, dec, 0)
@@ -334,7 +367,7 @@ class Sky:
             return
         x, y = wcs.all_world2pix(ra[near], dec[near], 0)
         mag = {"g": stars.mag, "j": stars.j}[camera.band][near] + shot.cloud
-        flux = shot.exptime * 10 ** (0.4 * (camera.zero - mag))
+        flux = share * shot.exptime * 10 ** (0.4 * (camera.zero - mag))
         for rows, columns, stamp in stamps(x, y, flux, shot, camera.scale, self.image.shape):
             self.light[rows, columns] += stamp
 
@@ -357,11 +390,9 @@ def stamps(
     """
     width = shot.fwhm / scale / 2 / math.sqrt(2 ** (1 / MOFFAT) - 1)
     peak = flux * (MOFFAT - 1) / (math.pi * width**2)
-    # A trail is a row of stars, each at most a pixel from the next.
-    steps = math.ceil(shot.trail) + 1
-    along = np.linspace(-0.5, 0.5, steps) * shot.trail if steps > 1 else np.zeros(1)
-    angle = math.radians(shot.trail_angle)
-    reach = width * (peak / LEAST_LIGHT) ** (0.5 / MOFFAT) + shot.trail / 2
+    copies = copies_of(shot, scale)
+    steps = len(copies)
+    reach = width * (peak / LEAST_LIGHT) ** (0.5 / MOFFAT) + np.hypot(*copies.T).max()
     sizes = np.clip(4 * np.ceil(reach / 4), 4, WIDEST).astype(int)
     ix, iy = x.round().astype(int), y.round().astype(int)
     for half in np.unique(sizes):
@@ -372,12 +403,62 @@ def stamps(
         dx = (grid + (ix - x)[chosen, None]).astype(np.float32)[:, None, :] / width
         dy = (grid + (iy - y)[chosen, None]).astype(np.float32)[:, :, None] / width
         light = 0.0
-        for step in along / width:
-            q = 1 + (dx - step * math.cos(angle)) ** 2 + (dy - step * math.sin(angle)) ** 2
+        for right, up in copies / width:
+            q = 1 + (dx - right) ** 2 + (dy - up) ** 2
             light = light + 1 / q**MOFFAT
         light *= (peak[chosen] / steps).astype(np.float32)[:, None, None]
         for column, row, stamp in zip(ix[chosen] + edge, iy[chosen] + edge, light, strict=True):
             yield slice(row, row + 2 * half + 1), slice(column, column + 2 * half + 1), stamp
+
+
+def copies_of(shot: Shot, scale: float) -> np.ndarray:
+    """Return where the copies of a star stand that make its image (n, 2), pixels from its place.
+
+    A trail is a row of stars, each at most a pixel from the next; a donut three rings of them, of
+    which the innermost has 0.4 of the diameter, as the shadow of a secondary mirror.
+    """
+    if shot.donut:
+        radius, turn = np.meshgrid([0.4, 0.7, 1.0], np.arange(24) * math.pi / 12)
+        radius = radius.ravel() * shot.donut / scale / 2
+        return np.column_stack([radius * np.cos(turn.ravel()), radius * np.sin(turn.ravel())])
+    steps = math.ceil(shot.trail) + 1
+    along = np.linspace(-0.5, 0.5, steps) * shot.trail if steps > 1 else np.zeros(1)
+    angle = math.radians(shot.trail_angle)
+    return np.column_stack([along * math.cos(angle), along * math.sin(angle)])
+
+
+def distance_squared(shape: tuple[int, ...]) -> np.ndarray:
+    """Return the squared distance of each pixel from the middle, in half diagonals."""
+    y, x = np.ogrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
+    squared: np.ndarray = (x**2 + y**2) / 2
+    return squared.astype(np.float32)
+
+
+def sky_pattern(shot: Shot, shape: tuple[int, ...]) -> np.ndarray | float:
+    """Return the light of the sky at each pixel, in units of its mean: moonlight and fringes."""
+    if not (shot.moon or shot.fringes):
+        return 1.0
+    y, x = np.ogrid[-0.5 : 0.5 : shape[0] * 1j, -0.5 : 0.5 : shape[1] * 1j]
+    fringes = np.sin(60 * (x + 0.3 * y**2) + 4 * np.sin(9 * y))
+    pattern: np.ndarray = 1 + shot.moon * (0.8 * x + 0.6 * y) + shot.fringes * fringes
+    return pattern.astype(np.float32)
+
+
+def corner_glow(shape: tuple[int, ...]) -> np.ndarray:
+    """Return the glow of an amplifier in the first corner: 1 there, a tenth of a side wide."""
+    y, x = np.ogrid[0 : 10 : shape[0] * 1j, 0 : 10 : shape[1] * 1j]
+    glow: np.ndarray = np.exp(-np.hypot(x, y))
+    return glow.astype(np.float32)
+
+
+def bloom(image: np.ndarray) -> None:
+    """Let the charge above a pixel's capacity flow along its column, to both sides alike."""
+    excess = np.maximum(image - CAPACITY, 0)
+    np.minimum(image, CAPACITY, out=image)
+    for column in np.flatnonzero(excess.any(axis=0)):
+        for row in np.flatnonzero(excess[:, column]):
+            half = math.ceil(excess[row, column] / CAPACITY / 2)
+            image[max(row - half, 0) : row + half + 1, column] = CAPACITY
 
 
 def detector(camera: SimulatedCamera, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,8 @@ from scripts.lib.frames.programmes import programmes_of
 from scripts.lib.settings.records import Configuration
 
 LENGTH = 16
+# Keys of the camera that change no judgement: how frames are solved.
+SOLVING = "saturation match_radius largest_residual search_radius engine_radius".split()
 
 
 def judgement(night: str, settings: Configuration, programme: str, named: bool = False) -> str:
@@ -19,7 +21,8 @@ def judgement(night: str, settings: Configuration, programme: str, named: bool =
     it was ``named`` by hand.
     """
     own = own_judgement(night, settings)
-    general = [settings.telescope, asdict(settings.camera), settings.products, settings.unsolved]
+    camera = {key: v for key, v in asdict(settings.camera).items() if key not in SOLVING}
+    general = [settings.telescope, camera, settings.products, settings.unsolved]
     return f"{own}.{_digest([own, *general, programme, named])}"
 
 

@@ -80,6 +80,17 @@ class Camera:
     """Whether stars stand out only once a dark is subtracted (infrared cameras). Products keep the
     raw pixels.
     """
+    saturation: float = key(65_000, exclusiveMinimum=0)
+    """ADU from which on a pixel is saturated: such a star hardly counts for the position."""
+    match_radius: float = key(5.5, exclusiveMinimum=0)
+    """Pixels within which a star is that of the catalogue when solving begins; at least 2 arcsec.
+    """
+    largest_residual: float = key(2.2, exclusiveMinimum=0)
+    """Pixels, rms, that the stars of a solution may be off; at least 0.8 arcsec."""
+    search_radius: float = key(13, exclusiveMinimum=0)
+    """Arcminutes along an axis by which the pointing may be off."""
+    engine_radius: float = key(0.3, exclusiveMinimum=0)
+    """Degrees around the pointing that the astrometry.net engine searches."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,24 +20,24 @@ from scripts.lib.solving.unreadable import failing_job
 
 MOST_STARS = 60  # more junk than this costs seconds
 SCALE = 0.1  # relative
-RADIUS = 0.3  # degrees around the pointing
 LOG_ODDS = 14.0  # natural logarithm, at which the engine stops
 
 
 class Engine:
     """The astrometry.net engine on a folder of index files.
 
+    ``radius`` around the pointing is searched, degrees.
     Raises `JobFailed` if the package is missing, or an index file is missing or damaged.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, radius: float = 0.3):
         try:
             import astrometry
         except ImportError as error:
             raise JobFailed(
                 "index is set, but the package astrometry is missing: pip install astrometry"
             ) from error
-        self.folder = folder
+        self.folder, self.radius = folder, radius
         self._package = astrometry
         with failing_job("index", folder):
             self._files = open_index(folder)
@@ -70,7 +70,7 @@ class Engine:
         solution = self._solver.solve(
             stars=stars.xy[:MOST_STARS].tolist(),
             size_hint=package.SizeHint(mount.scale * (1 - SCALE), mount.scale * (1 + SCALE)),
-            position_hint=package.PositionHint(ra % 360, dec, RADIUS),
+            position_hint=package.PositionHint(ra % 360, dec, self.radius),
             solution_parameters=package.SolutionParameters(
                 sip_order=0,
                 tune_up_logodds_threshold=None,

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 MATCH = 2.0  # arcsec within which a star of the frame is that of the catalogue, at first
-CELL = 4.0  # arcsec: votes closer than this agree
+CELL = 2.0  # such radii: votes closer than this agree
+CLOSE = (0.3, 0.5, 1.0)  # such radii, within which the stars of a match are counted
 CANDIDATES = 12  # offsets with most votes that are looked at closely
 SHORTEST = 0.08  # of the largest distance in the frame: closer pairs give no direction
 MOST_VOTES = 3_000_000
@@ -28,13 +29,19 @@ class Match(NamedTuple):
 
 
 def vote(
-    stars: np.ndarray, catalogue: np.ndarray, rotation: float, scale: float, window: float
+    stars: np.ndarray,
+    catalogue: np.ndarray,
+    rotation: float,
+    scale: float,
+    window: float,
+    radius: float = MATCH,
 ) -> tuple[list[Similarity], int]:
     """Return the similarities that most pairs vote for, and how many votes there were.
 
     ``stars`` are the complex places of the frame's under the assumed scale and rotation. The
     largest errors of these are ``scale`` (relative) and ``rotation`` (radians; pi or more for
-    any), ``window`` is the largest offset along an axis, arcsec.
+    any), ``window`` is the largest offset along an axis, ``radius`` that within which stars are the
+    same, arcsec.
     """
     first, second = np.triu_indices(len(stars), 1)
     base = stars[second] - stars[first]
@@ -50,7 +57,7 @@ def vote(
     one, between, distance = one[near], between[near], distance[near]
     order = np.argsort(distance)
     one, between, distance = one[order], between[order], distance[order]
-    slack = scale + MATCH / length
+    slack = scale + radius / length
     low = np.searchsorted(distance, length * (1 - slack))
     high = np.searchsorted(distance, length * (1 + slack))
     count = high - low
@@ -60,21 +67,23 @@ def vote(
     theirs = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + low[mine]
     turn = between[theirs] / base[mine]
     if rotation < math.pi:
-        right = abs(np.angle(turn)) < rotation + MATCH / length[mine]
+        right = abs(np.angle(turn)) < rotation + radius / length[mine]
         mine, theirs, turn = mine[right], theirs[right], turn[right]
     shift = catalogue[one[theirs]] - turn * stars[first[mine]]
     right = (abs(shift.real) < window) & (abs(shift.imag) < window)
     turn, shift = turn[right], shift[right]
-    return _most_voted(turn, shift, window), len(turn)
+    return _most_voted(turn, shift, window, CELL * radius), len(turn)
 
 
-def _most_voted(turn: np.ndarray, shift: np.ndarray, window: float) -> list[Similarity]:
+def _most_voted(
+    turn: np.ndarray, shift: np.ndarray, window: float, side: float
+) -> list[Similarity]:
     """Return the similarities of the cells with most votes, on a grid and on it moved by half."""
     found = []
     for move in (0.0, 0.5):
-        column = ((shift.real + window) / CELL + move).astype(np.int64)
-        row = ((shift.imag + window) / CELL + move).astype(np.int64)
-        width = int(2 * window / CELL) + 3
+        column = ((shift.real + window) / side + move).astype(np.int64)
+        row = ((shift.imag + window) / side + move).astype(np.int64)
+        width = int(2 * window / side) + 3
         cells = row * width + column
         _, inverse, counts = np.unique(cells, return_inverse=True, return_counts=True)
         best = np.argsort(-counts, kind="stable")[:CANDIDATES]
@@ -145,27 +154,30 @@ def best_match(
     hypotheses: float,
     density: float,
     loose: bool = True,
+    radius: float = MATCH,
 ) -> Match | None:
     """Return the candidate that is least likely by chance, refined; None if no star matches.
 
     ``hypotheses`` is the number tried so far, also for other lists of the same frame; ``density``
-    that of catalogue stars a square arcsec. If not ``loose``, the turn stays 1.
+    that of catalogue stars a square arcsec. If not ``loose``, the turn stays 1. Stars are the same
+    within ``radius``, arcsec.
     """
     best = None
     for turn, shift in candidates:
-        for radius in (2 * MATCH, MATCH, MATCH):
-            pairs = pair_up(turn * stars + shift, catalogue, radius)
+        for reach in (2 * radius, radius, radius):
+            pairs = pair_up(turn * stars + shift, catalogue, reach)
             if len(pairs) < 2:
                 break
             turn, shift = similarity(stars, catalogue, pairs, loose)
         if len(pairs) < 2:
             continue
         distance = abs((turn * stars + shift)[pairs[:, 0]] - catalogue[pairs[:, 1]])
-        for radius in (0.6, 1.0, MATCH):
-            close = distance < radius
-            single = density * math.pi * radius**2
+        for share in CLOSE:
+            close = distance < share * radius
+            single = density * math.pi * (share * radius) ** 2
             given = 2 if loose else 1
-            chance = log_chance(int(close.sum()), len(stars), single, 3 * hypotheses, given)
+            count = len(CLOSE) * hypotheses
+            chance = log_chance(int(close.sum()), len(stars), single, count, given)
             if best is None or chance < best.log_fap:
                 best = Match(turn, shift, pairs[close], chance)
     return best

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scripts.lib.settings.records import Camera
 from scripts.lib.solving import tangent
 from scripts.lib.solving.detection import WINDOWS, Centroids, Found, detect, measure
 from scripts.lib.solving.fitting import FREE, SEQUENCE, Errors, Freedom, fit_wcs
 from scripts.lib.solving.image import Image
-from scripts.lib.solving.matching import Match, best_match, log_chance, pair_up, vote
+from scripts.lib.solving.matching import MATCH, Match, best_match, log_chance, pair_up, vote
 from scripts.lib.solving.photometry import UNKNOWN, Photometry, photometry
 from scripts.lib.solving.stars import CatalogueStars
 from scripts.lib.solving.tangent import TangentWCS, distance, moved_to, project, to_plane
@@ -25,20 +26,28 @@ if TYPE_CHECKING:
 ACCEPTED = -5.0  # log10 of the expected number of false matches
 FEWEST = 4  # stars matched, without a frame before
 FEWEST_IN_SEQUENCE = 3
-FARTHEST = 0.33  # degrees from the pointing to the centre of the frame
 LARGEST_SKEW = 0.01
-LARGEST_RMS = 0.8  # arcsec
 # Brightest stars of the frame, and catalogue stars for each of them: few first, under all priors.
 Lists = tuple[tuple[int, float], ...]
 LISTS: tuple[Lists, ...] = (((14, 2.0),), ((14, 5.0), (40, 2.0), (40, 4.0)))
 MOST_CATALOGUE = 400  # stars of the catalogue in one vote
 FEWEST_PAIRED = 300  # catalogue stars
-PAIRED = 1.5  # arcsec: stars of all brightness that belong together once the WCS is known
+PAIRED = 0.75  # of the match radius: stars of all brightness once the WCS is known
+JUDGED = (14, 40, 150)  # brightest stars of the frame, by which a refined solution is judged
+MISSING = 1.0  # log10 of how much less likely a bright star that is not there makes a solution
+THIN = 0.25  # fewer of the stars than this belong to the catalogue: all else is tried first
+DOUBLE_SHARE = 0.5  # of the matched stars have a second image at the same distance …
+DOUBLE_FLUX = 0.5  # … brighter than this share of the first
+DOUBLE_NEAREST = 3.0  # widths of the stars: nearer ones are parts of one image
 FORCED_STARS = 40
 FORCED_FEWEST = 6
 FORCED_SNR = 8.0
 FORCED_SHARE = 0.6  # of the stars with light at their place must have moved alike …
-FORCED_ALIKE = (0.35, 0.7)  # … to this many arcsec
+FORCED_ALIKE = (0.175, 0.35)  # … to this share of the match radius
+FORCED_FLUX = 0.3  # of the flux in the frame before: less is what a detector remembers of it
+FORCED_WHOLE = 0.8  # of that flux: with less, a second image is looked for
+FORCED_SECOND = 64  # pixels around the stars
+FORCED_STACKED = 15  # stars that it is looked for at
 
 Pointing = tuple[float, float]  # right ascension and declination, degrees
 Shape = tuple[int, int]  # rows and columns
@@ -50,6 +59,35 @@ class Orientation(NamedTuple):
     scale: float  # arcsec a pixel
     rotation: float  # degrees
     parity: int  # 1, or -1 mirrored
+
+
+class Limits(NamedTuple):
+    """Search radii and limits of acceptance, arcsec: see `limits_of`."""
+
+    match: float = MATCH  # from a star of the frame to that of the catalogue, at first
+    rms: float = 0.8  # residual
+    search: float = 780.0  # along an axis, from the pointing to the middle of the frame
+
+    @property
+    def farthest(self) -> float:
+        """Largest distance from the pointing to the middle of the frame."""
+        return 1.523 * self.search  # the diagonal of the square that is searched, and some more
+
+
+USUAL = Limits()
+
+
+def limits_of(camera: Camera, scale: float) -> Limits:
+    """Return the limits of a camera whose frames have that scale, arcsec a pixel.
+
+    Those of stars count in pixels where these are coarse: at 5 arcsec a pixel no centroid is right
+    to 0.8 arcsec. Where they are fine, the seeing sets them.
+    """
+    return Limits(
+        max(USUAL.match, camera.match_radius * scale),
+        max(USUAL.rms, camera.largest_residual * scale),
+        60 * camera.search_radius,
+    )
 
 
 class Prior(NamedTuple):
@@ -70,6 +108,7 @@ class Solution(NamedTuple):
     method: str  # the prior that led to it, or ``forced``
     detected: int  # stars
     matched: int
+    expected: int  # catalogue stars on the frame, as far as they were compared
     rms: float  # residual, arcsec
     log_fap: float  # log10 of the expected number of false matches
     offset: float  # from the pointing to the middle of the frame, arcsec
@@ -117,13 +156,15 @@ def header_priors(wcs: TangentWCS) -> list[Prior]:
     ]
 
 
-def pointing_priors(ra: float, dec: float, mount: Orientation, shape: Shape) -> list[Prior]:
+def pointing_priors(
+    ra: float, dec: float, mount: Orientation, shape: Shape, search: float = USUAL.search
+) -> list[Prior]:
     """Return priors of a frame of which only the pointing is known, the likeliest first."""
     both_sides, small = [mount.rotation, mount.rotation + 180], math.radians(2.5)
     priors = []
     for name, rotations, tolerances in (
         ("pointing", both_sides, (150.0, small, 0.02)),
-        ("far pointing", both_sides, (780.0, small, 0.01)),
+        ("far pointing", both_sides, (search, small, 0.01)),
         ("any rotation", [0.0], (150.0, math.pi, 0.01)),
     ):
         for parity, rotation in itertools.product((mount.parity, -mount.parity), rotations):
@@ -138,24 +179,52 @@ def solve_detected(
     priors: list[Prior],
     pointing: Pointing,
     shape: Shape,
+    limits: Limits = USUAL,
 ) -> Solution:
     """Return the solution of a frame whose stars were found; raise `Unsolved` if there is none."""
-    if len(found.stars) < FEWEST_IN_SEQUENCE:
-        raise Unsolved(f"no stars: {len(found.stars)} found", found)
+    seen = len(found.stars)
+    if seen < FEWEST_IN_SEQUENCE:
+        raise Unsolved(f"no stars: {seen} found", found)
     tried, best = 0, 0.0
+    refused: list[tuple[float, str]] = []
+    thin: list[Solution] = []
     for lists, prior in itertools.product(LISTS, priors):
-        match, tried = match_prior(found, catalogue, prior, shape, tried, lists)
+        match, tried = match_prior(found, catalogue, prior, shape, tried, lists, limits.match)
         if match is None:
             continue
         best = min(best, match.log_fap)
         fewest = FEWEST_IN_SEQUENCE if prior.rotation == 0 else FEWEST
         if match.log_fap > ACCEPTED or len(match.pairs) < fewest:
             continue
-        solution = refine(found, catalogue, prior, match, pointing)
-        if is_credible(solution, prior):
+        start = start_of(prior, match)
+        solution = refine(found, catalogue, prior, start, pointing, shape, tried, limits)
+        if solution and (move := brighter_image(found, solution)):
+            # The stars that matched are the fainter of two images.
+            start = moved_to(
+                solution.wcs._replace(x=solution.wcs.x + move[0], y=solution.wcs.y + move[1]),
+                prior.wcs.x,
+                prior.wcs.y,
+            )
+            solution = refine(found, catalogue, prior, start, pointing, shape, tried, limits)
+        if solution is None:
+            refused.append((match.log_fap, "fewer than 2 stars agree with it once it is refined"))
+        elif reason := why_refused(found, solution, prior, fewest, limits):
+            refused.append((solution.log_fap, reason))
+        elif solution.matched < THIN * min(seen, solution.expected):
+            thin.append(solution)
+        else:
             return solution
+    # Few of the stars match: only if nothing else does, and it is twice as certain.
+    for solution in sorted(thin, key=lambda one: one.log_fap):
+        if solution.log_fap <= 2 * ACCEPTED:
+            return solution
+        refused.append((solution.log_fap, f"only {solution.matched} of {seen} stars match"))
+    if refused:
+        best, reason = min(refused)
+        certain = f"log10 of its false-alarm probability {best:.1f}"
+        raise Unsolved(f"the best match is refused: {reason} ({certain})", found, best)
     raise Unsolved(
-        f"no match beyond doubt: {len(found.stars)} stars found, "
+        f"no match beyond doubt: {seen} stars found, "
         f"log10 of the false-alarm probability {best:.1f}",
         found,
         best,
@@ -163,7 +232,13 @@ def solve_detected(
 
 
 def match_prior(
-    found: Found, catalogue: CatalogueStars, prior: Prior, shape: Shape, tried: int, lists: Lists
+    found: Found,
+    catalogue: CatalogueStars,
+    prior: Prior,
+    shape: Shape,
+    tried: int,
+    lists: Lists,
+    radius: float = MATCH,
 ) -> tuple[Match | None, int]:
     """Return the best match under a prior, or None, and how many hypotheses were tried so far."""
     rows, columns = shape
@@ -178,6 +253,7 @@ def match_prior(
         inside = np.hypot(*plane.T) < reach + prior.window
         area = math.pi * (reach + prior.window) ** 2
     known = plane[inside] @ (1, 1j)
+    area = min(area, covered(known))
     places = to_plane(prior.wcs, found.stars.xy) @ (1, 1j)
     field = rows * columns * prior.wcs.scale**2
     best: Match | None = None
@@ -194,10 +270,12 @@ def match_prior(
             shifts = shifts[(abs(shifts.real) < prior.window) & (abs(shifts.imag) < prior.window)]
             candidates, votes = [(1 + 0j, complex(shift)) for shift in shifts], len(shifts)
         else:
-            candidates, votes = vote(mine, theirs, prior.rotation, prior.scale, prior.window)
+            candidates, votes = vote(
+                mine, theirs, prior.rotation, prior.scale, prior.window, radius
+            )
         tried += votes
         loose = prior.rotation > 0
-        match = best_match(mine, theirs, candidates, tried, len(theirs) / area, loose)
+        match = best_match(mine, theirs, candidates, tried, len(theirs) / area, loose, radius)
         if match and (best is None or match.log_fap < best.log_fap):
             best = match
         if best and best.log_fap < 2 * ACCEPTED:
@@ -205,26 +283,50 @@ def match_prior(
     return best, tried
 
 
-def refine(
-    found: Found,
-    catalogue: CatalogueStars,
-    prior: Prior,
-    match: Match,
-    pointing: Pointing,
-) -> Solution:
-    """Return the solution that all stars of a frame agree on, given the match of the brightest."""
+def covered(known: np.ndarray) -> float:
+    """Return the area (square arcsec) that catalogue stars cover, given as complex places.
+
+    That of the rectangle around them, which is larger than its outermost stars by their distance.
+    A catalogue smaller than the window that is searched is dense in its own area.
+    """
+    if len(known) < 2:
+        return math.inf
+    sides = np.array([np.ptp(known.real), np.ptp(known.imag)])
+    return float(np.prod(sides * (len(known) + 1) / (len(known) - 1))) or math.inf
+
+
+def start_of(prior: Prior, match: Match) -> TangentWCS:
+    """Return the WCS that a match makes of its prior's."""
     turn = np.array([[match.turn.real, -match.turn.imag], [match.turn.imag, match.turn.real]])
     cd = turn @ prior.wcs.cd
     shift = np.linalg.solve(cd, [match.shift.real, match.shift.imag])
     # The same mapping, its reference pixel at the point where the plane touches.
     wcs = prior.wcs._replace(x=prior.wcs.x - shift[0], y=prior.wcs.y - shift[1], cd=cd)
-    wcs = moved_to(wcs, prior.wcs.x, prior.wcs.y)
-    start = wcs
-    for radius in (2 * PAIRED, PAIRED, PAIRED):
+    return moved_to(wcs, prior.wcs.x, prior.wcs.y)
+
+
+def refine(
+    found: Found,
+    catalogue: CatalogueStars,
+    prior: Prior,
+    start: TangentWCS,
+    pointing: Pointing,
+    shape: Shape,
+    tried: int,
+    limits: Limits,
+) -> Solution | None:
+    """Return the solution that all stars of a frame agree on; None if fewer than 2 do.
+
+    Begins with the WCS that the brightest gave; ``tried`` hypotheses count against it.
+    """
+    wcs, near = start, np.empty(0, int)
+    mine, theirs, fit = near, near, None
+    radius = PAIRED * limits.match
+    for reach in (2 * radius, radius, radius):
         plane = project(catalogue.ra, catalogue.dec, wcs.ra, wcs.dec)
         near = np.flatnonzero(np.hypot(*plane.T) < 1.1 * np.hypot(wcs.x, wcs.y) * wcs.scale)
         near = near[: max(FEWEST_PAIRED, 15 * len(found.stars))]
-        pairs = pair_up(to_plane(wcs, found.stars.xy) @ (1, 1j), plane[near] @ (1, 1j), radius)
+        pairs = pair_up(to_plane(wcs, found.stars.xy) @ (1, 1j), plane[near] @ (1, 1j), reach)
         if len(pairs) < 2:
             break
         mine, theirs = pairs[:, 0], near[pairs[:, 1]]
@@ -233,16 +335,22 @@ def refine(
         error = _errors(found.stars.taken(mine), wcs.scale)
         fit = fit_wcs(base, found.stars.xy[mine], plane[theirs], error, prior.freedom)
         wcs = fit.wcs
+    if fit is None:
+        return None
     order = np.argsort(theirs)
     order = order[fit.kept[order]]
     stars, members = found.stars.taken(mine[order]), theirs[order]
+    known = tangent.to_pixels(wcs, catalogue.ra[near], catalogue.dec[near])
+    known = known[((known >= 1) & (known <= shape[::-1])).all(axis=1)]
+    given = 1 if prior.rotation == 0 else 2
     return Solution(
         wcs,
         prior.name,
         len(found.stars),
         len(members),
+        len(known),
         fit.rms,
-        match.log_fap,
+        final_chance(found.stars.xy, known, radius / wcs.scale, shape, tried, given),
         3600 * distance(wcs.ra, wcs.dec, *pointing),
         found.background,
         found.sky,
@@ -254,29 +362,126 @@ def refine(
     )
 
 
+def final_chance(
+    xy: np.ndarray, known: np.ndarray, radius: float, shape: Shape, tried: int, given: int
+) -> float:
+    """Return log10 of how many solutions as good as a refined one are expected by chance.
+
+    As `log_chance`, by the stars that belong together now, some of the brightest or all. Bright
+    stars of the catalogue that are not there count against the solution: `MISSING`.
+
+    Parameters
+    ----------
+    xy, known : numpy.ndarray
+        Stars of the frame, and those of the catalogue on it, (n, 2), both brightest first: pixels.
+    radius : float
+        Pixels within which they belong together.
+    """
+    places, known = xy @ (1, 1j), known @ (1, 1j)
+    best = 0.0
+    numbers = sorted({min(number, len(places)) for number in JUDGED})
+    for number in numbers:
+        theirs = known[: max(8, 2 * number)]
+        pairs = pair_up(places[:number], theirs, radius)
+        if len(pairs) <= given:
+            continue
+        apart = abs(places[pairs[:, 0]] - theirs[pairs[:, 1]])
+        # Brighter than half of those that match, and not at the edge, where none is found.
+        edge = np.minimum(theirs.real, theirs.imag) < radius
+        edge |= (theirs.real > shape[1] - radius) | (theirs.imag > shape[0] - radius)
+        bright = np.arange(len(theirs)) < np.median(pairs[:, 1])
+        bright[pairs[:, 1]] = False
+        near = pair_up(theirs[bright & ~edge], places, radius)
+        missing = int((bright & ~edge).sum()) - len(near)
+        density = len(theirs) / (shape[0] * shape[1])
+        for share in (1 / 3, 2 / 3, 1.0):
+            single = density * math.pi * (share * radius) ** 2
+            count = int((apart < share * radius).sum())
+            chance = log_chance(count, number, single, 3 * len(numbers) * tried, given)
+            best = min(best, chance + MISSING * missing)
+    return best
+
+
+def brighter_image(found: Found, solution: Solution) -> tuple[float, float] | None:
+    """Return how far (pixels) a brighter image of the matched stars is, if there is one.
+
+    Raises
+    ------
+    Unsolved
+        If there are two images of the frame's stars, about equally bright: the telescope moved
+        during the exposure.
+    """
+    stars = found.stars
+    matched = np.isin(stars.x, solution.stars.x) & np.isin(stars.y, solution.stars.y)
+    first, other = stars.taken(matched), stars.taken(~matched)
+    fewest = max(FEWEST, DOUBLE_SHARE * min(len(first), JUDGED[1]))
+    if len(other) < fewest:
+        return None
+    move = (other.xy[:, None] - first.xy[None, : JUDGED[1]]).reshape(-1, 2)
+    ratio = (other.flux[:, None] / first.flux[None, : JUDGED[1]]).ravel()
+    side = max(3.0, found.fwhm)
+    far = np.hypot(*move.T) > DOUBLE_NEAREST * found.fwhm
+    move, ratio = move[far], ratio[far]
+    cells, inverse, counts = np.unique(
+        np.floor(move / side).astype(int), axis=0, return_inverse=True, return_counts=True
+    )
+    if not len(cells) or counts.max() < fewest / 2:
+        return None
+    middle = np.median(move[inverse.ravel() == counts.argmax()], axis=0)
+    agree = np.hypot(*(move - middle).T) < side
+    bright = float(np.median(ratio[agree])) if agree.any() else 0.0
+    if agree.sum() < fewest or bright < DOUBLE_FLUX:
+        return None
+    if bright > 1 / DOUBLE_FLUX:
+        return float(middle[0]), float(middle[1])
+    raise Unsolved(
+        f"two images of the stars, {np.hypot(*middle):.0f} pixels apart, the second with "
+        f"{bright:.0%} of the light of the first: the telescope moved",
+        found,
+        solution.log_fap,
+    )
+
+
 def _errors(stars: Centroids, scale: float) -> np.ndarray:
     """Return the errors of stars' places, arcsec; saturated ones count little."""
     return np.hypot(np.where(stars.saturated, 1.0, stars.error) * scale, 0.02)
 
 
-def is_credible(solution: Solution, prior: Prior) -> bool:
-    """Return whether a solution is one that its telescope can have, given the prior."""
-    return (
-        abs(solution.wcs.scale / prior.wcs.scale - 1) <= max(prior.scale, 0.003) * 1.2
-        and solution.wcs.skew <= LARGEST_SKEW
-        and solution.rms <= LARGEST_RMS
-        and solution.offset <= FARTHEST * 3600
-    )
+def why_refused(found: Found, solution: Solution, prior: Prior, fewest: int, limits: Limits) -> str:
+    """Return why a solution is none that its telescope can have, given the prior; or nothing."""
+    wcs = solution.wcs
+    if solution.log_fap > ACCEPTED:
+        return f"{solution.matched} of {len(found.stars)} stars match, which may be chance"
+    scale, most = abs(wcs.scale / prior.wcs.scale - 1), max(prior.scale, 0.003) * 1.2
+    if scale > most:
+        return f"its scale is {scale:.2%} off, the limit is {most:.2%}"
+    if wcs.skew > LARGEST_SKEW:
+        return f"its axes are skewed by {wcs.skew:.4f}, the limit is {LARGEST_SKEW}"
+    if solution.rms > limits.rms:
+        return f"its residual is {solution.rms:.2f} arcsec, the limit is {limits.rms:.2f}"
+    if solution.offset > limits.farthest:
+        return (
+            f"it lies {solution.offset:.0f} arcsec from the pointing, "
+            f"the limit is {limits.farthest:.0f}"
+        )
+    if solution.matched < fewest:
+        return f"{solution.matched} stars match, {fewest} are needed"
+    return ""
 
 
 def solve_forced(
-    image: Image, catalogue: CatalogueStars, before: Solution, pointing: Pointing
+    image: Image,
+    catalogue: CatalogueStars,
+    before: Solution,
+    pointing: Pointing,
+    limits: Limits = USUAL,
 ) -> Solution | None:
     """Return the solution of a frame by the stars of the frame before it, or None if unsafe.
 
     Their centroids are measured where the WCS of the frame before has them; nothing is searched.
     It is safe if most of the places with light moved alike: stars at other places, hot pixels and
-    cosmic rays do not.
+    cosmic rays do not. Light that a detector remembers of the frame before does: it is too faint.
+    If the telescope moved during the exposure, there is a second image.
     """
     if len(before.members) < FORCED_FEWEST:
         return None
@@ -294,16 +499,21 @@ def solve_forced(
     moved = plane - to_plane(before.wcs, stars.xy)
     astray = np.hypot(*(moved - np.median(moved, 0)).T)
     chances = []
-    for radius in FORCED_ALIKE:
+    for radius in (share * limits.match for share in FORCED_ALIKE):
         count, area = int((astray < radius).sum()), (radius / (reach * before.wcs.scale)) ** 2
         chances.append((log_chance(count, len(astray), area, len(FORCED_ALIKE), 1), radius))
     chance, radius = min(chances)
     alike = astray < radius
     if alike.mean() < FORCED_SHARE or chance > ACCEPTED:
         return None
+    light = float(np.median(stars.flux[alike] / before.flux[index[alike]]))
+    if light < FORCED_FLUX or (
+        light < FORCED_WHOLE and has_second_image(image, stars.taken(alike))
+    ):
+        return None
     index, stars, members, plane = index[alike], stars.taken(alike), members[alike], plane[alike]
     fit = fit_wcs(before.wcs, stars.xy, plane, _errors(stars, before.wcs.scale), SEQUENCE)
-    if fit.rms > LARGEST_RMS / 2:
+    if fit.rms > limits.rms / 2:
         return None
     stars, seen = stars.taken(fit.kept), index[fit.kept]
     background, flux = image.level(), before.flux.copy()
@@ -325,6 +535,26 @@ def solve_forced(
     )
 
 
+def has_second_image(image: Image, stars: Centroids) -> bool:
+    """Return whether stars (brightest first) have a second image, each at the same distance."""
+    half = FORCED_SECOND
+    ix, iy = (np.rint(place).astype(int) - 1 for place in (stars.x, stars.y))
+    rows, columns = image.shape
+    inside = (ix >= half) & (iy >= half) & (ix < columns - half) & (iy < rows - half)
+    chosen = np.flatnonzero(inside & ~stars.saturated)[:FORCED_STACKED]
+    if len(chosen) < FORCED_FEWEST:
+        return False
+    stamps, _ = image.stamps(ix[chosen], iy[chosen], half)
+    light = stamps - np.median(stamps, axis=(1, 2), keepdims=True)
+    # In squares of 2 pixels: a star's own neighbours are others for each, so the median has none.
+    pairs = light[:, 1:, 1:].reshape(len(chosen), half, 2, half, 2).sum((2, 4))
+    stack = np.median(pairs / stars.flux[chosen, None, None], axis=0)
+    grid = 2 * np.arange(half) - half + 0.5
+    away = np.hypot(grid[:, None], grid[None, :]) > DOUBLE_NEAREST * np.median(stars.fwhm)
+    noise = 1.4826 * np.median(abs(stack[away] - np.median(stack[away])))
+    return bool(stack[away].max() > max(DOUBLE_FLUX / 2 * stack[~away].max(), 6 * noise))
+
+
 def solve(
     image: Image,
     catalogue: CatalogueStars,
@@ -333,6 +563,7 @@ def solve(
     mount: Orientation,
     before: Solution | None = None,
     engine: "Engine | None" = None,
+    limits: Limits = USUAL,
 ) -> Solution:
     """Return the solution of a frame.
 
@@ -352,10 +583,10 @@ def solve(
     Unsolved
         With the reason.
     """
-    solution = solve_forced(image, catalogue, before, pointing) if before else None
+    solution = solve_forced(image, catalogue, before, pointing, limits) if before else None
     if solution is None:
         priors = sequence_priors(before.wcs) + priors if before else priors
-        solution = _solve_searched(image, catalogue, priors, pointing, mount, engine)
+        solution = _solve_searched(image, catalogue, priors, pointing, mount, engine, limits)
     members = solution.members[solution.seen]
     seen = photometry(image, catalogue, solution.wcs, solution.stars, members)
     return solution._replace(photometry=seen)
@@ -368,18 +599,19 @@ def _solve_searched(
     pointing: Pointing,
     mount: Orientation,
     engine: "Engine | None",
+    limits: Limits,
 ) -> Solution:
     """Return the solution by the stars that are found on a frame; raise as `solve` does."""
     found = detect(image)
     try:
-        solution = solve_detected(found, catalogue, priors, pointing, image.shape)
+        solution = solve_detected(found, catalogue, priors, pointing, image.shape, limits)
     except Unsolved:
         if engine is None or len(found.stars) < FEWEST:
             raise
         prior = engine.prior(found.stars, *pointing, mount, image.shape)
         if prior is None:
             raise
-        solution = solve_detected(found, catalogue, [prior], pointing, image.shape)
+        solution = solve_detected(found, catalogue, [prior], pointing, image.shape, limits)
     # The flux of a star depends on the window a little: measured as `solve_forced` does.
     brightest = solution.seen[:FORCED_STARS]
     stars = solution.stars.taken(brightest)
