@@ -1,10 +1,9 @@
-"""What became of a night: the facts that page, summary, lists and mail show."""
+"""What became of a night: the facts that summary, lists and mail show."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 from scripts.lib.delivery.receipts import warned_products
 from scripts.lib.ledger import snapshot
@@ -12,22 +11,6 @@ from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.outlook import latest
 from scripts.lib.ledger.records import DONE, GOOD, Frame, Status
 from scripts.lib.solving.table import Solved, read_solved
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """A sequence in a night's summary: times as ``hh:mm:ss``; None where nothing was solved."""
-
-    name: str
-    frames: int
-    begin: str
-    end: str
-    product: str
-    to_solve: int
-    solved: int
-    rms: float | None
-    fwhm: float | None
-    offset: float | None
 
 
 @dataclass(frozen=True)
@@ -46,7 +29,7 @@ class Summary:
     judged: bool
     raw: int
     kinds: Mapping[str, int]
-    sequences: list[Sequence]
+    sequences: Mapping[str, list[Frame]]
     products: list[str]
     delivered: int
     missing: list[str]
@@ -79,32 +62,14 @@ def summarise(telescope: str, night: str, ledger: Ledger, solutions: Path | None
         judged=bool(ledger.night(night).snapshot),
         raw=len({frame.file for frame in frames}),
         kinds=dict(Counter(frame.kind for frame in delivered).most_common()),
-        sequences=[sequence(name, m, tables.get(name, [])) for name, m in grouped.items()],
+        sequences=grouped,
         products=sorted(product.name for product in products),
         delivered=len(delivered),
         missing=[frame.file for frame in [*good, *waiting] if frame.status not in DONE],
         warned=warned_products(products),
         held=held,
-        not_for_eso=[frame for frame in refused if frame not in held],
+        not_for_eso=[frame for frame in refused if frame.fault and frame.fault.expected],
         reasons=dict(sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))),
         solved=[one for one in tried if one.solved],
         unsolved=[one for one in tried if not one.solved],
-    )
-
-
-def sequence(name: str, members: list[Frame], tried: list[Solved]) -> Sequence:
-    """Return what the summary says of a sequence."""
-    products = {frame.product for frame in members}
-    solved = [one for one in tried if one.solved]
-    return Sequence(
-        name=name,
-        frames=len(members),
-        begin=f"{members[0].begin:%H:%M:%S}",
-        end=f"{members[-1].begin:%H:%M:%S}",
-        product=products.pop() if len(products) == 1 else f"{len(products)} frames",
-        to_solve=len(tried),
-        solved=len(solved),
-        rms=median(one.rms for one in solved) if solved else None,
-        fwhm=median(one.fwhm for one in solved) if solved else None,
-        offset=max(one.offset for one in solved) if solved else None,
     )
