@@ -192,10 +192,10 @@ def nights_to_confirm(
         return []
     since = now - timedelta(days=settings.confirm_until) - GRACE
     wanted = [night for night in ledger.delivered_since(since) if not nights or night in nights]
-    return [night for night in wanted if is_due(ledger, night, settings, now)]
+    return [night for night in wanted if must_be_asked(ledger, night, settings, now)]
 
 
-def is_due(ledger: Ledger, night: str, settings: Configuration, now: datetime) -> bool:
+def must_be_asked(ledger: Ledger, night: str, settings: Configuration, now: datetime) -> bool:
     """Return whether a night is to be queried at ESO; its job reports a damaged table."""
     folder, limit = settings.workdir / night, timedelta(days=settings.confirm_until)
     mails = settings.mail.to and settings.mail.when != "never"
