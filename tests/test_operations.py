@@ -20,7 +20,7 @@ from scripts import install
 from scripts.commands.run import DRY
 from scripts.lib.files.lock import FileLock, is_held, taken
 from scripts.lib.nights.dates import recent_nights
-from scripts.lib.running import health, run_log
+from scripts.lib.running import health, processes, run_log
 from scripts.lib.running.processes import end_marked, marked, run_marked
 from scripts.lib.running.run_log import Heartbeat, read_heartbeat, write_heartbeat
 from scripts.lib.settings.check import CHECKOUT, ConfigurationError
@@ -266,6 +266,20 @@ def test_lock_is_held_until_it_is_given_back(tmp_path):
     assert taken(first.path).year == 1970
     first.release()
     assert not is_held(first.path) and second.take() and taken(first.path) > NOW
+
+
+def test_a_job_that_lost_the_first_signal_gets_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "REPEAT", 0.2)
+    # The parent waits for a job that takes no notice the first time, as one that just starts.
+    program = "import signal, time\n"
+    program += "signal.signal(15, lambda *a: signal.signal(15, signal.SIG_DFL))\n"
+    program += "while True: time.sleep(300)"
+    script = f"trap 'trap \"\" TERM' TERM; {sys.executable} -c '{program}' & wait; wait; exit 7"
+    with open(tmp_path / "log", "w") as log:
+        ended = run_marked(
+            ["bash", "-c", script], str(tmp_path), dict(os.environ), tmp_path, log, 5, grace=300
+        )
+    assert ended.status == 7 and "time limit" in ended.cause
 
 
 def test_processes_that_ignore_sigterm_are_killed(tmp_path):

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -18,6 +18,8 @@ MARKER = "SPECULOOS_RUN"
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Seconds from asking to end to killing; meanwhile Snakemake writes its mail.
 GRACE = 180
+# Seconds after which jobs that are still there are asked again.
+REPEAT = 5
 # Seconds for killed processes to vanish; one that waits for a frozen disk does not.
 VANISHING = 10
 PAUSE = 0.1
@@ -55,7 +57,8 @@ def run_marked(
 
     A signal to this process, or the time limit, ends the whole group: first TERM, because
     Snakemake then removes what is half-made and reports, then KILL. TERM to Snakemake alone would
-    wait for its jobs without limit, and HUP would leave them behind.
+    wait for its jobs without limit, and HUP would leave them behind. Jobs get it several times: one
+    that is just being started loses it.
 
     Parameters
     ----------
@@ -66,7 +69,7 @@ def run_marked(
     limit, grace : float
         Seconds until the group is asked to end, and from then until it is killed.
     """
-    cause, kill_at = "", float("inf")
+    cause, kill_at, repeat_at = "", float("inf"), float("inf")
     with caught(STOPPING) as signals:
         process = subprocess.Popen(
             command,
@@ -84,10 +87,13 @@ def run_marked(
                 cause = f"ended after {limit / 3600:g} h, its time limit"
                 if signals:
                     cause = f"ended by signal {signal.Signals(signals[0]).name}"
-                kill_at = now + grace
+                kill_at, repeat_at = now + grace, now + REPEAT
                 os.killpg(process.pid, signal.SIGTERM)
             elif now > kill_at:
                 os.killpg(process.pid, signal.SIGKILL)
+            elif cause and now > repeat_at:
+                repeat_at = now + REPEAT
+                send(signal.SIGTERM, [number for number in marked(mark) if number != process.pid])
             time.sleep(PAUSE)
         end_marked(mark)
     status = process.returncode
@@ -115,8 +121,13 @@ def end_marked(mark: str) -> list[int]:
     """
     until = time.monotonic() + VANISHING
     while (left := marked(mark)) and time.monotonic() < until:
-        for number in left:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(number, signal.SIGKILL)
+        send(signal.SIGKILL, left)
         time.sleep(PAUSE)
     return left
+
+
+def send(number: signal.Signals, processes: Iterable[int]) -> None:
+    """Send a signal to processes, as far as they are still there."""
+    for process in processes:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, number)
