@@ -2,9 +2,11 @@
 
 ``python -m benchmarks.solving`` draws frames of both cameras and prints, for each kind of
 difficulty, how many were solved, how wrong the solutions are over the whole detector, and what they
-cost in CPU seconds of one thread; then sequences, then trials that must not be solved: star lists
-on other skies. With ``--solve-field`` the command of the legacy pipeline gets some of the same
-frames, on index files made from the same catalogue (Debian's astrometry.net must be installed).
+cost in CPU seconds of one thread; then sequences, then frames that follow a move of the telescope
+and show something of where it was, then trials that must not be solved: star lists on other skies,
+of which some catalogues cover little. ``--repeat`` multiplies the frames, ``--size`` cuts them.
+With ``--solve-field`` the command of the legacy pipeline gets some of the same frames, on index
+files made from the same catalogue (Debian's astrometry.net must be installed).
 """
 
 import argparse
@@ -13,6 +15,7 @@ import subprocess
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -43,6 +46,7 @@ from scripts.lib.solving.tangent import TangentWCS, distance, moved_to, oriented
 from scripts.simulator.night import frame_bytes, header_cards, read_camera, stored
 from scripts.simulator.sky import Shot, SimulatedCamera, Sky, aimed, astropy_wcs, linear, stretched
 
+Size = tuple[int, int] | None  # columns and rows of all frames; None for the camera's own
 EPOCH = datetime(2026, 3, 6, 3, tzinfo=UTC)
 WRONG = 3.0  # arcsec: a solution farther off than this is wrong
 DETECTABLE = 1.5  # pixels from a drawn star to what was detected
@@ -79,7 +83,35 @@ DIFFICULTIES = [
     Difficulty("rotated by 77 degrees", 4, {"density": (2, 6)}, rotation=77.0),
     Difficulty("sparse", 16, {"stars": (14, 18, 24), "exptime": (5.0, 10.0)}),
     Difficulty("very sparse", 30, {"stars": (6, 8, 10, 13), "exptime": (5.0, 10.0)}),
+    Difficulty("blooming, 60 s", 4, {"density": (5,), "exptime": (60.0,), "blooming": (True,)}),
+    Difficulty("moonlight, gradient 0.6", 4, {"density": (2, 6), "moon": (0.6,)}),
+    Difficulty("vignetting of 0.7", 4, {"density": (2, 6), "vignetting": (0.7,)}),
+    Difficulty("fringes of 0.1", 4, {"density": (2, 6), "fringes": (0.1,)}),
+    Difficulty("amplifier glow", 4, {"density": (2, 6), "glow": (300.0,)}),
+    Difficulty("donuts of 5 arcsec", 5, {"density": (2, 6), "donut": (5.0,), "fwhm": (1.4,)}),
     Difficulty("no stars", 8, {"starless": (True,), "cosmics": (3, 100)}),
+]
+
+
+class Move(NamedTuple):
+    """What a frame shows after the telescope moved: see `Shot`. Shares are ranges."""
+
+    name: str
+    pixels: tuple[float, float]  # by which it moved; 0 for a flip
+    second: tuple[float, float]
+    moved: bool = False
+    cloud: float = 0.0
+
+
+MOVES = [
+    Move("jump", (20, 40), (0, 0)),
+    Move("jump, persistence 0.3 %", (20, 40), (0.003, 0.003)),
+    Move("jump, persistence 1 to 5 %", (8, 60), (0.01, 0.05)),
+    Move("jump under 1 mag of cloud, 3 %", (20, 40), (0.03, 0.03), cloud=1.0),
+    Move("jump during the exposure, 10 to 30 %", (20, 40), (0.1, 0.3), True),
+    Move("the same, 30 to 50 %", (12, 60), (0.3, 0.5), True),
+    Move("double image, 50 to 100 %", (12, 60), (0.5, 1.0)),
+    Move("flip, persistence 1 %", (0, 0), (0.01, 0.01)),
 ]
 
 
@@ -132,12 +164,14 @@ def stretch_of(rng: np.random.Generator) -> np.ndarray:
     return stretched(rng.uniform(-5e-4, 5e-4), rng.uniform(0, 1e-3), rng.uniform(0, 180))
 
 
-def trials(telescope: str, rng: np.random.Generator, seed: int) -> Iterator[Trial]:
+def trials(
+    telescope: str, rng: np.random.Generator, seed: int, size: Size, repeat: int
+) -> Iterator[Trial]:
     """Yield the frames of a camera."""
-    camera = read_camera(telescope, None)
+    camera = read_camera(telescope, size)
     drawer = Sky(camera, seed)
     darks = {time: dark_of(drawer, time) for time in (3.0, 5.0, 10.0, 60.0)}
-    for difficulty in DIFFICULTIES:
+    for difficulty in (one for one in DIFFICULTIES for _ in range(repeat)):
         for seen, shot in shots(camera, difficulty, rng):
             drawer.camera = seen
             pixels = drawer.pixels(shot)
@@ -278,7 +312,9 @@ HEAD = (
 )
 
 
-def run_cold(telescope: str, seed: int, folder: Path, keep: int) -> tuple[list[Result], list, list]:
+def run_cold(
+    telescope: str, seed: int, keep: int, size: Size, repeat: int
+) -> tuple[list[Result], list, list]:
     """Print how the frames of a camera fare, each on its own.
 
     Returns
@@ -288,7 +324,7 @@ def run_cold(telescope: str, seed: int, folder: Path, keep: int) -> tuple[list[R
     """
     results, lists, kept = [], [], []
     seen: dict[str, int] = {}
-    for trial in trials(telescope, np.random.default_rng(seed), seed):
+    for trial in trials(telescope, np.random.default_rng(seed), seed, size, repeat):
         results.append(Result(trial.kind, trial.detectable, *solve_cold(trial)))
         lists.append((detect(trial.image), trial.image.shape, trial.mount))
         seen[trial.kind] = seen.get(trial.kind, 0) + 1
@@ -355,6 +391,68 @@ def run_sequence(telescope: str, density: float, seed: int, frames: int = 40) ->
     print(f"| {'':27} mean CPU {cpu:.4f} s a frame | | | | | | |", flush=True)
 
 
+def run_moves(telescope: str, seed: int, count: int, size: Size) -> list[tuple]:
+    """Print how frames fare that follow a move of the telescope, and return their star lists.
+
+    Right is where the telescope stood at the end; of a double image either place.
+    """
+    rng = np.random.default_rng([seed, 5])
+    camera, mount = read_camera(telescope, size), MOUNTS[telescope]
+    drawer = Sky(camera, seed)
+    dark = dark_of(drawer, 10.0)
+    results: dict[str, list[Result]] = {move.name: [] for move in MOVES}
+    ways: dict[str, list[str]] = {move.name: [] for move in MOVES}
+    lists = []
+    for number in range(count):
+        ra, dec = rng.uniform(0, 360), rng.uniform(-75, 20)
+        stretch, angle = stretch_of(rng), rng.uniform(0, 360)
+        density, fwhm = float(rng.choice([1, 2, 4, 8, 14])), rng.uniform(1.0, 2.0)
+        shot = Shot("science", EPOCH, 10.0, camera.filter, "target", ra, dec, density, 10 * number)
+        shot = aimed(camera, replace(shot, fwhm=fwhm, mispointing=60.0), angle, stretch)
+        stars = catalogue_of(drawer, shot)
+        priors, pointing = None, (ra, dec)
+        first = None
+        for order, move in enumerate([None, *MOVES]):
+            now = shot
+            if move is not None:
+                way = camera.scale * rng.uniform(*move.pixels) * rng.choice([-1, 1])
+                now = replace(
+                    shot,
+                    start=EPOCH + timedelta(seconds=12),
+                    number=10 * number + order,
+                    mispointing=60.0 + (way or 54.0),
+                    flipped=not way,
+                    cloud=move.cloud,
+                    second=rng.uniform(*move.second),
+                    second_wcs=shot.wcs,
+                    moved=move.moved,
+                )
+                now = aimed(camera, now, angle, stretch)
+            image = image_of(drawer.pixels(now), dark)
+            priors = pointing_priors(ra, dec, mount, image.shape)
+            begin = time.process_time()
+            try:
+                found = solve(image, stars, priors, pointing, mount, first)
+            except Unsolved:
+                found = None
+            cpu = time.process_time() - begin
+            if move is None:
+                first = found
+                lists.append((detect(image), image.shape, mount))
+                continue
+            error = error_of(found.wcs, now, image.shape) if found else None
+            if found and error and now.second > 0.3:
+                other = replace(now, wcs=shot.wcs)
+                error = min(error, error_of(found.wcs, other, image.shape))
+            results[move.name].append(Result(move.name, 0, error, cpu))
+            ways[move.name].append(found.method if found else "unsolved")
+        drawer.fields.clear()
+    for name, rows in results.items():
+        listed = ", ".join(f"{count} {way}" for way, count in Counter(ways[name]).most_common())
+        print(report(f"{telescope}: {name} ({listed})", rows), flush=True)
+    return lists
+
+
 def run_wrong_skies(lists: list[tuple], count: int, seed: int) -> None:
     """Print how often star lists are solved on a sky that is not theirs."""
     rng = np.random.default_rng([seed, 9])
@@ -369,6 +467,10 @@ def run_wrong_skies(lists: list[tuple], count: int, seed: int) -> None:
     for i in range(count):
         found, shape, mount = lists[i % len(lists)]
         shot, sky = skies[rng.integers(len(skies))]
+        if i % 3 == 0:
+            # A catalogue that covers less than the window.
+            near = np.hypot((sky.ra - shot.ra) * np.cos(np.radians(shot.dec)), sky.dec - shot.dec)
+            sky = sky.taken(near < rng.uniform(0.02, 0.1))
         priors = pointing_priors(shot.ra, shot.dec, mount, shape)
         if i % 2:
             wcs = oriented(shot.ra, shot.dec, *middle(shape), mount.scale, 0.0, mount.parity)
@@ -454,21 +556,30 @@ def main() -> None:
     parser.add_argument(
         "--solve-field", type=int, default=0, metavar="N", help="N frames of each kind for it too"
     )
+    parser.add_argument("--moves", type=int, default=10, help="targets for each kind of move")
+    parser.add_argument("--repeat", type=int, default=1, help="times as many frames of each kind")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("X", "Y"), help="pixels of a frame")
+    parser.add_argument("--no-sequences", action="store_true", help="leave these out")
     options = parser.parse_args()
+    size = tuple(options.size) if options.size else None
     warnings.simplefilter("ignore", FITSFixedWarning)
     with tempfile.TemporaryDirectory() as folder:
         lists = []
         for telescope in ("Io", "Callisto"):
             results, found, kept = run_cold(
-                telescope, options.seed, Path(folder), options.solve_field
+                telescope, options.seed, options.solve_field, size, options.repeat
             )
             lists += found
             if kept:
                 run_solve_field(telescope, kept, Path(folder), results)
-        print(f"\nSequences of 40 frames\n\n{HEAD}")
+        print(f"\nAfter a move of the telescope\n\n{HEAD}")
         for telescope in ("Io", "Callisto"):
-            for density in (6, 1, 0.3):
-                run_sequence(telescope, density, options.seed)
+            lists += run_moves(telescope, options.seed, options.moves, size)
+        if not options.no_sequences:
+            print(f"\nSequences of 40 frames\n\n{HEAD}")
+            for telescope in ("Io", "Callisto"):
+                for density in (6, 1, 0.3):
+                    run_sequence(telescope, density, options.seed)
         run_wrong_skies(lists, options.other_skies, options.seed)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"seed {options.seed}; {memory:.0f} MB with the drawing of the frames")
