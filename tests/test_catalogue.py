@@ -796,6 +796,34 @@ def test_the_command_cuts(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.csv", "cut.sqlite", "s.csv"]
 
 
+@pytest.mark.parametrize("dec", [0.0, -75.0, 89.5])
+def test_the_command_cuts_to_a_density(tmp_path, dec):
+    """A crowded half of the field and a sparse one: the brightest of each are left."""
+    crowded, sparse = random_stars(0.0, dec, 20_000, 1.5), random_stars(0.0, dec, 900, 1.5, seed=2)
+    eastern = crowded.ra < 180
+    stars = CatalogueStars(*np.concatenate([crowded.taken(eastern), sparse], axis=1))
+    write(stars, tmp_path / "whole.csv")
+    words = f"--from {tmp_path}/whole.csv --to {tmp_path}/s.csv --density 200 --band j".split()
+    assert run("cut", *words).returncode == 0
+    left = open_catalogue(str(tmp_path / "s.csv"), "j").cut(0.0, dec, 1.2, 2015.5)
+    whole = open_catalogue(str(tmp_path / "whole.csv"), "j").cut(0.0, dec, 1.2, 2015.5)
+    area = np.pi * 1.2**2
+    assert len(left.ra) == pytest.approx(area * (200 + 100) / 2, rel=0.25)
+    # Where the sky is sparse all stars stay, where it is crowded the bright ones.
+    west = whole.ra > 180
+    assert (left.ra > 180).sum() > 0.85 * west.sum()
+    assert np.median(left.mag[left.ra < 180]) < np.median(whole.mag[whole.ra < 180]) - 2
+    again = tmp_path / "again.csv"
+    run("cut", "--from", f"{tmp_path}/s.csv", "--to", str(again), "--density", "200", "--band", "j")
+    assert again.read_text() == (tmp_path / "s.csv").read_text()
+
+
+@pytest.mark.parametrize("words", ["0", "-3", "nan", "inf", "many"])
+def test_a_density_is_a_positive_number(tmp_path, words):
+    done = run("cut", "--from", "a.csv", "--to", "b.csv", "--density", words)
+    assert done.returncode == 2 and "argument --density" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["s.fits", "s.parquet"])
 def test_the_command_converts_a_whole_table(tmp_path, name):
     write(random_stars(0.1, 0.0), tmp_path / name)

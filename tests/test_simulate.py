@@ -341,6 +341,78 @@ def test_starless_frames_have_no_stars():
     assert without.std() == pytest.approx(np.sqrt(camera.noise**2 + 400), rel=0.1)
 
 
+def changed(size: tuple[int, int] = (300, 300), **options) -> tuple[np.ndarray, np.ndarray]:
+    """Return a frame without noise, in ADU above the bias, and the same with something wrong."""
+    camera = replace(ideal(read_camera("Io", size)), noise=0.0, gain=1e12)
+    plain = {
+        key: options.pop(key)
+        for key in ("starless", "exptime", "density", "fwhm")
+        if key in options
+    }
+    shot = shot_of(camera, **plain)
+    plain, other = (Sky(camera, 1).pixels(one)[1:] for one in (shot, replace(shot, **options)))
+    return plain - camera.bias, other - camera.bias
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_second_image_has_its_share_of_the_light(moved):
+    camera = ideal(read_camera("Io", (300, 300)))
+    elsewhere = aimed(camera, shot_of(camera), 30.0).wcs
+    elsewhere = elsewhere | {"crpix1": elsewhere["crpix1"] + 30}
+    plain, other = changed(second=0.2, second_wcs=elsewhere, moved=moved)
+    sky, _ = changed(starless=True)
+    light, second = plain - sky, other - sky
+    expected = (0.8 if moved else 1.0) * light
+    expected[:, 30:] += 0.2 * light[:, :-30]
+    # Elsewhere the detector sees a little more or less of the light.
+    away = abs(second - expected) / (0.05 * expected + 10)
+    clear = plain < 50_000
+    clear[:, 30:] &= clear[:, :-30].copy()
+    assert away[:, 100:][clear[:, 100:]].max() < 1
+
+
+@pytest.mark.parametrize(
+    "options, corner, middle",
+    [
+        ({"moon": 0.5}, 0.65, 1.0),
+        ({"vignetting": 0.6}, 0.42, 1.0),
+        ({"glow": 20.0}, 1.45, 1.0),
+    ],
+)
+def test_the_sky_is_uneven(options, corner, middle):
+    plain, other = changed(starless=True, **options)
+    ratio = other / plain
+    assert ratio[3:9, 3:9].mean() == pytest.approx(corner, rel=0.15)
+    assert ratio[145:155, 145:155].mean() == pytest.approx(middle, rel=0.02)
+
+
+def test_fringes_are_waves_of_the_sky():
+    plain, other = changed(starless=True, fringes=0.1)
+    ratio = other / plain
+    assert (ratio.min(), ratio.max()) == pytest.approx((0.9, 1.1), abs=0.01)
+    assert ratio.mean() == pytest.approx(1, abs=0.01)
+
+
+def test_charge_blooms_along_columns():
+    plain, other = changed(exptime=600.0, blooming=True)
+    full = plain.max()
+    columns = (other >= full).sum(axis=0) - (plain >= full).sum(axis=0)
+    assert columns.max() > 5
+    assert ((other >= full) >= (plain >= full)).all()
+
+
+def test_donuts_have_no_light_in_the_middle():
+    plain, other = changed(donut=8.0, density=0.5, fwhm=0.8, size=(600, 600), exptime=20.0)
+    light, rings = plain - np.median(plain), other - np.median(other)
+    inner = light[60:-60, 60:-60]
+    y, x = np.add(np.unravel_index(inner.argmax(), inner.shape), 60)
+    half = round(8.0 / 0.348 / 2)
+    around = [rings[y, x - half], rings[y, x + half], rings[y - half, x], rings[y + half, x]]
+    assert light[y, x] > 1000 and min(around) > 1.2 * rings[y, x]
+    near = np.s_[y - 40 : y + 41, x - 40 : x + 41]
+    assert rings[near].sum() == pytest.approx(light[near].sum(), rel=0.15)
+
+
 def test_mispointing_moves_the_field(tmp_path):
     camera = ideal(read_camera("Callisto", (200, 200)))
     shots = [shot_of(camera, i, mispointing=m, density=20.0) for i, m in enumerate((0.0, 30.0))]

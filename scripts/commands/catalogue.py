@@ -1,6 +1,7 @@
 """Convert and cut star catalogues, and make index files for the astrometry.net engine from them."""
 
 import argparse
+import math
 import shutil
 import sqlite3
 import subprocess
@@ -25,6 +26,7 @@ from scripts.lib.solving.stars import (
     PIECE,
     CatalogueStars,
     Circle,
+    joined,
     source_names,
     stars_of,
 )
@@ -41,6 +43,7 @@ EXAMPLES = """
 examples:
   python -m scripts.catalogue convert --from gaia.parquet --to site.sqlite
   python -m scripts.catalogue cut --from site.sqlite --to io.csv --ra 121.3 --dec 4.3 --radius 1
+  python -m scripts.catalogue cut --from gaia.sqlite --to sparse.sqlite --density 5000 --band j
   python -m scripts.catalogue index --from site.sqlite --to /data/index --scales 2 3 4
 """
 
@@ -200,6 +203,14 @@ def _index_file(table: Path, folder: Path, scale: int) -> Path | None:
     return target
 
 
+def density(text: str) -> float:
+    """Return a number of stars a square degree, as it is written on the command line."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError
+    return value
+
+
 def circle_of(options: argparse.Namespace) -> Circle:
     """Return the circle of the command line, or one around the whole sky."""
     circle = (options.ra, options.dec, options.radius)
@@ -221,8 +232,25 @@ def convert(options: argparse.Namespace) -> None:
 def cut(options: argparse.Namespace) -> None:
     """Write the stars of a circle, or all."""
     check_name(options.to)
-    pieces = open_catalogue(options.source).pieces(circle_of(options))
+    catalogue = open_catalogue(options.source, options.band)
+    pieces = catalogue.pieces(circle_of(options))
+    if options.density is not None:
+        pieces = iter([brightest(pieces, options.density, options.band)])
     print(f"{options.to}: {write_stars(pieces, options.to)} stars")
+
+
+def brightest(pieces: Iterable[CatalogueStars], density: float, band: str) -> CatalogueStars:
+    """Return the brightest stars of each part of the sky: see `CatalogueStars.brightest`.
+
+    Little more than these are in memory.
+    """
+    chosen = joined([])
+    more: list[CatalogueStars] = []
+    for piece in pieces:
+        more.append(piece)
+        if sum(len(one.ra) for one in more) > 5 * PIECE:
+            chosen, more = joined([chosen, *more]).brightest(density, band), []
+    return joined([chosen, *more]).brightest(density, band)
 
 
 def index(options: argparse.Namespace) -> None:
@@ -260,11 +288,13 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         add("--ra", type=float, metavar="DEG", help="of the circle's centre")
         add("--dec", type=float, metavar="DEG", help="of the circle's centre")
         add("--radius", type=float, metavar="DEG")
+        add("--band", choices=BANDS, default="g", help="ranks the stars; default: g")
         if run is cut:
+            limit = "only the brightest stars of each part of the sky: so many a square degree"
+            add("--density", type=density, metavar="N", help=limit)
             continue
         scales = "0: quads of 2 to 2.8 arcmin, each next one 1.4 times larger; default: 0 1 2 3 4"
         add("--scales", type=int, nargs="+", default=SCALES, choices=range(20), help=scales)
-        add("--band", choices=BANDS, default="g", help="ranks the stars; default: g")
         epoch = "of the places that the engine matches, Julian year; default: %(default)s"
         add("--epoch", type=float, default=GAIA_DR2, help=epoch)
     return parser.parse_args(words)

@@ -320,7 +320,9 @@ class Sky:
         """Return a frame's pixels (ADU), uint16 of (rows, columns)."""
         camera, image, sigma = self.camera, self.image, self.sigma
         level = {"flat": FLAT_LEVEL, "science": camera.sky * shot.exptime}.get(shot.kind, 0.0)
-        self.light[:] = level * sky_pattern(shot, self.light.shape)
+        self.light.fill(level)
+        frame = self.light[WIDEST:-WIDEST, WIDEST:-WIDEST]
+        frame *= sky_pattern(shot, image.shape)
         if shot.wcs:
             stars = self.stars(shot)  # in the catalogue even if none is drawn
             if not shot.starless:
@@ -328,8 +330,8 @@ class Sky:
                 if shot.second:
                     self.draw_stars(shot, stars, shot.second_wcs, shot.second)
         if shot.vignetting:
-            self.light *= 1 - shot.vignetting / 2 * distance_squared(self.light.shape)
-        np.multiply(self.light[WIDEST:-WIDEST, WIDEST:-WIDEST], self.response, out=image)
+            frame *= 1 - shot.vignetting * distance_squared(image.shape)
+        np.multiply(frame, self.response, out=image)
         image += np.multiply(self.dark, shot.exptime, out=sigma)
         if shot.glow:
             image += shot.glow * shot.exptime * corner_glow(image.shape)

@@ -114,7 +114,7 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Centroid
     half = int(np.ceil(1.5 * fwhm + reach)) + 2
     grid = np.arange(-half, half + 1)
     cx, cy, inside, light, noise, peak = _stamps(image, xy, half)
-    dx, dy = xy[:, 0] - 1 - cx, xy[:, 1] - 1 - cy
+    dx, dy = (np.where(inside, d, 0.0) for d in (xy[:, 0] - 1 - cx, xy[:, 1] - 1 - cy))
     sigma = fwhm / TO_FWHM
     start = dx.copy(), dy.copy()
     for _ in range(ITERATIONS):

@@ -12,6 +12,7 @@ GAIA_DR3, GAIA_DR2 = 2016.0, 2015.5  # epochs, Julian years
 NEEDED = ("ra", "dec", "mag")
 OPTIONAL = ("pmra", "pmdec", "epoch", "j")
 PIECE = 200_000  # stars read at a time
+CELL_STARS = 50  # of a part of the sky in which the brightest are chosen
 MAS = 3_600_000  # a degree
 NO_STARS = "it holds no stars"
 BLANK = ("", "null")  # what tables of text have where there is no value
@@ -80,11 +81,33 @@ class CatalogueStars(NamedTuple):
         known = np.isfinite(self.mag) | np.isfinite(self.j)
         return self.taken(circle.contains(self.ra, self.dec) & known)
 
-    def ranked(self, band: str) -> "CatalogueStars":
-        """Return the stars brightest first: by a band (g or j), by the other without it."""
+    def rank(self, band: str) -> np.ndarray:
+        """Return the magnitude that ranks each star: in a band, g or j, or else in the other."""
         first, other = (self.j, self.mag) if band == "j" else (self.mag, self.j)
-        mag = np.where(np.isfinite(first), first, other)
+        return np.where(np.isfinite(first), first, other)
+
+    def ranked(self, band: str) -> "CatalogueStars":
+        """Return the stars brightest first, with the magnitude that ranks them."""
+        mag = self.rank(band)
         return self._replace(mag=mag).taken(np.argsort(mag, kind="stable"))
+
+    def brightest(self, density: float, band: str) -> "CatalogueStars":
+        """Return the brightest stars of each part of the sky, ``density`` a square degree.
+
+        Parts are cells between parallels, as wide as they are high, of about `CELL_STARS` stars;
+        none is higher than a degree.
+        """
+        side = 1 / math.ceil(math.sqrt(density / CELL_STARS))
+        row = np.minimum(np.floor((self.dec + 90) / side), round(180 / side) - 1).astype(int)
+        south = np.radians(row * side - 90)
+        # The area of a zone of the sphere, and the cells in it.
+        zone = 360 * np.degrees(np.sin(south + math.radians(side)) - np.sin(south))
+        columns = np.maximum(np.rint(zone / side**2), 1).astype(int)
+        cell = row * round(360 / side + 1) + (self.ra % 360 / 360 * columns).astype(int)
+        order = np.lexsort((self.rank(band), cell))
+        cell = cell[order]
+        place = np.arange(len(cell)) - np.searchsorted(cell, cell)
+        return self.taken(np.sort(order[place < np.rint(density * zone / columns)[order]]))
 
 
 def number(value: str | float | None) -> float:
