@@ -90,10 +90,10 @@ packages:
 test: $(READY) $(TEST_READY) packages ## all tests; installs the Debian packages that they use, if it may
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-fuzz: $(READY) $(TEST_READY) packages ## random damage to 2,000 frames with each of SEEDS=5 new seeds, which it prints
+fuzz: $(READY) $(TEST_READY) packages ## random damage to 2,000 frames and 5,000 odd reserved cards with each of SEEDS=5 new seeds, which it prints
 	@for n in $$(seq $(SEEDS)); do seed=$$(od -An -N3 -tu4 /dev/urandom | tr -d ' '); \
 	  echo "FUZZ_SEED=$$seed"; \
-	  FUZZ_SEED=$$seed $(BIN)/python -m pytest -q tests/test_fuzz.py || exit 1; done
+	  FUZZ_SEED=$$seed $(BIN)/python -m pytest -q tests/test_fuzz.py tests/test_reserved.py || exit 1; done
 
 soak: $(READY) $(TEST_READY) ## random kills, collections, removals and late frames: SOAK_SEEDS=300 scripts of runs
 	$(BIN)/python -m tests.soak --seeds $(SOAK_SEEDS) --first $(SOAK_FIRST)

@@ -232,9 +232,10 @@ def setting_of(header: Header, camera: "Camera") -> Setting:
 def text_of(header: Header, keyword: str) -> str:
     """Return a string value; raise `BadFrame` if there is none."""
     value = value_of(header, keyword)
-    if value is None or not str(value).strip():
+    text = value if isinstance(value, str) else shown(value)
+    if value is None or not text.strip():
         raise BadFrame(Reason.MISSING, subject=keyword)
-    return str(value).strip()
+    return text.strip()
 
 
 def number_of(header: Header, keyword: str, default: float | None = None) -> float:

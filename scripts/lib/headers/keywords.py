@@ -170,7 +170,9 @@ def card_of(rule: Rule, keyword: str, value: bool | int | float | str) -> Card:
         whole = value if isinstance(value, int) else round(plain_number(value))
         value = cards.integer(int(whole), keyword)
     elif rule.format == "s":
-        value = str(value).strip()
+        if not isinstance(value, str):
+            raise ValueError(f"{cards.shown(value)} is not a text")
+        value = value.strip()
     elif rule.format == "n":
         value = value if type(value) is int else plain_number(value)
     elif rule.format:

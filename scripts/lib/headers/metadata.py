@@ -7,6 +7,7 @@ header says; a logical it makes a text. So logicals are numbers here, and what a
 in the cube's header either.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from scripts.lib.fits.bintable import Column, table_hdu
@@ -71,6 +72,8 @@ def metadata_hdu(names: list[str], frames: Sequence[Values], table: Keywords) ->
         varies = len({(isinstance(value, bool), value) for value in values}) > 1
         if varies or keyword in always:
             plain = [int(value) if isinstance(value, bool) else value for value in values]
+            if keyword == "AIRMASS" and not any(plain):
+                plain = [math.nan] * len(plain)  # a column of numbers also without one
             columns.append(Column(keyword, plain, table.unit(keyword)))
     return table_hdu(METADATA, "keywords of each plane, in their order", columns)
 
