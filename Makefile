@@ -93,7 +93,7 @@ test: $(READY) $(TEST_READY) packages ## all tests; installs the Debian packages
 fuzz: $(READY) $(TEST_READY) packages ## random damage to 2,000 frames and 5,000 odd reserved cards with each of SEEDS=5 new seeds, which it prints
 	@for n in $$(seq $(SEEDS)); do seed=$$(od -An -N3 -tu4 /dev/urandom | tr -d ' '); \
 	  echo "FUZZ_SEED=$$seed"; \
-	  FUZZ_SEED=$$seed $(BIN)/python -m pytest -q tests/test_fuzz.py tests/test_reserved.py || exit 1; done
+	  FUZZ_SEED=$$seed FUZZ_CARDS=5000 $(BIN)/python -m pytest -q tests/test_fuzz.py tests/test_reserved.py || exit 1; done
 
 soak: $(READY) $(TEST_READY) ## random kills, collections, removals and late frames: SOAK_SEEDS=300 scripts of runs
 	$(BIN)/python -m tests.soak --seeds $(SOAK_SEEDS) --first $(SOAK_FIRST)

@@ -38,7 +38,7 @@ from tests.records import CONFIG, configuration, expectations, observatory_of
 SIZE = (8, 10)
 RESERVED = read_reserved(CONFIG / "reserved.csv")
 CHECKS = read_checks(CONFIG / "checks.csv")
-CARDS = int(os.environ.get("FUZZ_CARDS", 5000))
+CARDS = int(os.environ.get("FUZZ_CARDS", 1000))
 VALUES = {"text": "'odd     '", "number": "-1.5", "whole": "12", "logical": "T"}
 
 
