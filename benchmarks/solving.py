@@ -27,7 +27,7 @@ from astropy.wcs import WCS, FITSFixedWarning
 
 from scripts.commands.catalogue import make_index
 from scripts.lib.files.errors import JobFailed
-from scripts.lib.solving.detection import detect
+from scripts.lib.solving.detection import Found, detect
 from scripts.lib.solving.image import Dark, Image, make_dark
 from scripts.lib.solving.solver import (
     Orientation,
@@ -126,6 +126,7 @@ class Trial(NamedTuple):
     stars: CatalogueStars
     mount: Orientation
     header: TangentWCS | None
+    found: Found
     detectable: int
 
 
@@ -178,6 +179,7 @@ def trials(
             image = image_of(pixels, darks[shot.exptime])
             stars = catalogue_of(drawer, shot)
             header = stale_header(difficulty.header, seen, shot, rng)
+            found = detect(image)
             yield Trial(
                 difficulty.name,
                 seen,
@@ -187,7 +189,8 @@ def trials(
                 stars,
                 MOUNTS[telescope],
                 header,
-                detectable(image, drawer, shot),
+                found,
+                detectable(image, found, drawer, shot),
             )
             drawer.fields.clear()
 
@@ -239,7 +242,7 @@ def tangent_of(wcs: dict) -> TangentWCS:
     return TangentWCS(wcs["crval1"], wcs["crval2"], wcs["crpix1"], wcs["crpix2"], cd)
 
 
-def detectable(image: Image, drawer: Sky, shot: Shot) -> int:
+def detectable(image: Image, detected: Found, drawer: Sky, shot: Shot) -> int:
     """Return how many stars of the catalogue were detected, judged by the truth."""
     if shot.starless:
         return 0
@@ -250,7 +253,7 @@ def detectable(image: Image, drawer: Sky, shot: Shot) -> int:
         abs(y - image.shape[0] / 2) < image.shape[0]
     )
     x, y = wcs.all_world2pix(stars.ra[near], stars.dec[near], 1)
-    found = detect(image).stars
+    found = detected.stars
     apart = np.hypot(x[:, None] - found.x, y[:, None] - found.y)
     limit = DETECTABLE + shot.trail / 2
     return int((apart.min(1, initial=np.inf) < limit).sum())
@@ -326,7 +329,7 @@ def run_cold(
     seen: dict[str, int] = {}
     for trial in trials(telescope, np.random.default_rng(seed), seed, size, repeat):
         results.append(Result(trial.kind, trial.detectable, *solve_cold(trial)))
-        lists.append((detect(trial.image), trial.image.shape, trial.mount))
+        lists.append((trial.found, trial.image.shape, trial.mount))
         seen[trial.kind] = seen.get(trial.kind, 0) + 1
         if seen[trial.kind] <= keep:
             kept.append(trial)

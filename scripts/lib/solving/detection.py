@@ -158,11 +158,14 @@ def signal_at(image: Image, xy: np.ndarray, fwhm: float) -> np.ndarray:
     """
     if not len(xy):
         return np.empty(0)
-    half = int(np.ceil(min(fwhm, 14))) + 3
+    half = int(np.ceil(0.8 * min(fwhm, WINDOWS[1]))) + 3
     grid = np.arange(-half, half + 1)
-    cx, cy, inside, light, noise, peak = _stamps(image, xy, half)
+    cx, cy, inside, light, noise, _ = _stamps(image, xy, half)
     away = np.where(inside[:, None], xy - 1 - np.column_stack([cx, cy]), 0.0)
-    wx, wy = (np.exp(-((grid - d[:, None]) ** 2) / 2 * (TO_FWHM / fwhm) ** 2) for d in away.T)
+    wx, wy = (
+        np.exp(-((grid - d[:, None]) ** 2) / 2 * (TO_FWHM / fwhm) ** 2).astype(np.float32)
+        for d in away.T
+    )
     total = np.einsum("nij,ni,nj->n", light, wy, wx, optimize=True)
     norm = (wx**2).sum(1) * (wy**2).sum(1)
     return np.where(inside, total / (noise * np.sqrt(norm)), 0.0)
@@ -184,12 +187,24 @@ def _stamps(image: Image, xy: np.ndarray, half: int) -> tuple[np.ndarray, ...]:
     stamps, good = image.stamps(cx, cy, half)
     edge = np.ones((2 * half + 1, 2 * half + 1), bool)
     edge[2:-2, 2:-2] = False
-    border = np.where(good[:, edge], stamps[:, edge], np.nan)
-    level = np.nanmedian(border, 1)
-    spread = 1.4826 * np.nanmedian(abs(border - level[:, None]), 1)
+    border = np.where(good[:, edge], stamps[:, edge], np.float32(np.nan))
+    level = _medians(border)
+    spread = 1.4826 * _medians(abs(border - level[:, None]))
     level, noise = np.nan_to_num(level), np.nan_to_num(spread, nan=1e9).clip(1e-3)
     peak = stamps.max((1, 2), initial=-np.inf, where=good)
     return cx, cy, inside, stamps - level[:, None, None], noise, peak
+
+
+def _medians(rows: np.ndarray) -> np.ndarray:
+    """Return the median of each row but for NaN; `numpy.nanmedian` takes ten times as long."""
+    values = np.sort(rows, axis=1)  # NaN comes last
+    count = np.isfinite(values).sum(1)
+    row, last = np.arange(len(values)), rows.shape[1] - 1
+    low, high = (
+        values[row, np.maximum(count - 1, 0) // 2],
+        values[row, np.minimum(count // 2, last)],
+    )
+    return (low + high) / 2
 
 
 def _unwindowed(variance: np.ndarray, sigma: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from scripts.lib.solving.stars import CatalogueStars
 from scripts.lib.solving.tangent import TangentWCS, project
 
 EXPECTED_SNR = 10.0  # of stars that must be there
-MOST_EXPECTED = 300  # the brightest of them are looked for
+MOST_EXPECTED = 150  # the brightest of them are looked for
 
 
 class Photometry(NamedTuple):
