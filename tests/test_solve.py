@@ -122,6 +122,14 @@ def test_solutions_are_tables_with_units(solved_night):
             assert table.data["solved"].all()
             assert (table.data["matched"] >= 4).all() and (table.data["log_fap"] < -5).all()
             assert np.isfinite(table.data["cpu"]).all()
+            assert units["zero_point"] == units["limiting_magnitude"] == "mag"
+            assert units["sky"] == "adu/s" and units["centre_error"] == "arcsec"
+            assert units["scale_error"] == "arcsec/pixel" and units["rotation_error"] == "deg"
+            assert (0 < table.data["transparency"]).all() and table.data["transparency"].max() == 1
+            assert (table.data["limiting_magnitude"] < table.data["zero_point"]).all()
+            assert (table.data["found"] > 0.7 * table.data["expected"]).all()
+            assert ((0 < table.data["sky"]) & (table.data["sky"] < 100)).all()
+            assert ((0 <= table.data["ellipticity"]) & (table.data["ellipticity"] < 1)).all()
         done = subprocess.run(["fitsverify", "-q", path], capture_output=True, text=True)
         assert "OK" in done.stdout, done.stdout
 
@@ -131,6 +139,7 @@ def test_headers_say_how_they_were_solved(solved_night):
         assert "stars, rms" in header["SOLVER"]
         assert header["RADESYS"] == "ICRS"
         assert "EQUINOX" not in header and "PC1_1" not in header
+        assert 0 < header["CRDER1"] == header["CRDER2"] < 1e-4
 
 
 def test_page_and_summary_count_the_solved(solved_night):
