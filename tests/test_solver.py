@@ -10,15 +10,12 @@ from scripts.lib.settings.records import Camera
 from scripts.lib.solving.detection import Centroids, Found, measure
 from scripts.lib.solving.fitting import FREE
 from scripts.lib.solving.image import Image
-from scripts.lib.solving.matching import Match
+from scripts.lib.solving.matching import MISSING, Match, covered, final_chance
 from scripts.lib.solving.solver import (
-    MISSING,
     USUAL,
     Orientation,
     Prior,
     Unsolved,
-    covered,
-    final_chance,
     limits_of,
     pointing_priors,
     refine,

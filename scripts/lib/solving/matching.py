@@ -16,6 +16,8 @@ CLOSE = (0.3, 0.5, 1.0)  # such radii, within which the stars of a match are cou
 CANDIDATES = 12  # offsets with most votes that are looked at closely
 SHORTEST = 0.08  # of the largest distance in the frame: closer pairs give no direction
 MOST_VOTES = 3_000_000
+JUDGED = (14, 40, 150)  # brightest stars of the frame, by which a refined solution is judged
+MISSING = 1.0  # log10 of how much less likely a bright star that is not there makes a solution
 Similarity = tuple[complex, complex]  # turn and shift
 
 
@@ -180,4 +182,56 @@ def best_match(
             chance = log_chance(int(close.sum()), len(stars), single, count, given)
             if best is None or chance < best.log_fap:
                 best = Match(turn, shift, pairs[close], chance)
+    return best
+
+
+def covered(known: np.ndarray) -> float:
+    """Return the area (square arcsec) that catalogue stars cover, given as complex places.
+
+    That of the rectangle around them, which is larger than its outermost stars by their distance.
+    A catalogue smaller than the window that is searched is dense in its own area.
+    """
+    if len(known) < 2:
+        return math.inf
+    sides = np.array([np.ptp(known.real), np.ptp(known.imag)])
+    return float(np.prod(sides * (len(known) + 1) / (len(known) - 1))) or math.inf
+
+
+def final_chance(
+    xy: np.ndarray, known: np.ndarray, radius: float, shape: tuple[int, int], tried: int, given: int
+) -> float:
+    """Return log10 of how many solutions as good as a refined one are expected by chance.
+
+    As `log_chance`, by the stars that belong together now, some of the brightest or all. Bright
+    stars of the catalogue that are not there count against the solution: `MISSING`.
+
+    Parameters
+    ----------
+    xy, known : numpy.ndarray
+        Stars of the frame, and those of the catalogue on it, (n, 2), both brightest first: pixels.
+    radius : float
+        Pixels within which they belong together.
+    """
+    places, known = xy @ (1, 1j), known @ (1, 1j)
+    best = 0.0
+    numbers = sorted({min(number, len(places)) for number in JUDGED})
+    for number in numbers:
+        theirs = known[: max(8, 2 * number)]
+        pairs = pair_up(places[:number], theirs, radius)
+        if len(pairs) <= given:
+            continue
+        apart = abs(places[pairs[:, 0]] - theirs[pairs[:, 1]])
+        # Brighter than half of those that match, and not at the edge, where none is found.
+        edge = np.minimum(theirs.real, theirs.imag) < radius
+        edge |= (theirs.real > shape[1] - radius) | (theirs.imag > shape[0] - radius)
+        bright = np.arange(len(theirs)) < np.median(pairs[:, 1])
+        bright[pairs[:, 1]] = False
+        near = pair_up(theirs[bright & ~edge], places, radius)
+        missing = int((bright & ~edge).sum()) - len(near)
+        density = len(theirs) / (shape[0] * shape[1])
+        for share in (1 / 3, 2 / 3, 1.0):
+            single = density * math.pi * (share * radius) ** 2
+            count = int((apart < share * radius).sum())
+            chance = log_chance(count, number, single, 3 * len(numbers) * tried, given)
+            best = min(best, chance + MISSING * missing)
     return best

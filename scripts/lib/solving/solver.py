@@ -15,8 +15,18 @@ from scripts.lib.solving import tangent
 from scripts.lib.solving.detection import WINDOWS, Centroids, Found, detect, measure
 from scripts.lib.solving.fitting import FREE, SEQUENCE, Errors, Freedom, fit_wcs
 from scripts.lib.solving.image import Image
-from scripts.lib.solving.matching import MATCH, Match, best_match, log_chance, pair_up, vote
+from scripts.lib.solving.matching import (
+    MATCH,
+    Match,
+    best_match,
+    covered,
+    final_chance,
+    log_chance,
+    pair_up,
+    vote,
+)
 from scripts.lib.solving.photometry import UNKNOWN, Photometry, photometry
+from scripts.lib.solving.second_image import SECOND_LIGHT, has_second_image, second_image
 from scripts.lib.solving.stars import CatalogueStars
 from scripts.lib.solving.tangent import TangentWCS, distance, moved_to, project, to_plane
 
@@ -33,12 +43,7 @@ LISTS: tuple[Lists, ...] = (((14, 2.0),), ((14, 5.0), (40, 2.0), (40, 4.0)))
 MOST_CATALOGUE = 400  # stars of the catalogue in one vote
 FEWEST_PAIRED = 300  # catalogue stars
 PAIRED = 0.75  # of the match radius: stars of all brightness once the WCS is known
-JUDGED = (14, 40, 150)  # brightest stars of the frame, by which a refined solution is judged
-MISSING = 1.0  # log10 of how much less likely a bright star that is not there makes a solution
 THIN = 0.25  # fewer of the stars than this belong to the catalogue: all else is tried first
-DOUBLE_SHARE = 0.5  # of the matched stars have a second image at the same distance …
-DOUBLE_FLUX = 0.5  # … brighter than this share of the first
-DOUBLE_NEAREST = 3.0  # widths of the stars: nearer ones are parts of one image
 FORCED_STARS = 40
 FORCED_FEWEST = 6
 FORCED_SNR = 8.0
@@ -46,8 +51,6 @@ FORCED_SHARE = 0.6  # of the stars with light at their place must have moved ali
 FORCED_ALIKE = (0.175, 0.35)  # … to this share of the match radius
 FORCED_FLUX = 0.3  # of the flux in the frame before: less is what a detector remembers of it
 FORCED_WHOLE = 0.8  # of that flux: with less, a second image is looked for
-FORCED_SECOND = 64  # pixels around the stars
-FORCED_STACKED = 15  # stars that it is looked for at
 
 Pointing = tuple[float, float]  # right ascension and declination, degrees
 Shape = tuple[int, int]  # rows and columns
@@ -198,14 +201,6 @@ def solve_detected(
             continue
         start = start_of(prior, match)
         solution = refine(found, catalogue, prior, start, pointing, shape, tried, limits)
-        if solution and (move := brighter_image(found, solution)):
-            # The stars that matched are the fainter of two images.
-            start = moved_to(
-                solution.wcs._replace(x=solution.wcs.x + move[0], y=solution.wcs.y + move[1]),
-                prior.wcs.x,
-                prior.wcs.y,
-            )
-            solution = refine(found, catalogue, prior, start, pointing, shape, tried, limits)
         if solution is None:
             refused.append((match.log_fap, "fewer than 2 stars agree with it once it is refined"))
         elif reason := why_refused(found, solution, prior, fewest, limits):
@@ -213,7 +208,9 @@ def solve_detected(
         elif solution.matched < THIN * min(seen, solution.expected):
             thin.append(solution)
         else:
-            return solution
+            return at_the_brighter(
+                found, catalogue, prior, solution, pointing, shape, tried, limits
+            )
     # Few of the stars match: only if nothing else does, and it is twice as certain.
     for solution in sorted(thin, key=lambda one: one.log_fap):
         if solution.log_fap <= 2 * ACCEPTED:
@@ -228,6 +225,35 @@ def solve_detected(
         f"log10 of the false-alarm probability {best:.1f}",
         found,
         best,
+    )
+
+
+def at_the_brighter(
+    found: Found,
+    catalogue: CatalogueStars,
+    prior: Prior,
+    solution: Solution,
+    pointing: Pointing,
+    shape: Shape,
+    tried: int,
+    limits: Limits,
+) -> Solution:
+    """Return a solution, or that by a brighter image of its stars; raise `Unsolved` if alike."""
+    second = second_image(found, solution.stars)
+    if second is None or second.light < SECOND_LIGHT:
+        return solution
+    x, y = second.move
+    if second.light > 1 / SECOND_LIGHT:
+        wcs = solution.wcs
+        moved = moved_to(wcs._replace(x=wcs.x + x, y=wcs.y + y), prior.wcs.x, prior.wcs.y)
+        again = refine(found, catalogue, prior, moved, pointing, shape, tried, limits)
+        if again and again.log_fap <= ACCEPTED:
+            return again
+    raise Unsolved(
+        f"two images of the stars, {math.hypot(x, y):.0f} pixels apart, the second with "
+        f"{second.light:.0%} of the light of the first: the telescope moved",
+        found,
+        solution.log_fap,
     )
 
 
@@ -281,18 +307,6 @@ def match_prior(
         if best and best.log_fap < 2 * ACCEPTED:
             break
     return best, tried
-
-
-def covered(known: np.ndarray) -> float:
-    """Return the area (square arcsec) that catalogue stars cover, given as complex places.
-
-    That of the rectangle around them, which is larger than its outermost stars by their distance.
-    A catalogue smaller than the window that is searched is dense in its own area.
-    """
-    if len(known) < 2:
-        return math.inf
-    sides = np.array([np.ptp(known.real), np.ptp(known.imag)])
-    return float(np.prod(sides * (len(known) + 1) / (len(known) - 1))) or math.inf
 
 
 def start_of(prior: Prior, match: Match) -> TangentWCS:
@@ -359,86 +373,6 @@ def refine(
         stars.flux,
         stars,
         np.arange(len(members)),
-    )
-
-
-def final_chance(
-    xy: np.ndarray, known: np.ndarray, radius: float, shape: Shape, tried: int, given: int
-) -> float:
-    """Return log10 of how many solutions as good as a refined one are expected by chance.
-
-    As `log_chance`, by the stars that belong together now, some of the brightest or all. Bright
-    stars of the catalogue that are not there count against the solution: `MISSING`.
-
-    Parameters
-    ----------
-    xy, known : numpy.ndarray
-        Stars of the frame, and those of the catalogue on it, (n, 2), both brightest first: pixels.
-    radius : float
-        Pixels within which they belong together.
-    """
-    places, known = xy @ (1, 1j), known @ (1, 1j)
-    best = 0.0
-    numbers = sorted({min(number, len(places)) for number in JUDGED})
-    for number in numbers:
-        theirs = known[: max(8, 2 * number)]
-        pairs = pair_up(places[:number], theirs, radius)
-        if len(pairs) <= given:
-            continue
-        apart = abs(places[pairs[:, 0]] - theirs[pairs[:, 1]])
-        # Brighter than half of those that match, and not at the edge, where none is found.
-        edge = np.minimum(theirs.real, theirs.imag) < radius
-        edge |= (theirs.real > shape[1] - radius) | (theirs.imag > shape[0] - radius)
-        bright = np.arange(len(theirs)) < np.median(pairs[:, 1])
-        bright[pairs[:, 1]] = False
-        near = pair_up(theirs[bright & ~edge], places, radius)
-        missing = int((bright & ~edge).sum()) - len(near)
-        density = len(theirs) / (shape[0] * shape[1])
-        for share in (1 / 3, 2 / 3, 1.0):
-            single = density * math.pi * (share * radius) ** 2
-            count = int((apart < share * radius).sum())
-            chance = log_chance(count, number, single, 3 * len(numbers) * tried, given)
-            best = min(best, chance + MISSING * missing)
-    return best
-
-
-def brighter_image(found: Found, solution: Solution) -> tuple[float, float] | None:
-    """Return how far (pixels) a brighter image of the matched stars is, if there is one.
-
-    Raises
-    ------
-    Unsolved
-        If there are two images of the frame's stars, about equally bright: the telescope moved
-        during the exposure.
-    """
-    stars = found.stars
-    matched = np.isin(stars.x, solution.stars.x) & np.isin(stars.y, solution.stars.y)
-    first, other = stars.taken(matched), stars.taken(~matched)
-    fewest = max(FEWEST, DOUBLE_SHARE * min(len(first), JUDGED[1]))
-    if len(other) < fewest:
-        return None
-    move = (other.xy[:, None] - first.xy[None, : JUDGED[1]]).reshape(-1, 2)
-    ratio = (other.flux[:, None] / first.flux[None, : JUDGED[1]]).ravel()
-    side = max(3.0, found.fwhm)
-    far = np.hypot(*move.T) > DOUBLE_NEAREST * found.fwhm
-    move, ratio = move[far], ratio[far]
-    cells, inverse, counts = np.unique(
-        np.floor(move / side).astype(int), axis=0, return_inverse=True, return_counts=True
-    )
-    if not len(cells) or counts.max() < fewest / 2:
-        return None
-    middle = np.median(move[inverse.ravel() == counts.argmax()], axis=0)
-    agree = np.hypot(*(move - middle).T) < side
-    bright = float(np.median(ratio[agree])) if agree.any() else 0.0
-    if agree.sum() < fewest or bright < DOUBLE_FLUX:
-        return None
-    if bright > 1 / DOUBLE_FLUX:
-        return float(middle[0]), float(middle[1])
-    raise Unsolved(
-        f"two images of the stars, {np.hypot(*middle):.0f} pixels apart, the second with "
-        f"{bright:.0%} of the light of the first: the telescope moved",
-        found,
-        solution.log_fap,
     )
 
 
@@ -533,26 +467,6 @@ def solve_forced(
         stars=stars,
         seen=seen,
     )
-
-
-def has_second_image(image: Image, stars: Centroids) -> bool:
-    """Return whether stars (brightest first) have a second image, each at the same distance."""
-    half = FORCED_SECOND
-    ix, iy = (np.rint(place).astype(int) - 1 for place in (stars.x, stars.y))
-    rows, columns = image.shape
-    inside = (ix >= half) & (iy >= half) & (ix < columns - half) & (iy < rows - half)
-    chosen = np.flatnonzero(inside & ~stars.saturated)[:FORCED_STACKED]
-    if len(chosen) < FORCED_FEWEST:
-        return False
-    stamps, _ = image.stamps(ix[chosen], iy[chosen], half)
-    light = stamps - np.median(stamps, axis=(1, 2), keepdims=True)
-    # In squares of 2 pixels: a star's own neighbours are others for each, so the median has none.
-    pairs = light[:, 1:, 1:].reshape(len(chosen), half, 2, half, 2).sum((2, 4))
-    stack = np.median(pairs / stars.flux[chosen, None, None], axis=0)
-    grid = 2 * np.arange(half) - half + 0.5
-    away = np.hypot(grid[:, None], grid[None, :]) > DOUBLE_NEAREST * np.median(stars.fwhm)
-    noise = 1.4826 * np.median(abs(stack[away] - np.median(stack[away])))
-    return bool(stack[away].max() > max(DOUBLE_FLUX / 2 * stack[~away].max(), 6 * noise))
 
 
 def solve(
