@@ -454,9 +454,9 @@ def test_a_pointing_that_contradicts_itself_holds_a_frame_back(judged, case):
     ("keyword", "change"), [("LST", 3600.0), ("LST", -60), ("LONG-OBS", 140.78)]
 )
 def test_a_sidereal_time_of_another_place_holds_a_frame_back(judged, keyword, change):
-    value = fits.getheader(judged.raw / judged.bias)[keyword] + change
-    rewrite(judged.raw / judged.bias, {keyword: f"{keyword:<8}= {value:>20}"})
-    assert judged.reason(judged.bias).startswith("contradiction of LST and DATE-OBS: LST ")
+    value = fits.getheader(judged.raw / judged.science)[keyword] + change
+    rewrite(judged.raw / judged.science, {keyword: f"{keyword:<8}= {value:>20}"})
+    assert judged.reason(judged.science).startswith("contradiction of LST and DATE-OBS: LST ")
 
 
 def test_a_telescope_below_the_horizon_has_no_airmass(judged):

@@ -245,19 +245,17 @@ def frame_values(camera: SimulatedCamera, shot: Shot) -> dict[str, Value]:
     end = shot.start + timedelta(seconds=shot.exptime)
     jitter = np.random.default_rng([shot.number, 3]).normal(0, 1, 5)
     sidereal = sidereal_time(mjd)
-    # Calibrations are taken at the zenith.
-    ra, dec = (shot.ra, shot.dec) if shot.object else (sidereal / 240, LATITUDE)
-    hours = (sidereal / 3600 - ra / 15 + 12) % 24 - 12
-    hjd = mjd + 2400000.5 + heliocentric_delay(mjd, ra, dec)
+    hours = (sidereal / 3600 - shot.ra / 15 + 12) % 24 - 12
+    hjd = mjd + 2400000.5 + heliocentric_delay(mjd, shot.ra, shot.dec)
     altitude = math.degrees(
         math.asin(
-            math.sin(math.radians(LATITUDE)) * math.sin(math.radians(dec))
+            math.sin(math.radians(LATITUDE)) * math.sin(math.radians(shot.dec))
             + math.cos(math.radians(LATITUDE))
-            * math.cos(math.radians(dec))
+            * math.cos(math.radians(shot.dec))
             * math.cos(math.radians(hours * 15))
         )
     )
-    hour_angle, declination = math.radians(hours * 15), math.radians(dec)
+    hour_angle, declination = math.radians(hours * 15), math.radians(shot.dec)
     east = -math.cos(declination) * math.sin(hour_angle)
     north = math.sin(declination) * math.cos(math.radians(LATITUDE)) - math.cos(
         declination
@@ -286,8 +284,8 @@ def frame_values(camera: SimulatedCamera, shot: Shot) -> dict[str, Value]:
         "FOCUSTEM": 9.1 + 0.05 * jitter[2],
         "ALTITUDE": altitude,
         "AZIMUTH": azimuth + 0.01 * jitter[3],
-        "RA": ra,
-        "DEC": dec,
+        "RA": shot.ra,
+        "DEC": shot.dec,
         "PIERSIDE": float(not shot.flipped),
         "HUMIDITY": 11.5 + 0.1 * jitter[4],
         "MJD-OBS": mjd,
