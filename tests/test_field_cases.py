@@ -29,7 +29,7 @@ def odd(io) -> tuple[Night, dict[str, dict], dict[str, str]]:
     truth = {row["file"]: row for row in io.simulate(frames=40)}
     folder = io.source / NIGHT
     science = [name for name, row in truth.items() if row["kind"] == "science"]
-    fill, blank, flipped, card, moved, long = science[:6]
+    fill, blank, flipped, card, moved, long, optional = science[:7]
     pixels = 2 * 64 * 80
     rewrite(folder / fill, lambda content: with_fill(content, pixels))
     rewrite(folder / blank, {"DATASUM": "DATASUM = '          '", "CHECKSUM": None})
@@ -37,6 +37,7 @@ def odd(io) -> tuple[Night, dict[str, dict], dict[str, str]]:
     content[content.index(b"HUMIDITY=") + 12] ^= 1
     (folder / flipped).write_bytes(content)
     rewrite(folder / card, {"DEC": "DEC     =4.28"})
+    rewrite(folder / optional, {"HUMIDITY": "HUMIDITY= 'N/A'", "DATAMAX": "DATAMAX = '65535'"})
     (folder / "Io_I+z_TOI-540").mkdir()
     (folder / moved).rename(folder / "Io_I+z_TOI-540/B_10.000.fits")
     (folder / long).rename(folder / f"{'n' * 245}.fits")
@@ -83,6 +84,12 @@ def test_every_odd_entry_is_held_back_alone(odd):
             size = hdus[0].header["NAXIS1"] * hdus[0].header["NAXIS2"] * 2
         fill = path.read_bytes()[-(-size % BLOCK) :]
         assert not any(fill), "the fill of a product is zero"
+    verdicts = {row["verdict"] for row in night.receipts()} - {"passed"}
+    assert verdicts == {
+        "passed; left out: HUMIDITY: 'N/A' is not a number; "
+        "left out: DATAMAX: '65535' is not a number (FITS 4.4.2.5)"
+    }
+    assert "left out: HUMIDITY" in (night.folder / "summary.txt").read_text()
     for page in (night.page(), night.folder / "summary.txt"):
         assert "\x1b" not in page.read_text()
 
