@@ -59,7 +59,7 @@ function loadScript(address, done) {
 
 function dateOf(night) { return new Date(Date.UTC(+night.slice(0, 4), +night.slice(4, 6) - 1, +night.slice(6, 8))); }
 function nightOf(date) { return date.toISOString().slice(0, 10).replaceAll("-", ""); }
-function clock(seconds) { return new Date(seconds * 1000).toISOString().slice(11, 16); }
+function clock(seconds, precise = false) { return new Date(seconds * 1000).toISOString().slice(11, precise ? 19 : 16); }
 
 function day(seconds, step) {
   const form = (options) => new Date(seconds * 1000).toLocaleDateString("en-GB", {timeZone: "UTC", ...options});
@@ -145,7 +145,7 @@ function chart(parent, {title, x, series, band, digits, sync, dates, view, size 
     cursor: {sync: {key: sync}, drag: {x: true, y: false}, y: false, points: {size: 7}},
     scales: {x: {time: true}, y: {range: yRange}},
     axes: [
-      {...axis, size: dates ? 42 : 28, ...(dates ? {incrs: [1, 2, 4, 7, 14, 28, 61, 91, 182, 365, 730].map((days) => days * 86400)} : {}), values: (u, splits, at, space, step) => splits.map((time) => (dates ? day(time, step) : clock(time)))},
+      {...axis, size: dates ? 42 : 28, ...(dates ? {incrs: [1, 2, 4, 7, 14, 28, 61, 91, 182, 365, 730].map((days) => days * 86400)} : {}), values: (u, splits, at, space, step) => splits.map((time) => (dates ? day(time, step) : clock(time, step < 60)))},
       {...axis, size: 52, values: (u, splits, at, space, step) => splits.map((value) => number(value, step < 1 ? Math.ceil(-Math.log10(step) - 1e-9) : 0))},
     ],
     series: [{}, ...series.map((one) => (one.line ?

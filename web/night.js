@@ -182,7 +182,7 @@ function sequenceTable(night, thumbnails) {
   const only = (cells) => cells.filter((_, at) => shown[at]);
   return [el("h2", null, "Sequences"), table(only(columns), science.map((one) => only([shots(one.name, thumbnails), one.target, one.filter, number(one.exptime, one.exptime % 1 ? 1 : 0), number(one.frames),
     `${one.begin.slice(11, 16)}–${one.end.slice(11, 16)}`, one.to_solve ? number(one.solved) : "", number(one.fwhm, 2), number(one.zero_point, 2), number(one.offset, 0),
-    esoState(one, night.eso), [...productNames(one), ...one.warned.map((words) => el("div", {class: "small wrap"}, `warning: ${words}`))]])))];
+    esoState(one, night.eso), [...productNames(one), ...one.warned.map((words) => el("div", {class: "small wrap"}, `warning: ${one.products.length === 1 ? words.replace(`${one.products[0]}: `, "") : words}`))]])))];
 }
 
 function calibrationTable(night, thumbnails) {
