@@ -19,7 +19,7 @@ from scripts.lib.frames import names
 from scripts.lib.frames.corrections import corrected, corrected_keywords
 from scripts.lib.frames.judgement import judgement
 from scripts.lib.frames.programmes import check_delivered
-from scripts.lib.headers.consistency import check_consistency
+from scripts.lib.headers.consistency import check_consistency, pointing_fault
 from scripts.lib.headers.keywords import compose
 from scripts.lib.headers.observatory import Observatory, load_exposure, open_observatory
 from scripts.lib.ledger import snapshot
@@ -40,6 +40,7 @@ class Judged(NamedTuple):
 
     frame: Frame
     facts: raw_frame.Facts
+    pointing: Fault | None = None  # what contradicts its RA and DEC
 
 
 def take_inventory(
@@ -73,6 +74,8 @@ def take_inventory(
             found.append(examine(raw, frame, observatory))
         except BadFrame as error:
             changed.append(held_back(frame, error.fault))
+    found, mispointed = without_mispointed(found)
+    changed += mispointed
     chosen, duplicates = without_duplicates(found, fixed, raw)
     taken = {frame.sequence for frame in fixed}
     if cubes:
@@ -101,7 +104,8 @@ def examine(raw: Path, frame: Frame, observatory: Observatory) -> Judged:
     pixel_sum = raw_frame.check_file(path, header, data_start, frame)
     exposure = load_exposure(raw, frame.file, observatory, header)
     compose(exposure, observatory.keywords)
-    check_consistency(exposure, corrected_keywords(frame.file, observatory.corrections))
+    decided = corrected_keywords(frame.file, observatory.corrections)
+    check_consistency(exposure, decided)
     # Last, because any other fault says more.
     raw_frame.check_checksum(header, frame)
     facts = exposure.facts
@@ -121,7 +125,7 @@ def examine(raw: Path, frame: Frame, observatory: Observatory) -> Judged:
         eso_name=names.frame_name(observatory.telescope.number, facts.date_obs),
         programme=exposure.programme.id,
     )
-    return Judged(described, facts)
+    return Judged(described, facts, pointing_fault(exposure, decided))
 
 
 def held_back(frame: Frame, fault: Fault) -> Frame:
@@ -129,6 +133,25 @@ def held_back(frame: Frame, fault: Fault) -> Frame:
     logger.warning("%s: held back: %s", frame.file, fault)
     copied = frame.version, frame.source, frame.datasum, frame.header_sum
     return Frame(frame.night, frame.file, *copied, status=Status.HELD, fault=fault)
+
+
+def without_mispointed(found: list[Judged]) -> tuple[list[Judged], list[Frame]]:
+    """Return the frames whose pointing agrees with ALTITUDE and AZIMUTH, and the others.
+
+    Where most of a night's science frames disagree, the mount does not report where it points, as
+    that of Astra's simulation does not. Then none is held back for it.
+    """
+    wrong = [one for one in found if one.pointing]
+    if 2 * len(wrong) > sum(one.frame.kind == "science" for one in found):
+        logger.warning(
+            "ALTITUDE and AZIMUTH of most science frames (%d) are not those of RA and DEC, which "
+            "holds none of them back; the first: %s",
+            len(wrong),
+            wrong[0].pointing,
+        )
+        return found, []
+    agreeing = [one for one in found if not one.pointing]
+    return agreeing, [held_back(one.frame, one.pointing) for one in wrong if one.pointing]
 
 
 def without_duplicates(
@@ -194,7 +217,7 @@ def name_sequences(
     taken = taken | set(kept.values())
     owners: dict[str, tuple[object, ...]] = {}
     found = {}
-    for frame, facts in chosen:
+    for frame, facts, _ in chosen:
         identity = (facts.kind.name, facts.object, facts.filter, facts.exptime, facts.setting)
         plain = names.sequence_name(facts, observatory.camera)
         mark, part = "", 1

@@ -659,3 +659,10 @@ def test_a_correction_can_mend_any_card(judged):
     correction = Correction(judged.science, "test", right)
     judged.observatory = judged.observatory._replace(corrections=[correction])
     assert judged.statuses() == {Status.ASSIGNED}
+
+
+def test_a_mount_that_never_reports_its_place_holds_none_back(judged):
+    science = [file for file, frame in judged.frames().items() if frame.kind == "science"]
+    for file in science:
+        rewrite(judged.raw / file, {"ALTITUDE": "ALTITUDE=                 20.0"})
+    assert len(science) > 2 and judged.statuses() == {Status.ASSIGNED}

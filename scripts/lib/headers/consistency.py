@@ -13,7 +13,7 @@ from decimal import Decimal
 from scripts.lib.fits.cards import Header, plain_number, shown
 from scripts.lib.frames.frame import value_of
 from scripts.lib.headers.values import Exposure, dec, ra
-from scripts.lib.ledger.faults import BadFrame, Reason
+from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.nights import times
 from scripts.lib.nights.times import DAY_MS, JD_OF_MJD
 
@@ -38,8 +38,6 @@ def check_consistency(e: Exposure, decided: Set[str] = frozenset()) -> None:
     check_times(e, ends="EXPTIME" not in decided)
     if e.facts.kind.name == "science":  # of others nobody uses where the telescope pointed
         check_sidereal_time(e)
-        if not decided & {"RA", "DEC"}:
-            check_pointing(e)
 
 
 def check_times(e: Exposure, ends: bool) -> None:
@@ -79,16 +77,18 @@ def check_sidereal_time(e: Exposure) -> None:
         raise BadFrame(Reason.CONTRADICTION, detail, "LST and DATE-OBS")
 
 
-def check_pointing(e: Exposure) -> None:
+def pointing_fault(e: Exposure, decided: Set[str] = frozenset()) -> Fault | None:
     """Compare RA and DEC with ALTITUDE and, if there is one, AZIMUTH (north over east).
 
-    A telescope below the horizon is another fault: it has no AIRMASS.
+    Only of science frames. A telescope below the horizon is another fault: it has no AIRMASS.
     """
+    if e.facts.kind.name != "science" or decided & {"DATE-OBS", "RA", "DEC"}:
+        return None
     altitude, latitude, longitude = (
         number_or_none(e.raw, keyword) for keyword in ("ALTITUDE", "LAT-OBS", "LONG-OBS")
     )
     if altitude is None or latitude is None or longitude is None or altitude < 0:
-        return
+        return None
     azimuth = number_or_none(e.raw, "AZIMUTH")
     lst = times.mean_sidereal(e.facts.date_obs, longitude) / 240
     up, towards = horizontal(lst - ra(e), dec(e), latitude)
@@ -96,12 +96,13 @@ def check_pointing(e: Exposure) -> None:
     if azimuth is not None:
         where += f", AZIMUTH {azimuth}"
         off = apart(up, towards, altitude, azimuth)
-    if off > POINTING_TOLERANCE:
-        detail = (
-            f"RA {ra(e)}, DEC {dec(e)} are at altitude {up:.2f}, azimuth {towards:.2f} then, "
-            f"{where}: {off:.2f} degrees apart"
-        )
-        raise BadFrame(Reason.CONTRADICTION, detail, "RA, DEC and ALTITUDE")
+    if off <= POINTING_TOLERANCE:
+        return None
+    detail = (
+        f"RA {ra(e)}, DEC {dec(e)} are at altitude {up:.2f}, azimuth {towards:.2f} then, "
+        f"{where}: {off:.2f} degrees apart"
+    )
+    return Fault(Reason.CONTRADICTION, detail, "RA, DEC and ALTITUDE")
 
 
 def horizontal(hour_angle: float, declination: float, latitude: float) -> tuple[float, float]:
