@@ -16,6 +16,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "": (bool, int, float, str),
     "text": (str,),
     "number": (int, float),
+    "amount": (int, float),  # 0 or more
     "whole": (int,),
     "logical": (bool,),
 }
@@ -65,7 +66,8 @@ class Reserved:
         if row.use in NEVER:
             return f"{keyword}: reserved for other headers ({row.source})"
         # Not isinstance: Python takes a logical for a whole number.
-        if type(value) in TYPES[row.type]:
+        negative = row.type == "amount" and isinstance(value, int | float) and value < 0
+        if type(value) in TYPES[row.type] and not negative:
             return ""
         return f"{keyword}: {shown(value)} is not a {row.type} ({row.source})"
 

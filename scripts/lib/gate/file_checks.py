@@ -91,9 +91,13 @@ def duplicates(p: ProductFile) -> str:
 @check("F11")
 def reserved(p: ProductFile) -> str:
     for keyword in p.header.keywords:
-        if p.context.reserved.row(keyword):
+        if row := p.context.reserved.row(keyword):
             if fault := p.context.reserved.fault(keyword, p.value(keyword)):
                 return fault
+            axis = max(map(int, re.findall(r"\d+", keyword)), default=0)
+            axes = "NAXIS" if keyword.startswith("NAXIS") else "WCSAXES"
+            if row.source.startswith(("FITS 4.4.1.1", "FITS 8")) and axis > p.number(axes, axis):
+                return f"{keyword} with {axes} {p.value(axes)} ({row.source})"
     return ""
 
 
