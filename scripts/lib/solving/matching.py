@@ -17,6 +17,7 @@ CANDIDATES = 12  # offsets with most votes that are looked at closely
 SHORTEST = 0.08  # of the largest distance in the frame: closer pairs give no direction
 MOST_VOTES = 3_000_000
 JUDGED = (14, 40, 150)  # brightest stars of the frame, by which a refined solution is judged
+FINAL = (0.2, 1 / 3, 2 / 3, 1.0)  # of the radius, within which they are counted
 MISSING = 1.0  # log10 of how much less likely a bright star that is not there makes a solution
 Similarity = tuple[complex, complex]  # turn and shift
 
@@ -215,6 +216,7 @@ def final_chance(
     places, known = xy @ (1, 1j), known @ (1, 1j)
     best = 0.0
     numbers = sorted({min(number, len(places)) for number in JUDGED})
+    hypotheses = len(FINAL) * len(numbers) * tried
     for number in numbers:
         theirs = known[: max(8, 2 * number)]
         pairs = pair_up(places[:number], theirs, radius)
@@ -229,9 +231,9 @@ def final_chance(
         near = pair_up(theirs[bright & ~edge], places, radius)
         missing = int((bright & ~edge).sum()) - len(near)
         density = len(theirs) / (shape[0] * shape[1])
-        for share in (1 / 3, 2 / 3, 1.0):
+        for share in FINAL:
             single = density * math.pi * (share * radius) ** 2
             count = int((apart < share * radius).sum())
-            chance = log_chance(count, number, single, 3 * len(numbers) * tried, given)
+            chance = log_chance(count, number, single, hypotheses, given)
             best = min(best, chance + MISSING * missing)
     return best
