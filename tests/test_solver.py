@@ -17,6 +17,7 @@ from scripts.lib.solving.solver import (
     Prior,
     Unsolved,
     limits_of,
+    may_be_left,
     pointing_priors,
     refine,
     solve_detected,
@@ -76,6 +77,19 @@ def test_two_images_of_the_stars_are_no_place(share):
     """A telescope that moved in the middle of an exposure was at neither place."""
     with pytest.raises(Unsolved, match="two images of the stars, [23].* pixels apart"):
         solutions(drawn(after_a_move(9.0, share, True)))
+
+
+def test_few_faint_stars_at_the_old_place_are_no_solution():
+    """With 3 stars nothing tells a cloud from what a detector remembers."""
+    night = drawn([shot_of(i, density=12.0) for i in (0, 1)])
+    first = solutions(night)[0]
+    few = first._replace(matched=3, photometry=first.photometry)
+    assert not may_be_left(few, first)
+    assert may_be_left(few._replace(flux=0.3 * few.flux), first)
+    assert not may_be_left(few._replace(flux=0.4 * few.flux), first)
+    assert not may_be_left(first._replace(flux=0.3 * first.flux), first)
+    wcs = few.wcs._replace(x=few.wcs.x + 20)
+    assert not may_be_left(few._replace(flux=0.3 * few.flux, wcs=wcs), first)
 
 
 def test_a_cloud_alone_does_not_end_forced_centroids():

@@ -50,6 +50,7 @@ FORCED_SNR = 8.0
 FORCED_SHARE = 0.6  # of the stars with light at their place must have moved alike …
 FORCED_ALIKE = (0.175, 0.35)  # … to this share of the match radius
 FORCED_FLUX = 0.3  # of the flux in the frame before: less is what a detector remembers of it
+LEFT_FLUX = 0.35  # of few stars at the same place: less than that of a magnitude of cloud
 FORCED_WHOLE = 0.8  # of that flux: with less, a second image is looked for
 
 Pointing = tuple[float, float]  # right ascension and declination, degrees
@@ -500,7 +501,9 @@ def solve(
     solution = solve_forced(image, catalogue, before, pointing, limits) if before else None
     if solution is None:
         priors = sequence_priors(before.wcs) + priors if before else priors
-        solution = _solve_searched(image, catalogue, priors, pointing, mount, engine, limits)
+        solution = _solve_searched(
+            image, catalogue, priors, pointing, mount, before, engine, limits
+        )
     members = solution.members[solution.seen]
     seen = photometry(image, catalogue, solution.wcs, solution.stars, members)
     return solution._replace(photometry=seen)
@@ -512,6 +515,7 @@ def _solve_searched(
     priors: list[Prior],
     pointing: Pointing,
     mount: Orientation,
+    before: Solution | None,
     engine: "Engine | None",
     limits: Limits,
 ) -> Solution:
@@ -533,4 +537,22 @@ def _solve_searched(
     stars = measure(image, stars.xy, fwhm, max(4.0, 0.7 * fwhm))
     flux = solution.flux.copy()
     flux[brightest] = stars.flux
-    return solution._replace(stars=stars, seen=brightest, flux=flux)
+    solution = solution._replace(stars=stars, seen=brightest, flux=flux)
+    if before and may_be_left(solution, before):
+        raise Unsolved(
+            f"{solution.matched} faint stars where the frame before had them: "
+            "they may be what the detector remembers of it",
+            found,
+            solution.log_fap,
+        )
+    return solution
+
+
+def may_be_left(solution: Solution, before: Solution) -> bool:
+    """Return whether few stars, much fainter, are where those of the frame before were."""
+    moved = tangent.to_pixels(solution.wcs, before.wcs.ra, before.wcs.dec)[0]
+    here = math.hypot(moved[0] - before.wcs.x, moved[1] - before.wcs.y)
+    _, old, new = np.intersect1d(before.members, solution.members, return_indices=True)
+    if solution.matched >= FORCED_FEWEST or here > before.photometry.fwhm or not len(old):
+        return False
+    return bool(np.median(solution.flux[new] / before.flux[old]) < LEFT_FLUX)
