@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from scripts.lib.files.errors import JobFailed
 from scripts.lib.fits.hdu import read_header
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import Frame, Status
+from scripts.lib.settings.records import Camera, record_of
 from scripts.lib.solving.star_catalogue import open_catalogue
 from scripts.lib.solving.stars import EVERYWHERE
 from scripts.lib.solving.table import Solved, read_solved
@@ -384,7 +386,7 @@ def test_a_run_killed_while_it_solves_is_completed_by_the_next(tmp_path):
 
 def solving_of(catalogue: Path | str, **settings: str) -> Any:
     """Return what solving needs of the configuration."""
-    found = {"index": "", "solve": "always", "dark": ""} | settings
+    found = {"index": "", "solve": "always", "dark": "", "catalogue_epoch": None} | settings
     return SimpleNamespace(catalogue=str(catalogue), **found)
 
 
@@ -445,14 +447,7 @@ def drawn_sequence(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sequence")
     night = Night(folder, "Callisto", size=(512, 640))
     truth = [row for row in night.simulate(frames=24) if row["kind"] in ("science", "dark")]
-    settings = night.settings()["camera"]
-    camera = SimpleNamespace(
-        pixel_scale=settings["pixel_scale"],
-        rotation=settings.get("rotation", 0.0),
-        parity=settings.get("parity", 1),
-        band=settings.get("band", "g"),
-        fixed_pattern=settings.get("fixed_pattern", False),
-    )
+    camera = record_of(Camera, night.settings()["camera"])
     return Sequence(night.source, camera, camera.band, truth)
 
 
@@ -599,7 +594,7 @@ def test_a_bug_in_a_process_reaches_the_caller(sequence, monkeypatch):
 def test_what_cannot_be_used_is_found_before_frames_are_read(sequence, tmp_path):
     with pytest.raises(JobFailed, match="nothing.csv does not exist"):
         sequence.solver(tmp_path / "nothing.csv")
-    sequence.observatory.camera.fixed_pattern = True
+    sequence.observatory.camera = replace(sequence.observatory.camera, fixed_pattern=True)
     darks, sequence.frames = sequence.frames, sequence.science
     with pytest.raises(JobFailed, match="nothing.fits does not exist"):
         sequence.solver(dark=str(tmp_path / "nothing.fits"))
@@ -622,8 +617,8 @@ def test_a_sequence_is_solved_and_written(sequence, tmp_path):
 
 
 def test_settings_are_those_of_the_configuration(sequence, monkeypatch):
-    monkeypatch.setattr(solve, "Engine", str)
-    monkeypatch.setattr(solve, "open_catalogue", lambda path, band: path)
+    monkeypatch.setattr(solve, "Engine", lambda folder, radius: str(folder))
+    monkeypatch.setattr(solve, "open_catalogue", lambda path, band, epoch: path)
     solver = sequence.solver(solve="verify")
     assert solver.catalogue == str(sequence.catalogue) and solver.engine is None and solver.verify
     sequence.catalogue = ""
