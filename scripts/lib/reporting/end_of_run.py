@@ -73,7 +73,7 @@ def write_lists(ledger: Ledger, workdir: Path, nights: Iterable[str]) -> None:
         if not summary.raw:
             continue
         waiting = dict.fromkeys(summary.missing, PENDING)
-        refused = [*summary.held, *summary.not_for_eso]
+        refused = sorted([*summary.held, *summary.not_for_eso], key=lambda frame: frame.key)
         waiting |= {frame.file: str(frame.fault) for frame in refused}
         folder = workdir / "logs" / night
         folder.mkdir(parents=True, exist_ok=True)
