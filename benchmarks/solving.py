@@ -29,18 +29,15 @@ from scripts.commands.catalogue import make_index
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.solving.detection import Found, detect
 from scripts.lib.solving.image import Dark, Image, make_dark
-from scripts.lib.solving.solver import (
+from scripts.lib.solving.priors import (
     Orientation,
     Prior,
-    Solution,
-    Unsolved,
     header_priors,
     middle,
     pointing_priors,
     sequence_priors,
-    solve,
-    solve_detected,
 )
+from scripts.lib.solving.solver import Solution, Unsolved, solve, solve_detected
 from scripts.lib.solving.stars import GAIA_DR2, CatalogueStars
 from scripts.lib.solving.tangent import TangentWCS, distance, moved_to, oriented, to_sky
 from scripts.simulator.night import frame_bytes, header_cards, read_camera, stored

@@ -61,7 +61,7 @@ def main() -> None:
     start_log(snakemake.log[0])
     sequence = snakemake.wildcards.sequence
     headers = Path(snakemake.input.headers) / f"{sequence}.fits"
-    frames = read_frames(Path(snakemake.input.frames), snakemake.params.snapshot)
+    frames = read_frames(Path(snakemake.input.frames), snakemake.params.snapshot, sequence)
     write_cube(
         Path(snakemake.output.cube),
         with_headers(frames, sequence, read_headers(headers)),

@@ -46,7 +46,7 @@ def main() -> None:
     start_log(snakemake.log[0])
     sequence = snakemake.wildcards.sequence
     headers = read_headers(Path(snakemake.input.headers) / f"{sequence}.fits")
-    frames = read_frames(Path(snakemake.input.frames), snakemake.params.snapshot)
+    frames = read_frames(Path(snakemake.input.frames), snakemake.params.snapshot, sequence)
     write_frames(
         Path(snakemake.output.folder),
         with_headers(frames, sequence, headers),

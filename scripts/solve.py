@@ -31,7 +31,16 @@ from scripts.lib.solving import solver as frame_solver
 from scripts.lib.solving.darks import dark_for, pedestal_for
 from scripts.lib.solving.engine import Engine
 from scripts.lib.solving.image import Dark, Image, map_pixels
-from scripts.lib.solving.solver import Limits, Orientation, Prior, Solution, Unsolved
+from scripts.lib.solving.priors import (
+    Limits,
+    Orientation,
+    Prior,
+    header_priors,
+    limits_of,
+    middle,
+    pointing_priors,
+)
+from scripts.lib.solving.solver import Solution, Unsolved
 from scripts.lib.solving.star_catalogue import Catalogue, open_catalogue
 from scripts.lib.solving.stars import CatalogueStars
 from scripts.lib.solving.table import Solved, solved_bytes, with_transparency
@@ -183,15 +192,15 @@ def read_aim(frame: Frame, solver: Solver) -> Aim:
     camera = solver.observatory.camera
     scale = camera.pixel_scale * exposure.facts.setting.xbinning
     mount = Orientation(scale, camera.rotation, camera.parity)
-    aim = Aim(pointing, mount, frame_solver.limits_of(camera, scale), [])
+    aim = Aim(pointing, mount, limits_of(camera, scale), [])
     if not solver.verify:
         return aim
     try:
         wcs = tangent_wcs(header_wcs(exposure.raw, *pointing, scale))
     except HeaderError:
         return aim
-    centred = moved_to(wcs, *frame_solver.middle(frame.shape))
-    return aim._replace(hints=frame_solver.header_priors(centred))
+    centred = moved_to(wcs, *middle(frame.shape))
+    return aim._replace(hints=header_priors(centred))
 
 
 def solve_frame(
@@ -201,9 +210,7 @@ def solve_frame(
     pixels = map_pixels(solver.raw / frame.file, frame.data_start, frame.shape)
     camera, limits = solver.observatory.camera, aim.limits
     image = Image(pixels, solver.dark, frame.exptime, solver.pedestal, camera.saturation)
-    priors = aim.hints + frame_solver.pointing_priors(
-        *aim.pointing, aim.mount, image.shape, limits.search
-    )
+    priors = aim.hints + pointing_priors(*aim.pointing, aim.mount, image.shape, limits.search)
     return frame_solver.solve(
         image, stars, priors, aim.pointing, aim.mount, before, solver.engine, limits
     )

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scripts.lib.solving.image import Image
-from scripts.lib.solving.solver import Orientation, Solution, pointing_priors, solve
+from scripts.lib.solving.priors import Orientation, pointing_priors
+from scripts.lib.solving.solver import Solution, solve
 from scripts.lib.solving.stars import CatalogueStars
 from scripts.simulator.night import read_camera, stored
 from scripts.simulator.sky import Shot, SimulatedCamera, Sky, aimed

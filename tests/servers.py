@@ -21,7 +21,7 @@ import pytest
 PROGRAMS = {"smbd": "samba", "smbpasswd": "samba", "sshd": "openssh-server", "sshfs": "sshfs"}
 USER = "astra"
 PASSWORD = "pass word:7/@"  # noqa: S105 - of a server that lives as long as its test
-STARTUP = 15
+STARTUP = 60
 
 
 def needs(*programs: str):
@@ -357,7 +357,7 @@ def mounted_share(share: Path, point: Path):
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        end = time.monotonic() + 10
+        end = time.monotonic() + 120
         while not os.path.ismount(point):
             assert process.poll() is None and time.monotonic() < end, "sshfs does not mount here"
             time.sleep(0.05)

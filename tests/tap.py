@@ -185,7 +185,7 @@ def votable(rows: list[tuple], status: str, text: str = "") -> bytes:
     return stream.getvalue()
 
 
-def wait_for(what, seconds: float = 10) -> None:
+def wait_for(what, seconds: float = 300) -> None:
     """Wait until something is true."""
     end = time.monotonic() + seconds
     while not what():

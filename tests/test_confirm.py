@@ -376,11 +376,11 @@ def delivered_meanwhile(root: Path) -> Night:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        wait_for(lambda: process.poll() is not None or (eso.logins and night.page().exists()), 60)
+        wait_for(lambda: process.poll() is not None or (eso.logins and night.page().exists()))
         night.answered = (night.workdir / EARLIER / "confirmed.csv").exists()
         night.processes = "".join(map(command_line, Path("/proc").glob("[0-9]*")))
         eso.ended.set()
-        night.output, _ = process.communicate(timeout=60)
+        night.output, _ = process.communicate(timeout=300)
         night.status = process.returncode
     night.at_eso = [ingested(path) for path in night.empty_archive()]
     return night

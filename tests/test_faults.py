@@ -189,7 +189,7 @@ def served(site: Site, kind: type):
     """Let a site read its nights from a known server, with a short timeout."""
     with kind(site.night.source) as server:
         site.set(source=server.address())
-        site.environ |= server.environment() | {"SPECULOOS_SOURCE_TIMEOUT": "2"}
+        site.environ |= server.environment() | {"SPECULOOS_SOURCE_TIMEOUT": "10"}
         yield server
 
 
@@ -513,7 +513,7 @@ def test_frames_truncated_and_growing_while_they_are_copied(site):
 def test_mount_frozen_while_it_is_copied(site):
     truth = site.simulate()
     point = site.night.root / "mount"
-    site.environ |= {"SPECULOOS_SOURCE_TIMEOUT": "2"}
+    site.environ |= {"SPECULOOS_SOURCE_TIMEOUT": "10"}
     site.set(source=str(point), source_mounted=True)
     with mounted_share(site.night.source, point) as (sshfs, _, _):
         with stopped(site, HALF_COPIED) as (process, jobs):
@@ -523,7 +523,7 @@ def test_mount_frozen_while_it_is_copied(site):
         # A process that waits for an answer of the mount cannot end before it.
         sshfs.send_signal(signal.SIGCONT)
         wait_for(lambda: not site.processes())
-        assert_reported(site, process, f"source {point} cannot be reached .no answer within 2 s")
+        assert_reported(site, process, f"source {point} cannot be reached .no answer within 10 s")
         assert_next_run_completes(site, truth)
 
 
@@ -534,7 +534,7 @@ def test_smb_server_frozen_then_killed_then_password_wrong(site):
         with stopped(site, f"ingest after builtins.open .{truth[0]['file']}.") as (process, jobs):
             assert next(jobs)
             server.freeze()
-        silent = f"source {server.address()} cannot be reached .no answer within 2 s"
+        silent = f"source {server.address()} cannot be reached .no answer within 10 s"
         assert_reported(site, process, f"ingest {NIGHT}.* {silent}")
         server.thaw()
         with stopped(site, HALF_COPIED) as (process, jobs):

@@ -21,7 +21,7 @@ from scripts.lib.ledger.faults import Reason
 from scripts.lib.ledger.records import Frame, Night, Status
 from scripts.lib.nights.times import mean_sidereal, mjd
 from scripts.lib.settings.records import Camera
-from scripts.lib.sources.local import open_folder
+from scripts.lib.sources.opening import open_folder
 from scripts.simulator.night import simulate
 from tests.night import NIGHT
 from tests.raw import BLOCK, joined, rewrite, split, with_cards

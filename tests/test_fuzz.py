@@ -25,7 +25,7 @@ from scripts.lib.headers.finished import read_headers
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DONE, Frame, Night, Status
 from scripts.lib.ledger.snapshot import held, sequences
-from scripts.lib.sources.local import open_folder
+from scripts.lib.sources.opening import open_folder
 from scripts.lib.sources.raw_copies import RawCopies
 from scripts.simulator.night import simulate
 from tests.night import NIGHT, plane_digests

@@ -18,8 +18,7 @@ from scripts.lib.ledger.records import NOT_COPIED, Entry, FileState, Frame
 from scripts.lib.sources import listing, local
 from scripts.lib.sources import source as sources
 from scripts.lib.sources.listing import Kind, RawEntry, defect, harmless
-from scripts.lib.sources.local import open_folder
-from scripts.lib.sources.opening import open_source
+from scripts.lib.sources.opening import open_folder, open_source
 from scripts.lib.sources.smb import ENTRY, parse_entries
 from scripts.lib.sources.source import Source
 from tests.servers import Smbd, Sshd, mounted_disk, mounted_share, needs

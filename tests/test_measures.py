@@ -7,7 +7,7 @@ from astropy.io import fits
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import Measures, Status
 from scripts.lib.sources.copying import SAMPLED, Sample, sums_of
-from scripts.lib.sources.local import open_folder
+from scripts.lib.sources.opening import open_folder
 from scripts.simulator.night import simulate
 from tests.night import NIGHT
 from tests.records import configuration

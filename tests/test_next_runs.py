@@ -157,7 +157,7 @@ def killed_when(night: Night, condition, environ: dict | None = None) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline

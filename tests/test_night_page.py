@@ -339,7 +339,7 @@ def test_the_chart_library_is_the_published_one(tmp_path):
     version = re.search(r"uplot (\S+),", (folder / "VERSION").read_text())[1]
     command = ["npm", "pack", "--silent", f"uplot@{version}"]
     try:
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=300)
     except (FileNotFoundError, subprocess.TimeoutExpired):
         done = None
     if done is None or done.returncode:

@@ -11,18 +11,8 @@ from scripts.lib.solving.detection import Centroids, Found, measure
 from scripts.lib.solving.fitting import FREE
 from scripts.lib.solving.image import Image
 from scripts.lib.solving.matching import MISSING, Match, covered, final_chance
-from scripts.lib.solving.solver import (
-    USUAL,
-    Orientation,
-    Prior,
-    Unsolved,
-    limits_of,
-    may_be_left,
-    pointing_priors,
-    refine,
-    solve_detected,
-    start_of,
-)
+from scripts.lib.solving.priors import USUAL, Orientation, Prior, limits_of, pointing_priors
+from scripts.lib.solving.solver import Unsolved, may_be_left, refine, solve_detected, start_of
 from scripts.lib.solving.stars import CatalogueStars
 from scripts.lib.solving.tangent import deproject, oriented, to_pixels
 from scripts.simulator.sky import aimed, linear

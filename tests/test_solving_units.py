@@ -25,7 +25,8 @@ from scripts.lib.solving.fitting import FREE, SEQUENCE, Errors, fit_wcs
 from scripts.lib.solving.image import Image, make_dark, map_pixels
 from scripts.lib.solving.matching import log_chance, pair_up, vote
 from scripts.lib.solving.photometry import Photometry
-from scripts.lib.solving.solver import Orientation, Solution, Unsolved
+from scripts.lib.solving.priors import Orientation
+from scripts.lib.solving.solver import Solution, Unsolved
 from scripts.lib.solving.stars import CatalogueStars
 from scripts.lib.solving.table import Solved, read_solved, solved_bytes, with_transparency
 from scripts.lib.solving.tangent import (

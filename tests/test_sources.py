@@ -21,8 +21,8 @@ from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import Entry, FileState
 from scripts.lib.sources import source as sources
 from scripts.lib.sources.copying import STILL_WRITTEN, copy_frame
-from scripts.lib.sources.local import is_share, kind_of_mount, open_folder
-from scripts.lib.sources.opening import Server, open_source
+from scripts.lib.sources.local import is_share, kind_of_mount
+from scripts.lib.sources.opening import Server, open_folder, open_source
 from scripts.lib.sources.source import Source
 from tests.night import NIGHT, Night
 from tests.servers import (
@@ -422,7 +422,7 @@ def run(night: Night, server, address: str, status: int = 0, **environment) -> s
         env=os.environ | server.environment() | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     output = done.stdout + done.stderr
     assert done.returncode == status, output[-6000:]
@@ -567,11 +567,11 @@ def test_a_mount_that_freezes_ends_the_run(mount, frozen, monkeypatch, tmp_path)
     # A process that waits for an answer must be able to end, too.
     monkeypatch.setenv("SPECULOOS_SOURCE_TIMEOUT", "1")
     code = (
-        "from scripts.lib.sources.local import open_folder\n"
+        "from scripts.lib.sources.opening import open_folder\n"
         f"try: open_folder({str(point)!r}, mounted=True).entries('{NIGHT}')\n"
         "except OSError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert "no answer within 1 s" in done.stdout, done.stderr
     monkeypatch.delenv("SPECULOOS_SOURCE_TIMEOUT")
     process.server.thaw()

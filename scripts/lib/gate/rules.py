@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.fits.cards import Value
@@ -55,7 +55,7 @@ def judge_of(row: Mapping[str, str]) -> Judge:
     return judge
 
 
-def is_number(value: Value) -> bool:
+def is_number(value: Value) -> TypeGuard[int | float]:
     """Return whether a value is a number; Python takes a logical for one."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -75,7 +75,7 @@ def like(value: str) -> Test:
 def within(value: str) -> Test:
     """Make the rule ``range``: a number from one to another, both included."""
     low, high = map(float, value.split(".."))
-    return lambda found: is_number(found) and low <= found <= high  # type: ignore[operator]
+    return lambda found: is_number(found) and low <= found <= high
 
 
 def text(value: str) -> Test:

@@ -89,11 +89,16 @@ def write_view(path: Path, text: str) -> str:
     return digest(text)
 
 
-def read_frames(path: Path, right: str) -> list[Frame]:
-    """Return the frames of a night's table; raise `Damaged` if its digest is not ``right``."""
+def read_frames(path: Path, right: str, sequence: str = "") -> list[Frame]:
+    """Return the frames of a night's table, or of one sequence of it.
+
+    Raises `Damaged` if the digest of the table is not ``right``.
+    """
     if file_digest(path) != right:
         raise damaged_table(path, "not as it was written; the next run writes it again")
-    return [frame_of(path.absolute().parent.name, row) for row in read_table(path)]
+    night = path.absolute().parent.name
+    rows = (row for row in read_table(path) if sequence in ("", row["sequence"]))
+    return [frame_of(night, row) for row in rows]
 
 
 def digest(text: str) -> str:

@@ -14,7 +14,7 @@ from scripts.lib.files.errors import Damaged, JobFailed
 from scripts.lib.solving.detection import Centroids
 from scripts.lib.solving.fitting import FREE
 from scripts.lib.solving.index_files import check_quads, open_index
-from scripts.lib.solving.solver import Orientation, Prior, middle
+from scripts.lib.solving.priors import Orientation, Prior, middle
 from scripts.lib.solving.tangent import TangentWCS, moved_to
 from scripts.lib.solving.unreadable import failing_job
 

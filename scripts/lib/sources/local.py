@@ -6,7 +6,7 @@ from io import FileIO
 from pathlib import Path
 
 from scripts.lib.sources.listing import Kind, RawEntry, raw_entry, words
-from scripts.lib.sources.source import Source, Unreachable
+from scripts.lib.sources.source import Unreachable
 
 MOUNTS, SYSTEMS = Path("/proc/self/mountinfo"), Path("/proc/filesystems")
 # Kinds of file systems that are of this machine, though they need no disk that the kernel knows.
@@ -47,21 +47,6 @@ class LocalFolder:
 
     def close(self) -> None:
         pass
-
-
-def open_folder(root: str, mounted: bool = False) -> Source:
-    """Return the source that is a local folder, or one that must be ``mounted``.
-
-    The empty folder that an unmounted share leaves looks like a source without nights. From a
-    mounted folder frames are read with a time limit too.
-    """
-    if not mounted:
-        local = LocalFolder(Path(root), mounted)
-        return Source(root, lambda: local, HINT, direct=local)
-    # Here and not above: what it imports is not needed for a local disk.
-    from scripts.lib.sources.mounted import MountedFolder
-
-    return Source(root, lambda: MountedFolder(root), HINT)
 
 
 def described(entry: os.DirEntry[str]) -> RawEntry | None:

@@ -1,14 +1,12 @@
-"""Any kind of source, opened by its address; what those behind a server share.
-
-Another kind is one more connection here.
-"""
+"""Any kind of source, opened by its address. Another kind is one more connection here."""
 
 import functools
-from urllib.parse import SplitResult, unquote, urlsplit
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
-from scripts.lib.files.errors import TryLater
-from scripts.lib.sources.local import open_folder
-from scripts.lib.sources.source import PASSWORD, Connection, Lost, Source, Unreachable
+from scripts.lib.sources.local import HINT, LocalFolder
+from scripts.lib.sources.server import Server
+from scripts.lib.sources.source import PASSWORD, Source, Unreachable
 
 
 @functools.cache
@@ -40,6 +38,21 @@ def open_source(address: str, mounted: bool = False) -> Source:
     return Source(address, lambda: kind(parts), hint, kind.translate)
 
 
+def open_folder(root: str, mounted: bool = False) -> Source:
+    """Return the source that is a local folder, or one that must be ``mounted``.
+
+    The empty folder that an unmounted share leaves looks like a source without nights. From a
+    mounted folder frames are read with a time limit too.
+    """
+    if not mounted:
+        local = LocalFolder(Path(root), mounted)
+        return Source(root, lambda: local, HINT, direct=local)
+    # Here and not above: what it imports is not needed for a local disk.
+    from scripts.lib.sources.mounted import MountedFolder
+
+    return Source(root, lambda: MountedFolder(root), HINT)
+
+
 def parse_address(text: str) -> SplitResult:
     """Return the parts of ``scheme://user@host[:port]/path``.
 
@@ -58,61 +71,3 @@ def parse_address(text: str) -> SplitResult:
         form = f"{scheme}://user@host[:port]/{'share/' if scheme == 'smb' else ''}path"
         raise Unreachable(f"the address of a {scheme}:// source must have the form {form}")
     return parts
-
-
-class Server(Connection):
-    """A connection to one server, logged in; a kind of server adds what its library does.
-
-    The password is in the environment. Raises `Unreachable` if login or folder are refused, `Lost`
-    if the server cannot be reached.
-    """
-
-    PORT: int
-    # What the messages call the folder of the nights.
-    folder: str
-
-    def __init__(self, address: SplitResult):
-        self.name, self.path = address.geturl(), unquote(address.path)
-        self.user, self.host = unquote(address.username or ""), address.hostname
-        self.port = address.port or self.PORT
-        try:
-            self.log_in()
-            self.check()
-        except Exception as error:
-            self.close()
-            ours = self.translate(error)
-            if isinstance(ours, OSError) and not isinstance(ours, Lost | TryLater):
-                message = f"cannot be logged in to ({ours.strerror or ours})"
-                raise self.unreachable(message) from error
-            raise
-
-    @staticmethod
-    def translate(error: Exception) -> Exception:
-        """Return what `Connection` states for an error of the library, any other as it is."""
-        raise NotImplementedError
-
-    def log_in(self) -> None:
-        """Connect and log in."""
-        raise NotImplementedError
-
-    def find_folder(self) -> None:
-        """Raise an error unless the folder of the nights is there and may be read."""
-        raise NotImplementedError
-
-    def check(self) -> None:
-        """Raise `Unreachable` unless the folder of the nights is there and may be read."""
-        try:
-            self.find_folder()
-        except Exception as error:
-            ours = self.translate(error)
-            if isinstance(ours, FileNotFoundError):
-                message = f"has no folder {self.folder}: is its name right, and its disk mounted?"
-            elif isinstance(ours, OSError) and not isinstance(ours, Lost):
-                message = f"cannot be read ({ours.strerror}): may {self.user} read the folder?"
-            else:
-                raise
-            raise self.unreachable(message) from error
-
-    def unreachable(self, message: str) -> Unreachable:
-        """Return an error that names the source."""
-        return Unreachable(f"source {self.name} {message}")

@@ -16,7 +16,7 @@ from paramiko.sftp_attr import SFTPAttributes
 
 from scripts.lib.files.errors import TryLater
 from scripts.lib.sources.listing import Kind, RawEntry, raw_entry
-from scripts.lib.sources.opening import Server
+from scripts.lib.sources.server import Server
 from scripts.lib.sources.source import PASSWORD, Lost, time_limit
 
 # It logs the errors that it raises, with their tracebacks.

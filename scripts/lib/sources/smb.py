@@ -31,7 +31,7 @@ from smbprotocol.tree import TreeConnect
 
 from scripts.lib.files.errors import TryLater
 from scripts.lib.sources.listing import Kind, RawEntry, file_state
-from scripts.lib.sources.opening import Server
+from scripts.lib.sources.server import Server
 from scripts.lib.sources.source import PASSWORD, Lost, time_limit
 
 # It logs every request, and every error that it raises too.
