@@ -259,6 +259,9 @@ def test_an_unreadable_answer_to_a_login_names_the_server():
         def close(self):
             pass
 
+        def find_folder(self):
+            raise AssertionError("not reached")
+
         @staticmethod
         def translate(error):
             return OSError(errno.EIO, "the server's answer cannot be read")
