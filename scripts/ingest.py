@@ -42,7 +42,7 @@ def copy_night(
     for entry in listed:
         if not entry.fault and entry.state.bytes > largest:
             detail = f"{entry.state.bytes} bytes, at most {largest}"
-            entry = replace(entry, fault=Fault(Reason.TOO_LARGE, detail))
+            entry = entry._replace(fault=Fault(Reason.TOO_LARGE, detail))
         entries[entry.name] = entry
     known = latest(ledger.frames(night))
     # What is seen now is known from now on, whatever becomes of this job.

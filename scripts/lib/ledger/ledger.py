@@ -407,13 +407,15 @@ class Ledger:
     def outcomes(self, night: str) -> Outcomes:
         """Return what a night's frames have come to, without reading each."""
         is_open = f"status IN ('seen', 'copied', 'assigned', 'staged') OR {ASKED_AGAIN}"
-        counted = (
-            *(is_open, "status = 'held'", "reason IN ('NOT_COPIED', 'GONE')"),
-            f"status = 'staged' OR {DELIVERED}",
-        )
+        counted = is_open, "status = 'held'", "reason IN ('NOT_COPIED', 'GONE')"
         sums = ", ".join(f"coalesce(sum({condition}), 0)" for condition in counted)
         query = f"SELECT {sums} FROM frames LEFT JOIN nights USING (night) WHERE night = ?"
         return Outcomes(*self._rows(query, night)[0])
+
+    def is_delivered(self, night: str) -> bool:
+        """Return whether a frame of a night was delivered, or may have been."""
+        query = f"SELECT 1 FROM frames WHERE night = ? AND (status = 'staged' OR {DELIVERED})"
+        return bool(self._rows(f"{query} LIMIT 1", night))
 
     def state(self) -> tuple[int, int]:
         """Return what changes whenever the ledger is written."""

@@ -19,8 +19,7 @@ class FileState(NamedTuple):
 NOT_COPIED = FileState(-1, -1)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An entry of a night's folder at the source."""
 
     name: str  # path below the night's folder, of plain names with "/" between
@@ -175,9 +174,8 @@ class Transfer(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """How many frames of a night are to be dealt with, held back, not copied, delivered."""
+    """How many frames of a night are to be dealt with, held back, not copied."""
 
     open: int
     held: int
     uncopied: int
-    delivered: int

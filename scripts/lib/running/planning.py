@@ -237,7 +237,7 @@ class Planner:
         record = self.ledger.night(night)
         if record.named:
             return record.programme, True
-        if not self.ledger.outcomes(night).delivered:
+        if not self.ledger.is_delivered(night):
             return self.settings.programme, False
         if record.programme:
             return record.programme, False
