@@ -782,3 +782,21 @@ def test_failures_name_rule_wildcards_and_log(tmp_path):
     text = failures([job])
     assert "1 job(s) failed" in text and "cube 20260305 C_bias" in text
     assert "Damaged: a.fits ends early" in text and str(log) in text
+
+
+@pytest.mark.parametrize(
+    "written, port, used",
+    [
+        ("smtp.obs.example:587", None, ("smtp.obs.example", 587)),
+        ("smtp.obs.example:587", 465, ("smtp.obs.example", 465)),
+        ("smtp.obs.example", None, ("smtp.obs.example", None)),
+        ("[::1]:25", None, ("::1", 25)),
+        ("::1", None, ("::1", None)),
+        ("smtp://obs.example", None, None),
+        ("smtp.obs.example:mail", None, None),
+    ],
+)
+def test_a_mail_server_with_its_port(written, port, used):
+    settings = {"from": "a@b", "to": ["a@b"], "host": written} | ({"port": port} if port else {})
+    usable = mail.usable_mail(Unchecked("callisto", {"mail": settings}))
+    assert (usable and (usable.host, usable.port)) == used

@@ -108,6 +108,17 @@ def test_a_delivered_night_is_refused_under_another_id(delivered):
     assert set(delivered_programmes(delivered).values()) == {CHILE}
 
 
+def test_a_listed_night_without_a_programme_is_refused(callisto):
+    truth = callisto.simulate()
+    configure(callisto, [{"nights": NIGHT}])
+    output = callisto.run(status=1)
+    assert f"{NIGHT} is listed without a programme id" in output
+    assert not callisto.products()
+    callisto.run(programme=GUEST)
+    callisto.assert_delivered_once(truth)
+    assert set(delivered_programmes(callisto).values()) == {GUEST}
+
+
 def test_an_id_that_eso_does_not_know_is_refused(callisto):
     callisto.simulate()
     configure(callisto, [{"nights": NIGHT, "programme": "Chile"}])

@@ -118,6 +118,8 @@ def test_last_night_is_the_one_whose_observing_is_over(now, night):
 def test_recent_nights_end_with_the_last():
     now = datetime(2026, 3, 2, 13, tzinfo=UTC)
     assert recent_nights(now, 2) == ["20260227", "20260228", "20260301"]
+    assert recent_nights(now, 2, "20260301") == ["20260301"]
+    assert recent_nights(now, 2, "20260302") == []
 
 
 @pytest.mark.parametrize(

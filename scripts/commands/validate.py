@@ -77,10 +77,10 @@ def contexts(configs: list[Path], night: str) -> ContextOf:
     by_name = {}
     for path in paths:
         settings = read_file(path)
-        programmes = (settings.programme, *(entry.programme for entry in settings.programmes))
+        others = [entry.programme for entry in settings.programmes if entry.programme]
         bounds = night_bounds(night, settings.longitude) if night else None
         by_name[settings.telescope] = context_of(
-            settings.telescope, settings.camera, bounds, programmes=programmes
+            settings.telescope, settings.camera, bounds, programmes=(settings.programme, *others)
         )
     return lambda name: by_name.get(name, unknown)
 

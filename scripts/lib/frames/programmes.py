@@ -33,6 +33,16 @@ def assignments(night: str, programmes: Iterable[ProgrammeEntry]) -> list[Progra
     return sorted(programmes_of(night, programmes), key=lambda entry: not entry.targets)
 
 
+def check_assigned(night: str, assigned: Iterable[ProgrammeEntry]) -> None:
+    """Raise `JobFailed` if an entry lists the night and does not say whose it is."""
+    if not all(entry.programme for entry in assigned):
+        raise JobFailed(
+            f"programmes: {night} is listed without a programme id, so nothing of it is delivered: "
+            "add `programme` to its entry, or name it once: "
+            f"--config nights={night} programme=…"
+        )
+
+
 def programme_of(kind: str, target: str, assigned: list[ProgrammeEntry], default: str) -> str:
     """Return the programme id of a frame by its kind and OBJECT.
 

@@ -40,8 +40,11 @@ def open_observatory(
 
     ``tables`` are paths by name: telescopes, kinds, keywords, reserved. ``programme`` is the id of
     the frames that no entry of ``programmes`` assigns; if it was ``named`` by hand, of all frames.
+    Raises `JobFailed` if an entry lists the night without a programme.
     """
     name = settings.telescope
+    assigned = [] if named else programmes.assignments(night, settings.programmes)
+    programmes.check_assigned(night, assigned)
     corrected = corrections.correction_file(Path(settings.corrections), name, night)
     return Observatory(
         telescope=instruments.read_telescopes(Path(tables["telescopes"]))[name],
@@ -51,7 +54,7 @@ def open_observatory(
         programme=Programme(
             settings.origin, settings.pi_coi, programmes.check_programme(programme)
         ),
-        assigned=[] if named else programmes.assignments(night, settings.programmes),
+        assigned=assigned,
         corrections=corrections.read_corrections(corrected),
         bounds=night_bounds(night, settings.longitude),
         now=datetime.now(UTC),

@@ -48,10 +48,14 @@ def last_night(now: datetime) -> str:
     return f"{now - OBSERVING_ENDS - timedelta(days=1):%Y%m%d}"
 
 
-def recent_nights(now: datetime, lookback: int) -> list[str]:
-    """Return the last ``lookback`` nights before `last_night` and that one, oldest first."""
+def recent_nights(now: datetime, lookback: int, first: str = "") -> list[str]:
+    """Return the last ``lookback`` nights before `last_night` and that one, oldest first.
+
+    Those before the night ``first`` are left out, which may be all.
+    """
     last = parse_night(last_night(now))
-    return [f"{last - timedelta(days=i):%Y%m%d}" for i in range(lookback, -1, -1)]
+    nights = (f"{last - timedelta(days=i):%Y%m%d}" for i in range(lookback, -1, -1))
+    return [night for night in nights if night >= first]
 
 
 def night_bounds(night: str, longitude: float) -> tuple[datetime, datetime]:

@@ -8,6 +8,7 @@ nowhere else.
 import ipaddress
 import json
 import os
+import re
 import smtplib
 import ssl
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,8 @@ from scripts.lib.settings.records import Configuration, Mail
 
 USER, PASSWORD = "SPECULOOS_SMTP_USER", "SPECULOOS_SMTP_PASSWORD"
 CA = "SPECULOOS_SMTP_CA"
+# host, host:port, [address] or [address]:port; an address of IPv6 without brackets has no port.
+HOST = re.compile(r"\[?(?P<host>(?<=\[)[^\]]+(?=\])|[^:\[]+)\]?(:(?P<port>\d+))?")
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
 # Timeouts that all mails of a run together may take: a server that answers byte by byte must not
 # delay the next night.
@@ -42,12 +45,22 @@ def port_of(mail: Mail) -> int:
     return mail.port or PORTS[mail.security]
 
 
+def with_port(mail: Mail) -> Mail:
+    """Return settings whose host has no port: that of host:port counts if there is no other."""
+    match = HOST.fullmatch(mail.host)
+    if not match:
+        return mail
+    port = int(match["port"]) if match["port"] else None
+    return replace(mail, host=match["host"], port=mail.port or port)
+
+
 def usable_mail(config: Configuration | Unchecked) -> Mail | None:
     """Return the settings for mail, or None and a line that says why nothing can be sent."""
     try:
         mail = config.mail
         if not mail.to:
             raise ConfigurationError("the configuration names nobody in mail.to")
+        mail = with_port(mail)
         if mail.security == "none" and not is_loopback(mail.host):
             raise ConfigurationError("mail.security none is for a server on this machine only")
         for text in (mail.sender, *mail.to, *mail.cc):

@@ -57,12 +57,12 @@ def assess(config: Configuration, ledger: Ledger, now: datetime) -> Health:
     """Return the status of a telescope."""
     workdir = config.workdir
     heartbeat, at_work = read_heartbeat(workdir), is_held(workdir / LOCK)
-    nights = recent_nights(now, max(config.lookback, FEWEST_NIGHTS))
+    nights = recent_nights(now, max(config.lookback, FEWEST_NIGHTS), config.first_night)
     unreachable = source_problems(config)
     incomplete = Planner(ledger, config, now.date()).incomplete(nights)
     new_corrections = concerned(ledger, config)
     # The last night's run may still be to come.
-    missed = " ".join(night for night in incomplete if night != nights[-1])
+    missed = " ".join(night for night in incomplete if [night] != nights[-1:])
     queued = len(queued_messages(queue_of(config)))
     free, space_problems = free_space(config)
     answers = None

@@ -78,15 +78,19 @@ class Planner:
         """Return the nights to bring up to date.
 
         Those that the configuration names; otherwise the last night, those of the nights before
-        it, as far as ``lookback`` goes, that are not complete, and earlier ones of which a frame
-        has no outcome yet, or whose corrections or programmes have changed. Raises
+        it, as far as ``lookback`` and ``first_night`` go, that are not complete, and earlier ones
+        of which a frame has no outcome yet, or whose corrections or programmes have changed. Raises
         `ConfigurationError` if the configuration names something that is not a night.
         """
         if named := parse_nights(self.settings.nights):
             return named
-        *before, last = recent_nights(now, self.settings.lookback)
-        earlier = self.unfinished(before[0] if before else last)
-        return [*earlier, *(night for night in before if not self.is_complete(night)), last]
+        recent = recent_nights(now, self.settings.lookback, self.settings.first_night)
+        before = [night for night in recent[:-1] if not self.is_complete(night)]
+        return [*self.unfinished(self.first_of(recent)), *before, *recent[-1:]]
+
+    def first_of(self, recent: list[str]) -> str:
+        """Return the first of recent nights, of which `first_night` may leave none."""
+        return recent[0] if recent else self.settings.first_night
 
     def unfinished(self, first: str) -> list[str]:
         """Return the nights before ``first`` that a run should look at again."""
@@ -103,7 +107,7 @@ class Planner:
 
     def incomplete(self, nights: list[str]) -> list[str]:
         """Return which nights are not complete: of these, and of those that were ever looked at."""
-        earlier = self.unfinished(nights[0])
+        earlier = self.unfinished(self.first_of(nights))
         return [*earlier, *(night for night in nights if not self.is_complete(night))]
 
     def is_judged_otherwise(self, night: Night) -> bool:

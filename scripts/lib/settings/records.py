@@ -16,6 +16,8 @@ PARANAL = -70.390278  # longitude of SPECULOOS-South, degrees, east positive
 PROGRAMME = r"^(\d{2,3}\.[A-Z]-\d{4}\([A-Z]{1,2}\)|\d{3}\.[A-Z0-9]{4}\.\d{3})$"
 MAIL_ADDRESS = r"^[^\r\n]*[!-~]+@[!-~]+$"
 MAIL_ADDRESSES = {"items": {"type": "string", "pattern": MAIL_ADDRESS}}
+# A name or an address, then perhaps a port; an address of IPv6 with a port is in brackets.
+MAIL_HOST = r"^(([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?|[0-9A-Fa-f]*(:[0-9A-Fa-f.]*){2,})$"
 SERVICE = r"^(https://|http://(localhost|127\.0\.0\.1)[:/])"
 ABSOLUTE_OR_EMPTY = "^(/|$)"
 
@@ -99,8 +101,10 @@ class ProgrammeEntry:
 
     nights: str = key(type=["string", "integer"])
     """YYYYMMDD, several with blanks between, or YYYYMMDD-YYYYMMDD."""
-    programme: str = key(pattern=PROGRAMME)
-    """ESO programme id, such as 60.A-9099(A) or 110.23WX.001."""
+    programme: str = key("", pattern=f"^$|{PROGRAMME}", examples=["110.23WX.001"])
+    """ESO programme id, such as 60.A-9099(A) or 110.23WX.001. Without it the night is refused until
+    its programme is known, instead of delivered under another one.
+    """
     targets: tuple[str, ...] = ()
     """Patterns of OBJECT (* ?); without them the whole night, calibrations too."""
 
@@ -131,10 +135,12 @@ class Mail:
     """Recipients; empty for no mail."""
     cc: tuple[str, ...] = key((), **MAIL_ADDRESSES, examples=[["pi@obs.example"]])
     """Recipients of a copy."""
-    host: str = key("", minLength=1, examples=["mail.obs.example"])
-    """Mail server, by the name in its certificate."""
+    host: str = key("", pattern=MAIL_HOST, examples=["mail.obs.example"])
+    """Mail server, by the name in its certificate, or host:port."""
     port: int | None = key(None, minimum=1, maximum=65535, examples=[587])
-    """Of the mail server; without it 587 for starttls, 465 for tls, 25 for none."""
+    """Of the mail server; without it that of host:port, else 587 for starttls, 465 for tls, 25 for
+    none.
+    """
     security: str = choice("starttls", "tls", "none")
     """starttls, tls (from the first byte), or none: only for a server on this machine."""
     timeout: float = key(20, exclusiveMinimum=0)
@@ -238,6 +244,12 @@ class Configuration:
     """Of the site, degrees, east positive; for LST and the bounds of nights."""
     lookback: int = key(14, minimum=0)
     """Nights before the last one that are completed if something is missing."""
+    first_night: str = key(
+        "", type=["string", "integer"], pattern=r"^(\d{8})?$", examples=["20260306"]
+    )
+    """Earlier nights, YYYYMMDD, are left alone unless `nights` names them: another pipeline has
+    delivered them.
+    """
     max_held: float = key(0.5, minimum=0, maximum=1)
     """Share of frames that may be held back before a night is refused."""
     streams: int = key(4, minimum=1)
