@@ -66,7 +66,7 @@ rule all:
 
 
 onstart:
-    begin()
+    begin(nights_of_jobs())
 
 
 onsuccess:

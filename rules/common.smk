@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scripts.lib.delivery.confirmation import nights_to_confirm
 from scripts.lib.delivery.publish import remove_hidden
-from scripts.lib.files.lock import FileLock
+from scripts.lib.files.lock import lock_of, shared_lock
 from scripts.lib.frames.corrections import correction_file
 from scripts.migration.earlier_tables import open_ledger
 from scripts.lib.ledger.ledger import LedgerError
@@ -34,7 +34,6 @@ try:
 except ConfigurationError as error:
     raise WorkflowError(str(error))
 
-RUN = FileLock(Path("run.lock"))
 NOW = datetime.now(UTC)
 try:
     LEDGER = open_ledger(Path(), SETTINGS.archive)
@@ -46,6 +45,7 @@ PLANNER = Planner(LEDGER, SETTINGS, NOW.date(), NAMED)
 NIGHTS = PLANNER.wanted_nights(NOW)
 # ESO is asked again in each run.
 THIS_RUN = iso(NOW)
+LOCKS, PLANS = {}, {}  # by night
 TO_CONFIRM = nights_to_confirm(LEDGER, SETTINGS, parse_nights(SETTINGS.nights), NOW)
 # The tables are compared by content, so a fresh checkout makes nothing again.
 TABLES = {
@@ -69,26 +69,40 @@ def reported(output, name):
     return report(output, caption=caption, category="{night}", labels=labels)
 
 
-@cache
 def plan_of(night):
     """What is to be done for a night, as of the beginning of the run."""
-    return PLANNER.plan_wanted(night)
+    if night not in PLANS:
+        PLANS[night] = PLANNER.plan_wanted(night)
+    return PLANS[night]
 
 
-def begin():
-    """Take the run's lock; from here on the ledger is on the disk."""
-    if not RUN.held:
-        if not RUN.take(seconds=1):
-            raise WorkflowError(
-                f"another run is at work in {RUN.path.parent}: wait until it has ended"
-            )
+def is_mine(night):
+    """Take the lock of a night for as long as the run lasts; return whether it is free."""
+    lock = LOCKS.setdefault(night, lock_of(Path(), night))
+    return lock.held or lock.take(seconds=1)
+
+
+def begin(nights):
+    """Take the locks of nights; from here on the ledger is on the disk."""
+    if others := [night for night in nights if not is_mine(night)]:
+        raise WorkflowError(
+            f"another run is at work on {' '.join(others)}: wait until it has ended"
+        )
+    with shared_lock(Path()):
         LEDGER.save()
 
 
 @cache
 def prepare():
-    """Write down requests, remove what is outdated, say what new corrections concern; once."""
-    begin()
+    """Write down requests, remove what is outdated, say what new corrections concern; once.
+
+    Nights that another run is at work on are left to it, unless there are no others.
+    """
+    free = [night for night in NIGHTS if is_mine(night)]
+    if others := [night for night in NIGHTS if night not in free]:
+        print(f"left to the run that is at work on it: {' '.join(others)}", file=sys.stderr)
+    NIGHTS[:] = free if free or not SETTINGS.nights else others
+    begin(NIGHTS)
     for one in concerned(LEDGER, SETTINGS):
         print(one, file=sys.stderr)
     for night in NIGHTS:
@@ -140,7 +154,9 @@ def wanted_pages(wildcards):
 
 
 def wanted_confirmations(wildcards):
-    """Tables of the earlier nights that are to be queried at ESO."""
+    """Tables of the earlier nights that are to be queried at ESO; not those of another run."""
+    if is_real():
+        TO_CONFIRM[:] = filter(is_mine, TO_CONFIRM)
     return [f"{night}/confirmed.csv" for night in TO_CONFIRM]
 
 

@@ -21,6 +21,12 @@ def is_real():
     return workflow.is_main_process and not shown
 
 
+def nights_of_jobs():
+    """The nights that jobs of the run are for, once these are planned."""
+    jobs = workflow.dag.needrun_jobs()
+    return sorted({job.wildcards.night for job in jobs if "night" in job.wildcards.keys()})
+
+
 def called_in():
     """The directory in which Snakemake was called."""
     return workflow.workdir_init

@@ -74,7 +74,7 @@ class Delivery:
             verdict="; ".join([PASSED, *map(str, findings), *self.losses(frames)]),
             delivery=self.night.redeliver,
         )
-        check_free(product, self.ledger, self.night)
+        check_free(product, self.ledger)
         return Made(path, product, frames)
 
     def losses(self, frames: list[Frame]) -> list[str]:
@@ -161,17 +161,15 @@ def check_whole(path: Path, frames: list[Frame], context: Context) -> ProductFil
     return file
 
 
-def check_free(product: Product, ledger: Ledger, night: Night) -> None:
+def check_free(product: Product, ledger: Ledger) -> None:
     """Raise `BadFrame` if ESO has another product of the name that it would give this one."""
-    for earlier in ledger.named(product.dp_id):
-        again = earlier.delivery < night.redeliver and earlier.night == night.night
-        if not (earlier.same_file(product) or again):
-            detail = (
-                f"ESO would name {product.name} {product.dp_id}, as {earlier.name}, which was "
-                f"delivered on {earlier.delivered:%F %H:%M}. Find out which is right; "
-                "redeliver=true delivers it"
-            )
-            raise BadFrame(Reason.REFUSED, detail, "T24")
+    if (earlier := ledger.namesake(product)) and earlier.delivered:
+        detail = (
+            f"ESO would name {product.name} {product.dp_id}, as {earlier.name}, which was "
+            f"delivered on {earlier.delivered:%F %H:%M}. Find out which is right; "
+            "redeliver=true delivers it"
+        )
+        raise BadFrame(Reason.REFUSED, detail, "T24")
 
 
 def hold_back(ledger: Ledger, frames: Iterable[Frame], faults: dict[str, Fault]) -> None:

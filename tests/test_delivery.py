@@ -13,8 +13,8 @@ from scripts.commands.validate import main as validate
 from scripts.lib.headers.finished import read_headers
 from scripts.lib.headers.metadata import lost_in_cube
 from scripts.lib.ledger.faults import BadFrame
-from scripts.lib.ledger.ledger import Ledger, ledger_path
-from scripts.lib.ledger.records import Intent, Night, Product, Status
+from scripts.lib.ledger.ledger import Ledger, Overtaken, ledger_path
+from scripts.lib.ledger.records import Intent, Product, Status
 from tests.night import NIGHT
 from tests.raw import rewrite
 from tests.reader import unpack
@@ -99,12 +99,15 @@ def test_a_name_that_eso_has_is_refused_to_another_product(tmp_path):
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         with ledger.transaction():
             ledger.enter([replace(product, delivered=datetime(2026, 3, 7, tzinfo=UTC))])
-        night = Night(NIGHT)
-        check_free(product, ledger, night)
+        check_free(product, ledger)
         with pytest.raises(BadFrame, match=r"check T24: .* b.fits .*10.999, as a.fits, which was"):
-            check_free(replace(product, name="b.fits"), ledger, night)
-        again = replace(night, redeliver=1)
-        check_free(replace(product, name="b.fits", delivery=1), ledger, again)
+            check_free(replace(product, name="b.fits"), ledger)
+        check_free(replace(product, name="b.fits", delivery=1), ledger)
+        # Two nights at a time: neither saw the other's product when it was checked.
+        other = replace(product, name="c.fits", night="20260306", dp_id="SPECU4.2026-03-07")
+        ledger.stage([Intent(other, ".c.fits.1.part")], [])
+        with pytest.raises(Overtaken, match="d.fits and c.fits of night 20260306 would be SPECU4"):
+            ledger.stage([Intent(replace(other, name="d.fits", night=NIGHT), ".d")], [])
 
 
 @pytest.mark.parametrize("faulty_night", ["Callisto"], indirect=True)

@@ -350,9 +350,13 @@ def test_a_ledger_in_memory_is_saved_whole(tmp_path):
     with Ledger(":memory:", path) as ledger:
         record(ledger, FRAME)
         assert not path.exists()
-        ledger.save()
-        record(ledger, replace(FRAME, file="later.fits"))
-        ledger.save()
+        with Ledger(":memory:", path) as other:
+            ledger.save()
+            record(ledger, replace(FRAME, file="later.fits"))
+            ledger.save()
+            # Another run, which found no ledger either, goes on with this one.
+            other.save()
+            assert len(other.frames(NIGHT)) == 2 and other.identity == ledger.identity
     with Ledger(path) as ledger:
         assert [frame.file for frame in ledger.frames(NIGHT)] == [FRAME.file, "later.fits"]
     assert [one.name for one in tmp_path.iterdir()] == [path.name]

@@ -1,6 +1,5 @@
 """Runs as cron starts them, on real processes: killed, hung, too long, refused; status; install."""
 
-import fcntl
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ import yaml
 
 from scripts import install
 from scripts.commands.run import DRY
-from scripts.lib.files.lock import FileLock, is_held, taken
+from scripts.lib.files.lock import FileLock, is_held, lock_of, taken
 from scripts.lib.nights.dates import recent_nights
 from scripts.lib.running import health, processes, run_log
 from scripts.lib.running.processes import end_marked, marked, run_marked
@@ -238,23 +237,22 @@ def test_time_limit(site):
     assert_next_run_completes(site, truth)
 
 
-def test_a_run_by_hand_is_left_alone(site):
-    with open(site.night.workdir / "run.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert site.run() == ""
-        assert "started by hand is at work" in site.log() and "Callisto: trouble" in site.log()
-        # A run that does not get the lock does not change its time either.
-        assert not FileLock(Path(lock.name)).take()
-        os.utime(lock.name, 2 * ((NOW - timedelta(hours=25)).timestamp(),))
-        said = site.run(status=1)
-        assert (
-            said.startswith("Callisto: run does not end")
-            and f"25 h: look at it. It holds {lock.name}" in said
-        )
-    assert site.heartbeat() == Heartbeat()
-    assert NOW - taken(Path(lock.name)) > timedelta(hours=24)
-    assert FileLock(Path(lock.name)).take()
-    assert taken(Path(lock.name)) > NOW
+def test_the_night_of_a_run_by_hand_is_left_to_it(site):
+    site.set(nights="", lookback=0)
+    lock = lock_of(site.night.workdir, LAST)
+    assert lock.take()
+    assert site.run() == ""
+    assert f"another run is at work on {LAST}" in site.log()
+    assert f"left to the run that is at work on it: {LAST}" in site.log()
+    # A run that does not get the lock does not change its time either.
+    os.utime(lock.path, 2 * ((NOW - timedelta(hours=25)).timestamp(),))
+    said = site.run(status=1)
+    assert said.startswith("Callisto: run does not end")
+    assert f"25 h: look at it. It holds {lock.path}" in said
+    assert site.heartbeat().status == 1
+    assert NOW - taken(lock.path) > timedelta(hours=24)
+    lock.release()
+    assert lock.take() and taken(lock.path) > NOW
 
 
 def test_lock_is_held_until_it_is_given_back(tmp_path):

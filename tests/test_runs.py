@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
+from scripts.lib.files.lock import lock_of
 from scripts.lib.nights.dates import recent_nights
 from tests.night import NIGHT, REPOSITORY, SNAKEMAKE
 
@@ -250,15 +251,19 @@ def test_planning_and_pictures_change_nothing(callisto):
     assert not disk.exists()
 
 
-def test_a_second_run_is_refused(callisto):
-    import fcntl
-
-    callisto.simulate()
+def test_a_night_of_another_run_is_left_to_it(callisto):
+    truth, other = callisto.simulate(), "20260306"
     callisto.workdir.mkdir()
-    with open(callisto.workdir / "run.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another run is at work" in callisto.run(status=1)
+    lock = lock_of(callisto.workdir, NIGHT)
+    assert lock.take()
+    said = "another run is at work on 20260305: wait until it has ended"
+    assert said in callisto.run(status=1) and said in callisto.run(f"{NIGHT}/frames.csv", status=1)
+    said = f"left to the run that is at work on it: {NIGHT}"
+    assert said in callisto.run(nights=f"{NIGHT}-{other}")
+    assert not callisto.folder.exists() and (callisto.workdir / other / "night.html").exists()
+    lock.release()
     callisto.run()
+    callisto.assert_delivered_once(truth)
 
 
 def test_missing_archive_directory_is_named(callisto):

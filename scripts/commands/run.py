@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from scripts.lib.files.lock import FileLock, is_held, taken
+from scripts.lib.files.lock import FileLock, held_nights, taken
 from scripts.lib.files.log import tail
 from scripts.lib.ledger.ledger import LedgerError, ledger_path
 from scripts.lib.reporting.mail import alert, mailed_since, send_queued
@@ -81,11 +81,10 @@ def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
         return 1
     with log:
         left = end_marked(str(workdir))
-        if not left and is_held(workdir / "run.lock"):
-            note(log, "not run: a run that was started by hand is at work")
-            status = overlap(config, workdir / "run.lock", log)
-            look_back(config, status, log)
-            return status
+        others = held_nights(workdir)
+        for path in others:
+            note(log, f"another run is at work on {path.stem}")
+        too_long = max([overlap(config, path, log) for path in others], default=0)
         # A run that was killed, or whose machine was switched off, could not report it itself.
         heartbeat = run_log.read_heartbeat(workdir)
         if problem := health.unended(heartbeat):
@@ -101,14 +100,14 @@ def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
                 note(log, f"not run: {problem}")
             report(config, "not run", "\n".join(problems), log)
         else:
-            status = run(config, profile, options, log)
+            status = run(config, profile, options, log) or too_long
         save_heartbeat(workdir, heartbeat.ended(datetime.now(UTC), status), log)
         look_back(config, status, log)
     return status
 
 
 def overlap(config: Configuration, path: Path, log: BinaryIO | None = None) -> int:
-    """Return the exit status while another run holds a lock; report if it has for too long."""
+    """Return 0 if another run may hold a lock, 1 if it has for too long, which is reported."""
     age = datetime.now(UTC) - taken(path)
     if age <= timedelta(hours=config.max_age):
         return 0

@@ -57,10 +57,15 @@ def stage(product: Path, archive: Path, mode: int, ledger: Ledger) -> str:
 
 def remove_hidden(ledger: Ledger, archive: Path, product: str = "*") -> None:
     """Remove hidden files that jobs left which were killed before they recorded the intent."""
+    left = [
+        path
+        for path in archive.glob(f".{product}.{ledger.identity}-*.part")
+        if not is_at_work(path.stem.rpartition("-")[2])
+    ]
+    # Only now: the intents of processes that have ended do not become more.
     intended = ledger.hidden()
-    for path in archive.glob(f".{product}.{ledger.identity}-*.part"):
-        process = path.stem.rpartition("-")[2]
-        if path.name not in intended and not is_at_work(process):
+    for path in left:
+        if path.name not in intended:
             path.unlink(missing_ok=True)
 
 

@@ -1,16 +1,21 @@
 """Locks between processes, one file each.
 
 A lock is the kernel's: of a process that was killed, or a machine that was switched off, none is
-left behind.
+left behind. A working directory has one for each night, which the run that works on the night
+holds, and one for the files that nights share, which is held while such a file is written.
 """
 
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 PAUSE = 0.1
+FOLDER = "locks"  # in the working directory
+LONGEST_WAIT = 300  # s: for another run that writes what nights share
 
 
 class FileLock:
@@ -71,3 +76,31 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def lock_of(workdir: Path, name: str) -> FileLock:
+    """Return the lock of a working directory for a night, or of another name."""
+    folder = workdir / FOLDER
+    folder.mkdir(exist_ok=True)
+    return FileLock(folder / f"{name}.lock")
+
+
+@contextmanager
+def shared_lock(workdir: Path) -> Iterator[None]:
+    """Hold the lock for the files that a working directory's nights share.
+
+    It is not held while anything is waited for, and cannot be taken twice. Raises `TimeoutError`
+    if another run does not give it back.
+    """
+    lock = lock_of(workdir, "shared")
+    if not lock.take(LONGEST_WAIT):
+        raise TimeoutError(f"{lock.path} was held by another run for {LONGEST_WAIT} s")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def held_nights(workdir: Path) -> list[Path]:
+    """Return the locks of the nights that runs are at work on."""
+    return sorted(path for path in (workdir / FOLDER).glob("[0-9]*.lock") if is_held(path))

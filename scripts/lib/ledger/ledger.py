@@ -5,7 +5,8 @@ delivered stays known. A product is published in three steps, `stage`, a rename,
 kills a run between them, the next one finds the intent, looks whether the hidden file is still
 there, and knows (see `scripts.lib.delivery.publish`).
 
-Only the processes of one run on one machine write it.
+Runs of several nights may write it side by side: a transaction waits until that of another process
+has ended.
 """
 
 import os
@@ -144,19 +145,24 @@ class Ledger:
             return connection
 
     def save(self) -> None:
-        """Write a ledger that is in memory to the disk, whole, and go on there."""
-        if self.later is None or self.later.exists():
+        """Write a ledger that is in memory to the disk, whole, and go on there.
+
+        If another run has written it meanwhile, that one is the ledger. Call it under the lock for
+        what nights share.
+        """
+        if self.later is None:
             return
-        part = part_name(self.later)
-        part.unlink(missing_ok=True)
         with self._explained():
-            disk = sqlite3.connect(part)
-            self._connection.backup(disk)
-            disk.close()
-            os.rename(part, self.later)
-            sync_folder(self.later.parent)
+            if not self.later.exists():
+                part = part_name(self.later)
+                part.unlink(missing_ok=True)
+                disk = sqlite3.connect(part)
+                self._connection.backup(disk)
+                disk.close()
+                os.rename(part, self.later)
+                sync_folder(self.later.parent)
             self._connection.close()
-        self.path, self._connection = self.later, self._open(self.later)
+        self.path, self._connection, self.later = self.later, self._open(self.later), None
 
     def __enter__(self) -> "Ledger":
         return self
@@ -269,6 +275,19 @@ class Ledger:
         """Return the delivered products that ESO has under a name."""
         return [_product(row) for row in self._rows(f"{SELECT_PRODUCTS} WHERE dp_id = ?", dp_id)]
 
+    def namesake(self, product: Product) -> Product | None:
+        """Return another product, delivered or about to be, that ESO has under the same name.
+
+        The product itself, as it was delivered before a request to deliver it again, is not one.
+        """
+        about = f"SELECT {PRODUCT_COLUMNS} FROM intents WHERE dp_id = ?"
+        intended = [_product(row) for row in self._rows(about, product.dp_id)]
+        for other in [*self.named(product.dp_id), *intended]:
+            again = other.delivery < product.delivery and other.night == product.night
+            if not (other.same_file(product) or again):
+                return other
+        return None
+
     def enter(self, products: Iterable[Product]) -> None:
         """Write delivered products; call it in a transaction."""
         self._connection.executemany(
@@ -294,10 +313,17 @@ class Ledger:
     def stage(self, intents: Iterable[Intent], frames: Iterable[Frame]) -> None:
         """Write down that products are about to be published; from here on they may have been.
 
-        Raises `Overtaken` if one of their frames is not to be delivered any more.
+        Raises `Overtaken` if one of their frames is not to be delivered any more, or another night
+        has a product that ESO would give the same name.
         """
-        frames = list(frames)
+        frames, intents = list(frames), list(intents)
         with self.transaction():
+            for intent in intents:
+                if other := self.namesake(intent.product):
+                    raise Overtaken(
+                        f"{intent.product.name} and {other.name} of night {other.night} would be "
+                        f"{intent.product.dp_id} at ESO: the other one has been faster"
+                    )
             for frame in frames:
                 rows = self._rows(
                     "SELECT 1 FROM frames LEFT JOIN nights USING (night) WHERE night = ? AND "
@@ -447,9 +473,13 @@ class Ledger:
     @property
     def identity(self) -> str:
         """A short text that no other ledger has."""
-        if not (known := self.text("identity")):
-            self.note("identity", known := uuid.uuid4().hex[:8])
-        return known
+        if not self.text("identity"):
+            with self.transaction():
+                # Another run may have noted one just now.
+                self._connection.execute(
+                    "INSERT OR IGNORE INTO notes VALUES ('identity', ?)", (uuid.uuid4().hex[:8],)
+                )
+        return self.text("identity")
 
     def text(self, name: str) -> str:
         """Return a note; empty if there is none."""

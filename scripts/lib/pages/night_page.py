@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib.files.durable import write_text
+from scripts.lib.files.lock import shared_lock
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.snapshot import sequences, write_view
 from scripts.lib.pages.history import read_history, usual_values
@@ -43,9 +44,10 @@ def write_night_page(
     texts = {DATA: json.dumps(data, separators=(",", ":")) + "\n"}
     texts[PAGE] = night_page(data, pictures(folder / FOLDER))
     digests = {name: write_view(folder / name, text) for name, text in texts.items()}
-    pages = sorted(path.parent.name for path in settings.workdir.glob(f"{'[0-9]' * 8}/{PAGE}"))
     index = Path(settings.site, f"{settings.telescope}.html").as_uri() if settings.site else ""
-    write_nights(settings.workdir, pages, index)
+    with shared_lock(settings.workdir):
+        pages = sorted(path.parent.name for path in settings.workdir.glob(f"{'[0-9]' * 8}/{PAGE}"))
+        write_nights(settings.workdir, pages, index)
     ledger.set_views(night, digests)
     return data
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scripts.lib.files.lock import shared_lock
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.pages.history import read_history, update_history
 from scripts.lib.pages.night_page import DATA, write_night_page
@@ -62,7 +63,8 @@ def update_pages(
         except Exception as error:  # The run is over, and its mail must be sent.
             print(f"{night}: no page: {type(error).__name__}: {error}", file=sys.stderr)
     try:
-        update_history(settings.workdir, touched)
+        with shared_lock(settings.workdir):
+            update_history(settings.workdir, touched)
     except OSError as error:
         print(f"history not written: {error}", file=sys.stderr)
 
@@ -70,7 +72,8 @@ def update_pages(
 def publish_pages(settings: Configuration, health: Mapping[str, Any]) -> str:
     """Bring a telescope's part of the site up to date; return a line of what became of it."""
     try:
-        publish(settings, read_history(settings.workdir), health)
+        with shared_lock(settings.workdir):
+            publish(settings, read_history(settings.workdir), health)
     except OSError as error:
         return f"pages of all nights not written: {error}"
     return f"pages of all nights: {Path(settings.site, 'index.html')}"

@@ -14,6 +14,7 @@ from scripts.lib.delivery.confirmation import FAILED, failed_attempts
 from scripts.lib.delivery.retries import ALERT_AFTER, count_failure
 from scripts.lib.delivery.transfer_log import copy_or_count, write_transfer_logs
 from scripts.lib.files.durable import write_text
+from scripts.lib.files.lock import shared_lock
 from scripts.lib.ledger.ledger import Ledger, LedgerError
 from scripts.lib.pages.update import Failure, update_pages
 from scripts.lib.reporting.failures import failures
@@ -67,7 +68,8 @@ def only_printed(what: str) -> Iterator[None]:
 
 def write_lists(ledger: Ledger, workdir: Path, nights: Iterable[str]) -> None:
     """Write the transfer logs, and what of each night was transferred and what was not."""
-    write_transfer_logs(workdir, ledger.transfers())
+    with shared_lock(workdir):
+        write_transfer_logs(workdir, ledger.transfers())
     for night in nights:
         summary = summarise("", night, ledger, None)
         if not summary.raw:
