@@ -44,6 +44,76 @@ def caught(signals: Sequence[signal.Signals]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+class MarkedCommand:
+    """A command at work in its own process group, of which nothing is left behind.
+
+    A request to end, or the time limit, ends the whole group: first TERM, because Snakemake then
+    removes what is half-made and reports, then KILL. TERM to Snakemake alone would wait for its
+    jobs without limit, and HUP would leave them behind. Jobs get it several times: one that is just
+    being started loses it.
+
+    Parameters
+    ----------
+    mark : str
+        The run's value of the variable ``variable``.
+    log : file object
+        Gets what the command prints.
+    limit, grace : float
+        Seconds until the group is asked to end, and from then until it is killed.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        mark: str,
+        environ: Mapping[str, str],
+        cwd: Path,
+        log: IO[Any],
+        limit: float,
+        grace: float = GRACE,
+        variable: str = MARKER,
+    ):
+        self.mark, self.variable, self.limit, self.grace = mark, variable, limit, grace
+        self.cause, self.kill_at, self.repeat_at = "", float("inf"), float("inf")
+        self.process = subprocess.Popen(
+            command,
+            env={**environ, variable: mark},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        self.ends_at = time.monotonic() + limit
+
+    def end(self, cause: str) -> None:
+        """Ask it to end, unless it was asked before."""
+        if not self.cause:
+            now = time.monotonic()
+            self.cause, self.kill_at, self.repeat_at = cause, now + self.grace, now + REPEAT
+            os.killpg(self.process.pid, signal.SIGTERM)
+
+    def poll(self) -> Ended | None:
+        """Return how it ended, None while it is at work; to be called several times a second."""
+        if self.process.poll() is None:
+            now = time.monotonic()
+            if now > self.ends_at:
+                self.end(f"ended after {self.limit / 3600:g} h, its time limit")
+            if now > self.kill_at:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            elif now > self.repeat_at:
+                self.repeat_at = now + REPEAT
+                jobs = marked(self.mark, self.variable)
+                send(signal.SIGTERM, [number for number in jobs if number != self.process.pid])
+            return None
+        end_marked(self.mark, self.variable)
+        status = self.process.returncode
+        if status >= 0:
+            return Ended(status, self.cause)
+        killed = f"killed by signal {signal.Signals(-status).name}"
+        return Ended(128 - status, self.cause or killed)
+
+
 def run_marked(
     command: Sequence[str],
     mark: str,
@@ -53,58 +123,19 @@ def run_marked(
     limit: float,
     grace: float = GRACE,
 ) -> Ended:
-    """Run a command in its own process group and leave nothing of it behind.
-
-    A signal to this process, or the time limit, ends the whole group: first TERM, because
-    Snakemake then removes what is half-made and reports, then KILL. TERM to Snakemake alone would
-    wait for its jobs without limit, and HUP would leave them behind. Jobs get it several times: one
-    that is just being started loses it.
-
-    Parameters
-    ----------
-    mark : str
-        The run's value of the variable `MARKER`.
-    log : file object
-        Gets what the command prints.
-    limit, grace : float
-        Seconds until the group is asked to end, and from then until it is killed.
-    """
-    cause, kill_at, repeat_at = "", float("inf"), float("inf")
+    """Run a `MarkedCommand` until it ends; a signal to this process ends it."""
     with caught(STOPPING) as signals:
-        process = subprocess.Popen(
-            command,
-            env={**environ, MARKER: mark},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        ends_at = time.monotonic() + limit
-        while process.poll() is None:
-            now = time.monotonic()
-            if not cause and (signals or now > ends_at):
-                cause = f"ended after {limit / 3600:g} h, its time limit"
-                if signals:
-                    cause = f"ended by signal {signal.Signals(signals[0]).name}"
-                kill_at, repeat_at = now + grace, now + REPEAT
-                os.killpg(process.pid, signal.SIGTERM)
-            elif now > kill_at:
-                os.killpg(process.pid, signal.SIGKILL)
-            elif cause and now > repeat_at:
-                repeat_at = now + REPEAT
-                send(signal.SIGTERM, [number for number in marked(mark) if number != process.pid])
+        running = MarkedCommand(command, mark, environ, cwd, log, limit, grace)
+        while not (ended := running.poll()):
+            if signals:
+                running.end(f"ended by signal {signal.Signals(signals[0]).name}")
             time.sleep(PAUSE)
-        end_marked(mark)
-    status = process.returncode
-    if status >= 0:
-        return Ended(status, cause)
-    return Ended(128 - status, cause or f"killed by signal {signal.Signals(-status).name}")
+    return ended
 
 
-def marked(mark: str) -> list[int]:
+def marked(mark: str, variable: str = MARKER) -> list[int]:
     """Return the processes that belong to a run, but for this one."""
-    wanted = f"{MARKER}={mark}".encode()
+    wanted = f"{variable}={mark}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         # A process may end, or be another user's, while it is looked at.
@@ -114,13 +145,13 @@ def marked(mark: str) -> list[int]:
     return [number for number in found if number != os.getpid()]
 
 
-def end_marked(mark: str) -> list[int]:
+def end_marked(mark: str, variable: str = MARKER) -> list[int]:
     """Kill the processes of a run, also those that they start meanwhile; return those that stay.
 
     Killed immediately: no job is harmed, and one that is asked to end could wait for something.
     """
     until = time.monotonic() + VANISHING
-    while (left := marked(mark)) and time.monotonic() < until:
+    while (left := marked(mark, variable)) and time.monotonic() < until:
         send(signal.SIGKILL, left)
         time.sleep(PAUSE)
     return left
