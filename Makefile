@@ -54,15 +54,16 @@ $(TEST_READY): requirements-test.txt requirements-solving.txt $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	@touch $@
 
+# Copies of the configuration are without the settings of the site: no mail is sent, no log copied.
 # Three nights of two telescopes: a cloudy one, a good one, one with every fault; at last a job of Io fails.
 demo: $(READY) demo-clean ## simulated nights of Callisto and Io, from raw frames to the archive directory and the pages
 	@mkdir -p $(DEMO)/archive
 	@demo="$$PWD/$(DEMO)"; for telescope in Callisto Io; do \
-	  lower=$$(echo $$telescope | tr A-Z a-z); source=$(DEMO)/source/$$telescope; \
+	  lower=$$(echo $$telescope | tr A-Z a-z); cp config/$$lower.yaml $(DEMO)/; source=$(DEMO)/source/$$telescope; \
 	  simulate="$(BIN)/python -m scripts.simulate --telescope $$telescope --output $$source"; \
 	  $$simulate --night $(CLOUDY_NIGHT) --frames 24 --cloud 2 && $$simulate --night $(GOOD_NIGHT) --frames 24 && \
 	  $$simulate --night $(DEMO_NIGHT) --frames 24 --faults || exit 1; \
-	  run="$(BIN)/snakemake --profile profiles/demo --configfile config/$$lower.yaml --config \
+	  run="$(BIN)/snakemake --profile profiles/demo --configfile $(DEMO)/$$lower.yaml --config \
 	    source=$$demo/source/$$telescope workdir=$$demo/$$telescope archive=$$demo/archive site=$$demo/pages max_held=0.6"; \
 	  $$run catalogue=$$demo/source/$$telescope/$(GOOD_NIGHT).stars.csv nights=$(CLOUDY_NIGHT)-$(GOOD_NIGHT) || exit 1; \
 	  if [ $$telescope = Callisto ]; then \
@@ -117,10 +118,10 @@ bench: $(READY) ## times of nights of both cameras against copying them with cp;
 	$(BIN)/python -m benchmarks.solving
 
 picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (needs graphviz)
-	@rm -rf $(DEMO) && mkdir -p $(DEMO)/archive
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)/archive && cp config/callisto.yaml $(DEMO)/
 	@$(BIN)/python -m scripts.simulate --telescope Callisto --night $(DEMO_NIGHT) --frames 12 \
 	  --output $(DEMO)/source
-	@run="$(BIN)/snakemake --profile profiles/demo --configfile config/callisto.yaml"; \
+	@run="$(BIN)/snakemake --profile profiles/demo --configfile $(DEMO)/callisto.yaml"; \
 	  demo="$$PWD/$(DEMO)"; \
 	  set -- --config source="$$demo/source" workdir="$$demo/work" archive="$$demo/archive" \
 	    catalogue="$$demo/source/$(DEMO_NIGHT).stars.csv" nights=$(DEMO_NIGHT); \

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from scripts.lib.settings.check import ConfigurationError, checked
+from scripts.lib.settings.check import ConfigurationError, Layer, checked
+from scripts.lib.settings.profile import read_layers
 
 min_version("9.27.1")
 
@@ -18,9 +19,14 @@ min_version("9.27.1")
 if cut := [word for word in sys.argv if " #" in word.partition("=")[2]]:
     raise WorkflowError(f"{cut[0]}: a setting on the command line cannot hold ' #'")
 
-# And not Snakemake's own check, which shows passwords that stand in an address.
+
+include: "rules/snakemake_internals.smk"
+
+
+# The site's own settings stand between the files and the command line. Not by Snakemake's own
+# check, which shows passwords that stand in an address.
 try:
-    config |= checked(config, "the configuration")
+    config |= checked(*read_layers(named_files()), Layer("--config", named_settings()))
 except ConfigurationError as error:
     raise WorkflowError(str(error))
 
@@ -44,7 +50,6 @@ wildcard_constraints:
     group="[SC]",
 
 
-include: "rules/snakemake_internals.smk"
 include: "rules/common.smk"
 include: "rules/raw.smk"
 include: "rules/solve.smk"

@@ -68,11 +68,13 @@ def copy_twice(folder: Path) -> Cost:
 
 
 def command(folder: Path, telescope: str, *options: str) -> list[str]:
-    """Return the workflow's command line for the simulated night."""
+    """Return the workflow's command line for the simulated night, without settings of a site."""
+    config = folder / f"{telescope.lower()}.yaml"
+    shutil.copy(REPOSITORY / "config" / config.name, config)
     return [
         str(SNAKEMAKE),
         *options,
-        *("--profile", "profiles/demo", "--configfile", f"config/{telescope.lower()}.yaml"),
+        *("--profile", "profiles/demo", "--configfile", str(config)),
         *("--config", f"source={folder / 'source'}", f"workdir={folder / 'work'}"),
         *(f"archive={folder / 'archive'}", f"nights={NIGHT}"),
         *([f"catalogue={folder / STARS}"] if (folder / STARS).exists() else []),

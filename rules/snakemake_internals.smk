@@ -10,9 +10,19 @@ of the run do not wait for.
 """
 
 
+def named_files():
+    """Return the configuration files of the profile or the command line, absolute."""
+    return workflow.config_settings.configfiles
+
+
+def named_settings():
+    """Return the settings of the command line, or below `config` of the profile."""
+    return workflow.config_settings.config
+
+
 def named_by_hand(key):
     """Return whether a setting stands on the command line, or below `config` of the profile."""
-    return key in workflow.config_settings.config
+    return key in named_settings()
 
 
 def is_real():

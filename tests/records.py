@@ -14,7 +14,7 @@ from scripts.lib.gate.product_file import Context, context_of
 from scripts.lib.headers.observatory import Observatory, open_observatory
 from scripts.lib.ledger.records import Entry, Frame, Product, Status
 from scripts.lib.nights.dates import night_bounds
-from scripts.lib.settings.check import Unchecked
+from scripts.lib.settings.check import Layer, Unchecked
 from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.copying import sums_of
 from scripts.lib.sources.source import Source
@@ -27,7 +27,7 @@ def configuration(telescope: str, **changes) -> Configuration:
     """Return a telescope's configuration with other settings; those of ``camera`` are added."""
     settings = yaml.safe_load((CONFIG / f"{telescope.lower()}.yaml").read_text())
     settings["camera"] |= changes.pop("camera", {})
-    return Unchecked(telescope, settings | changes).checked()
+    return Unchecked(telescope, (Layer("test", settings | changes),)).checked()
 
 
 def observatory_of(settings: Configuration, night: str) -> Observatory:

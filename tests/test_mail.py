@@ -23,7 +23,7 @@ from scripts.lib.reporting import mail, mail_queue, report
 from scripts.lib.reporting.failures import FailedJob, failures
 from scripts.lib.reporting.mail import alert, mailed_since, send_queued
 from scripts.lib.reporting.message import LONGEST_SUBJECT
-from scripts.lib.settings.check import Unchecked, checked
+from scripts.lib.settings.check import Layer, Unchecked, checked
 from scripts.lib.settings.records import Configuration
 from scripts.lib.solving.table import Solved, solved_bytes
 from tests.browser import needs_browser, shown
@@ -73,7 +73,7 @@ def configuration(workdir: Path, port: int, **settings) -> Configuration:
         "mail": mail_key(port, **settings),
     }
     written = yaml.safe_load((REPOSITORY / "config/callisto.yaml").read_text())
-    return Configuration.of(checked(written | own, "test"))
+    return Configuration.of(checked(Layer("test", written | own)))
 
 
 def to_addresses(recipients: list[str], workdir: Path, port: int) -> Configuration:
@@ -84,7 +84,7 @@ def to_addresses(recipients: list[str], workdir: Path, port: int) -> Configurati
 
 def unchecked(workdir: Path, given: object) -> Unchecked:
     """Return a configuration of which little can be read."""
-    return Unchecked("callisto", {"workdir": str(workdir), "mail": given})
+    return Unchecked("callisto", (Layer("test", {"workdir": str(workdir), "mail": given}),))
 
 
 def program(config: Configuration, subject: str) -> str:
@@ -273,7 +273,7 @@ def test_settings_that_cannot_work_are_reported(workdir, environ, capsys):
         assert not alert(unchecked(workdir, given), "a", "b", environ)
         assert capsys.readouterr().err.startswith("mail: not sent: ")
     for wrong in ({"mail": "a@b.example"}, {"mail": mail_key(config.mail.port)}):
-        nowhere = Unchecked("callisto", wrong)
+        nowhere = Unchecked("callisto", (Layer("test", wrong),))
         assert not alert(nowhere, "a", "b", environ)
         send_queued(nowhere, environ)
     assert len(queued(workdir)) == 1

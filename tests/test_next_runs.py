@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from astropy.io import fits
 
 from tests.night import NIGHT, REPOSITORY, Night
@@ -23,7 +24,7 @@ def copy_of_repository(target: Path) -> Path:
     for name in ("Snakefile", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, target)
     for name in ("config", "profiles", "rules", "scripts", "templates", "envs", "web"):
-        shutil.copytree(REPOSITORY / name, target / name)
+        shutil.copytree(REPOSITORY / name, target / name, ignore=shutil.ignore_patterns("site"))
     return target
 
 
@@ -257,6 +258,23 @@ def test_a_growing_frame_is_held_back_until_it_is_stable(callisto):
     path.write_bytes(content)
     callisto.run()
     callisto.assert_delivered_once(truth)
+
+
+def test_the_workflow_reads_the_settings_of_the_site(tmp_path):
+    checkout = copy_of_repository(tmp_path / "checkout")
+    night = Night(tmp_path, "Callisto", checkout)
+    night.simulate()
+    night.config.unlink()
+    night.config = checkout / "config/callisto.yaml"
+    own = checkout / "config/site/callisto.yaml"
+    own.parent.mkdir()
+    settings = {key: str(getattr(night, key)) for key in ("source", "workdir", "archive")}
+    own.write_text(yaml.safe_dump(settings | {"nights": "20200101"}))
+    # What is typed wins over the site's settings, these over those of the checkout.
+    planned = night.run("-n", nights=NIGHT)
+    assert f"{NIGHT}/raw/complete" in planned and "20200101" not in planned
+    own.write_text(yaml.safe_dump(settings | {"lookback": "ten"}))
+    assert f"lookback: 'ten' is not of type 'integer' (in {own})" in night.run("-n", status=1)
 
 
 def test_a_frame_that_no_cube_can_begin_with_is_held_back_alone(tmp_path):

@@ -5,12 +5,12 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
 from scripts.lib.settings import records
 from scripts.lib.settings.records import Configuration, Mail, record_of
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).absolute().parents[3]
 CORRECTIONS = CHECKOUT / "config/corrections"
+# What a site sets, beside the files that come with the checkout; git ignores it.
+SITE = CHECKOUT / "config/site"
 # Of an address; a password may be in it, and hold anything.
 USER_PART = re.compile("://.*@", re.DOTALL)
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -42,17 +44,39 @@ def read_text(path: Path) -> str:
         raise ConfigurationError(f"{path} cannot be read: it is not UTF-8") from None
 
 
+class Layer(NamedTuple):
+    """Settings of one origin: the path of a file, or the options of a command line."""
+
+    origin: str
+    settings: Mapping[str, Any]
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of which later ones win; mappings within them are merged key by key."""
+    result: dict[str, Any] = {}
+    for name, value in (item for layer in layers for item in layer.items()):
+        if isinstance(value, dict):
+            before = result.get(name)
+            value = merged(before if isinstance(before, dict) else {}, value)
+        result[name] = value
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class Unchecked:
     """A configuration as it is written: keys may be missing, unknown or wrong.
 
-    ``profile`` is the name of the telescope's profile, ``name`` what messages call the
-    configuration; no settings are known if a file cannot be read.
+    ``profile`` is the name of the telescope's profile. Of ``layers`` later ones win; there are
+    none if a file cannot be read.
     """
 
     profile: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    name: str = "the configuration"
+    layers: tuple[Layer, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of all layers together."""
+        return merged(*(layer.settings for layer in self.layers))
 
     @property
     def telescope(self) -> str:
@@ -78,22 +102,23 @@ class Unchecked:
         prevent a mail, which must report them.
         """
         schema = schema_of(Configuration)["properties"]["mail"] | {"additionalProperties": True}
-        return record_of(Mail, valid(self.settings.get("mail") or {}, schema, "mail"))
+        return record_of(Mail, valid(self.settings.get("mail") or {}, schema, self.layers, "mail"))
 
     def checked(self) -> Configuration:
         """Return the configuration that a run has; see `checked` below."""
-        return Configuration.of(checked(self.settings, self.name))
+        return Configuration.of(checked(*self.layers))
 
 
-def checked(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return settings with their defaults; truth values and numbers as such.
+def checked(*layers: Layer) -> dict[str, Any]:
+    """Return merged settings with their defaults; truth values and numbers as such.
 
     Raises
     ------
     ConfigurationError
-        If the schema does not allow them, which the message calls ``name``.
+        If the schema does not allow them; the message names the file of each wrong value.
     """
-    full = valid(settings, schema_of(Configuration), name)
+    settings = merged(*(layer.settings for layer in layers))
+    full = valid(settings, schema_of(Configuration), layers)
     return full | {"corrections": full.get("corrections") or str(CORRECTIONS)}
 
 
@@ -142,25 +167,54 @@ def type_rules(kind: Any) -> dict[str, Any]:
     return {"type": TYPES[(get_args(kind) or (kind,))[0]]}
 
 
-def valid(settings: Any, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return settings completed by a schema; raise `ConfigurationError` if it refuses them."""
+def valid(
+    settings: Any, schema: Mapping[str, Any], layers: Sequence[Layer], *key: str
+) -> dict[str, Any]:
+    """Return settings completed by a schema; raise `ConfigurationError` if it refuses them.
+
+    ``key`` is where they stand in the layers, by whose origins the message names wrong values.
+    """
     # The library comes with Snakemake; it takes long to import, and status may not need it.
     import jsonschema
 
     full: dict[str, Any] = completed(settings, schema)
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(full), key=str)
     if errors:
-        raise ConfigurationError(f"{name} is not valid: {'; '.join(map(complaint, errors))}")
+        said = "; ".join(complaint(error, layers, key) for error in errors)
+        raise ConfigurationError(f"the configuration is not valid: {said}")
     return full
 
 
-def complaint(error: "ValidationError") -> str:
-    """Return what the schema says against a key, in words rather than as a pattern."""
-    name = ".".join(map(str, error.absolute_path)) or "keys"
+def complaint(error: "ValidationError", layers: Sequence[Layer], key: tuple[str, ...]) -> str:
+    """Return what the schema says against a key, in words rather than as a pattern, and where."""
+    path = (*key, *error.absolute_path)
+    name, what = ".".join(map(str, path)) or "keys", without_user(error.message)
     if error.validator == "pattern" and "description" in error.schema:
         shown = without_user(repr(error.instance))
-        return f"{name}: {shown} is not what it must be: {error.schema['description']}"
-    return f"{name}: {without_user(error.message)}"
+        what = f"{shown} is not what it must be: {error.schema['description']}"
+    wrong = [path]
+    if error.validator == "additionalProperties":
+        wrong = [(*path, name) for name in error.instance if name not in error.schema["properties"]]
+    places = dict.fromkeys(origin for path in wrong for origin in origins(layers, path))
+    return f"{name}: {what}" + (f" (in {', '.join(places)})" if places else "")
+
+
+def origins(layers: Sequence[Layer], path: Sequence[str | int]) -> list[str]:
+    """Return from where a setting is: the last layer that has it, all layers of a mapping."""
+    found: list[str] = []
+    for layer in reversed(layers):
+        value: Any = layer.settings
+        for part in path:
+            # A list is one setting, as is what stands in place of a mapping.
+            if not isinstance(value, Mapping):
+                break
+            value = value.get(part, MISSING)
+        if value is MISSING:
+            continue
+        found.insert(0, layer.origin)
+        if not isinstance(value, Mapping):
+            break
+    return found
 
 
 def without_user(text: str) -> str:

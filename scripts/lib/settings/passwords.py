@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
-from scripts.lib.settings.check import CHECKOUT, ConfigurationError, Unchecked, read_text
+from scripts.lib.settings.check import SITE, ConfigurationError, Unchecked, read_text
 from scripts.lib.settings.records import Configuration
 
 LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -21,7 +21,10 @@ LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 
 def password_file(config: Configuration | Unchecked) -> Path:
     """Return the path of a telescope's file of passwords, which need not exist."""
-    default = CHECKOUT / "config" / f"{config.telescope}.env".lower()
+    own = SITE / f"{config.telescope}.env".lower()
+    # Where it was until 0.2.
+    earlier = SITE.parent / own.name
+    default = earlier if earlier.exists() and not own.exists() else own
     return Path(config.passwords or default)
 
 

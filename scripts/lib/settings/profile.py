@@ -6,14 +6,22 @@ profile, files and command line are read and merged as Snakemake does it, withou
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from scripts.lib.settings.check import CHECKOUT, ConfigurationError, Unchecked, read_text
+from scripts.lib.settings.check import (
+    CHECKOUT,
+    SITE,
+    ConfigurationError,
+    Layer,
+    Unchecked,
+    merged,
+    read_text,
+)
 from scripts.lib.settings.records import TELESCOPES, Configuration
 
 PROFILE_NAMES = ("profile.yaml", "config.yaml")
@@ -48,7 +56,8 @@ def installed_telescopes() -> list[str]:
 def read_mapping(path: Path) -> dict[str, Any]:
     """Return what a YAML file of keys and values holds, or raise `ConfigurationError`.
 
-    The message does not show the line that is wrong: a password may be in it.
+    All of it may be commented out. The message does not show the line that is wrong: a password may
+    be in it.
     """
     try:
         content = yaml.safe_load(read_text(path))
@@ -58,14 +67,39 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not YAML: {what}") from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not YAML: {error}") from None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict | None):
         raise ConfigurationError(f"{path} does not hold lines key: value")
-    return content
+    return content or {}
+
+
+def read_layers(files: Iterable[Path]) -> list[Layer]:
+    """Return the settings of configuration files, of which later ones win.
+
+    A file of the checkout's ``config/`` is followed by that of the same name in ``config/site/``.
+    """
+    layers = []
+    for path in files:
+        layers.append(Layer(str(path), read_mapping(path)))
+        own = SITE / path.name
+        if path.parent.resolve() == SITE.parent.resolve() and is_there(own):
+            layers.append(Layer(str(own), read_mapping(own)))
+    return layers
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is a file, also if it cannot be looked at: then reading it fails."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def read_file(path: Path) -> Configuration:
     """Return the configuration that one file holds, or raise `ConfigurationError`."""
-    return Unchecked(path.stem, read_mapping(path), str(path)).checked()
+    return Unchecked(path.stem, tuple(read_layers([path.absolute()]))).checked()
 
 
 def read_unchecked(profile: Path, options: Sequence[str] = ()) -> Unchecked:
@@ -93,18 +127,17 @@ def read_unchecked(profile: Path, options: Sequence[str] = ()) -> Unchecked:
     except argparse.ArgumentError as error:
         raise ConfigurationError(str(error)) from None
     files = named.configfile or content.get("configfile") or []
-    settings: dict[str, Any] = {}
-    for file in [files] if isinstance(files, str) else files:
-        if not Path(file).is_absolute():
-            raise ConfigurationError(f"{file}: a configuration file is named with its whole path")
-        settings = merged(settings, read_mapping(Path(file)))
+    paths = [Path(file) for file in ([files] if isinstance(files, str) else files)]
+    for path in paths:
+        if not path.is_absolute():
+            raise ConfigurationError(f"{path}: a configuration file is named with its whole path")
+    origin = str(profile) if named.config is None else "--config"
     changes = content.get("config") or {} if named.config is None else named.config
     if isinstance(changes, list):
         words, changes = changes, {}
         for key, _, text in (word.partition("=") for word in words):
             changes = merged(changes, {key: parse_value(text.strip("'\""))})
-    name = f"the configuration of {profile}"
-    return Unchecked(profile.parent.name, merged(settings, changes), name)
+    return Unchecked(profile.parent.name, (*read_layers(paths), Layer(origin, changes)))
 
 
 def parse_value(text: str) -> object:
@@ -116,14 +149,3 @@ def parse_value(text: str) -> object:
         with suppress(ValueError, KeyError, yaml.YAMLError):
             return read(text)
     return text
-
-
-def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with changes; of a setting that holds others only these are changed."""
-    result = dict(settings)
-    for name, value in changes.items():
-        if isinstance(value, dict):
-            before = result.get(name)
-            value = merged(before if isinstance(before, dict) else {}, value)
-        result[name] = value
-    return result

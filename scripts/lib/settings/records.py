@@ -265,7 +265,7 @@ class Configuration:
     corrections: str = key("", examples=["/data/corrections"])
     """Folder of files {telescope}_{night}.yaml; empty for config/corrections."""
     passwords: str = key("", pattern="^(/.*)?$", examples=["/etc/speculoos/callisto.env"])
-    """Whole path of the file of passwords; empty for config/{telescope}.env. What is in the
+    """Whole path of the file of passwords; empty for config/site/{telescope}.env. What is in the
     environment already wins.
     """
     free_gb: FreeSpace = FreeSpace()
