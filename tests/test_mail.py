@@ -798,5 +798,5 @@ def test_failures_name_rule_wildcards_and_log(tmp_path):
 )
 def test_a_mail_server_with_its_port(written, port, used):
     settings = {"from": "a@b", "to": ["a@b"], "host": written} | ({"port": port} if port else {})
-    usable = mail.usable_mail(Unchecked("callisto", {"mail": settings}))
+    usable = mail.usable_mail(Unchecked("callisto", (Layer("test", {"mail": settings}),)))
     assert (usable and (usable.host, usable.port)) == used
