@@ -310,6 +310,26 @@ def long_history(telescope: str, nights: int) -> dict[str, dict[str, str]]:
 
 
 @needs_browser
+def test_damaged_data_of_an_old_year_are_reported_after_the_first_view(
+    browser, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(site, "publish_night", lambda *_: True)
+    settings = settings_of(tmp_path, "Io", site=str(tmp_path / "site"))
+    (settings.workdir / history.NAME).write_text("as a table\n")
+    rows = long_history("Io", (date.today() - date(2018, 1, 1)).days)
+    site.publish(settings, rows, health_of())
+    well = "every telescope is well"
+    with opened(browser, tmp_path / "site/index.html") as page:
+        page.wait_for_selector("[data-ready=all]")
+        assert well in page.locator("main").inner_text()
+    (tmp_path / "site/data/Io-2018.js").write_text("")
+    with opened(browser, tmp_path / "site/index.html") as page:
+        page.wait_for_selector("[data-ready=all]")
+        assert "data/Io-2018.js" in page.locator("[role=alert]").inner_text()
+        assert well not in page.locator("main").inner_text()
+
+
+@needs_browser
 def test_search_finds_one_of_twelve_thousand_nights(browser, tmp_path, monkeypatch):
     monkeypatch.setattr(site, "publish_night", lambda *_: True)
     for telescope in ("Io", "Europa", "Ganymede", "Callisto"):

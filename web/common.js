@@ -17,11 +17,18 @@ function el(tag, attributes, ...children) {
   return node;
 }
 
-function css(name) { return getComputedStyle(root).getPropertyValue(name).trim(); }
+// Charts ask for each colour for each of their points; `redraw` reads them from the style again.
+const colours = new Map();
+function css(name) {
+  if (!colours.has(name)) colours.set(name, getComputedStyle(root).getPropertyValue(name).trim());
+  return colours.get(name);
+}
 
+// A browser takes longer to load its rules for languages than to lay out the page.
 function number(value, digits = 0) {
   if (value === null || value === undefined) return "";
-  return value.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits}).replace("-", "−");
+  const [whole, ...decimals] = value.toFixed(digits).replace("-", "−").split(".");
+  return [whole.replace(/\B(?=(\d{3})+$)/g, ","), ...decimals].join(".");
 }
 
 function range(values, digits = 0) {
@@ -44,26 +51,31 @@ function alertOf(words) {
 window.addEventListener("error", (event) => {
   if (event instanceof ErrorEvent) alertOf(`${event.message} (${event.filename.split("/").pop()})`);
 });
+window.addEventListener("unhandledrejection", (event) => alertOf(String(event.reason)));
 
 function parsed(id) {
   try { return JSON.parse(document.getElementById(id).textContent); }
   catch (error) { alertOf("Its data are damaged; the next run writes it again."); return null; }
 }
 
-function loadScript(address, done) {
+// Resolves when the script has run, or could not be read.
+function loadScript(address) {
   const node = el("script", {src: address});
-  node.addEventListener("load", () => done(true));
-  node.addEventListener("error", () => done(false));
   document.head.append(node);
+  return new Promise((resolve) => { node.onload = node.onerror = resolve; });
 }
+
+// Resolves when what is there now has been shown.
+function shown() { return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve))); }
 
 function dateOf(night) { return new Date(Date.UTC(+night.slice(0, 4), +night.slice(4, 6) - 1, +night.slice(6, 8))); }
 function nightOf(date) { return date.toISOString().slice(0, 10).replaceAll("-", ""); }
 function clock(seconds, precise = false) { return new Date(seconds * 1000).toISOString().slice(11, precise ? 19 : 16); }
 
+const MONTHS = "January February March April May June July August September October November December".split(" ");
 function day(seconds, step) {
-  const form = (options) => new Date(seconds * 1000).toLocaleDateString("en-GB", {timeZone: "UTC", ...options});
-  return step < 28 * 86400 ? `${form({day: "numeric", month: "short"})}\n${form({year: "numeric"})}` : `${form({month: "short"})}\n${form({year: "numeric"})}`;
+  const date = new Date(seconds * 1000), month = MONTHS[date.getUTCMonth()].slice(0, 3);
+  return `${step < 28 * 86400 ? `${date.getUTCDate()} ` : ""}${month}\n${date.getUTCFullYear()}`;
 }
 
 function ago(from) {
@@ -87,12 +99,13 @@ function table(columns, rows) {
 }
 
 // Charts: dots against time. Series are {name, colour, hollow, values}, colour a variable of the style.
+// Whoever draws several gives their width: to ask for it between them lays out the page each time.
 
 const HEIGHT = 150;
 const plots = [];
 
 function limits(series, band) {
-  const values = series.flatMap((one) => one.values.filter((value) => value !== null)).sort((a, b) => a - b);
+  const values = Float64Array.from(series.flatMap((one) => one.values.filter((value) => value !== null))).sort();
   if (!values.length) return null;
   let [low, high] = [quantile(values, 0.01), quantile(values, 0.99)];
   if (band && band[0] < high && band[1] > low) [low, high] = [Math.min(low, band[0]), Math.max(high, band[1])];
@@ -100,7 +113,7 @@ function limits(series, band) {
   return [low >= 0 && low < margin ? 0 : low - margin, high + margin];
 }
 
-function chart(parent, {title, x, series, band, digits, sync, dates, view, size = 3.5}) {
+function chart(parent, {title, width, x, series, band, digits, sync, dates, view, size = 3.5}) {
   const yRange = limits(series, band);
   if (!yRange) return null;
   const output = el("output", {"aria-live": "off"});
@@ -117,12 +130,10 @@ function chart(parent, {title, x, series, band, digits, sync, dates, view, size 
     u.ctx.fillRect(left, from, width, Math.max(0, Math.min(low, top + height) - from));
   }
   function drawOutliers(u) {
-    const side = 4 * ratio();
+    const side = 4 * ratio(), {min, max} = u.scales.x;
     series.forEach((one) => one.values.forEach((value, at) => {
-      if (value === null || (value >= yRange[0] && value <= yRange[1])) return;
-      const left = u.valToPos(x[at], "x", true);
-      if (left < u.bbox.left || left > u.bbox.left + u.bbox.width) return;
-      const up = value > yRange[1];
+      if (value === null || (value >= yRange[0] && value <= yRange[1]) || x[at] < min || x[at] > max) return;
+      const left = u.valToPos(x[at], "x", true), up = value > yRange[1];
       const tip = up ? u.bbox.top : u.bbox.top + u.bbox.height;
       u.ctx.fillStyle = css(one.colour);
       u.ctx.beginPath();
@@ -141,7 +152,7 @@ function chart(parent, {title, x, series, band, digits, sync, dates, view, size 
 
   const axis = {stroke: () => css("--quiet"), grid: {stroke: () => css("--line"), width: 1}, ticks: {stroke: () => css("--line"), width: 1, size: 5}, font: "12px system-ui, sans-serif"};
   const options = {
-    width: holder.clientWidth || 600, height: HEIGHT, legend: {show: false}, tzDate: (time) => uPlot.tzDate(new Date(time * 1000), "Etc/UTC"),
+    width: width || 600, height: HEIGHT, legend: {show: false}, tzDate: (time) => uPlot.tzDate(new Date(time * 1000), "Etc/UTC"),
     cursor: {sync: {key: sync}, drag: {x: true, y: false}, y: false, points: {size: 7}},
     scales: {x: {time: true}, y: {range: yRange}},
     axes: [
@@ -166,7 +177,10 @@ function resize(printed) {
     if (size.width && (size.width !== plot.width || size.height !== plot.height)) plot.setSize(size);
   }
 }
-function redraw() { for (const {plot} of plots) plot.redraw(true, true); }
+function redraw() {
+  colours.clear();
+  for (const {plot} of plots) plot.redraw(true, true);
+}
 
 window.addEventListener("resize", () => resize());
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);

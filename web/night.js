@@ -16,10 +16,9 @@ function targetsOf(night) {
 
 function header(night) {
   const begin = dateOf(night.night), end = new Date(begin.getTime() + 86400000);
-  const form = (date, options) => date.toLocaleDateString("en-GB", {timeZone: "UTC", ...options});
-  const long = {day: "numeric", month: "long", year: "numeric"};
+  const form = (date) => `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}`;
   const same = begin.getUTCMonth() === end.getUTCMonth();
-  const words = `${form(begin, same ? {day: "numeric"} : {day: "numeric", month: "long"})}–${form(end, long)}`;
+  const words = `${same ? begin.getUTCDate() : form(begin)}–${form(end)} ${end.getUTCFullYear()}`;
   document.title = `${STATES[night.state][0]} ${night.telescope} ${night.night}`;
   return [
     el("nav", {id: "links", "aria-label": "Nights"}, el("a", {href: "night.json"}, "night.json")),
@@ -142,9 +141,10 @@ function charts(night, targets, parent) {
   if (!measured.length) return;
   const mine = frames.sequence.map((index) => targets.get(sequences[index].target));
   parent.append(el("p", {class: "quiet small screen"}, "Drag to zoom all charts, double click to see all. Grey band: what is usual, half of the last 90 nights. ▲ lies outside."), keys(targets));
+  const width = parent.clientWidth;
   for (const [name, title, digits] of measured) {
     const series = [...targets.values()].map((one) => ({...one, values: frames[name].map((value, row) => mine[row] === one ? value : null)}));
-    chart(parent, {title, x, series: series.filter((one) => one.values.some((value) => value !== null)), band: usual[name], digits, sync: "night", size: x.length > 600 ? 3 : 4.5});
+    chart(parent, {title, width, x, series: series.filter((one) => one.values.some((value) => value !== null)), band: usual[name], digits, sync: "night", size: x.length > 600 ? 3 : 4.5});
   }
   const halves = new Map();
   x.forEach((time, row) => { const half = 1800 * Math.floor(time / 1800); halves.set(half, [...(halves.get(half) || []), row]); });
@@ -243,5 +243,5 @@ if (night) {
   page.replaceChildren(...document.querySelectorAll("[role=alert]"), ...[...header(night), verdict(night), ...failures(night), tiles(night), ...todo(night), ...timeline(night, targets), curves,
     ...sequenceTable(night, thumbnails), ...calibrationTable(night, thumbnails), ...undelivered(night), ...files(night)].filter(Boolean));
   charts(night, targets, curves);
-  if (location.protocol === "file:" || location.pathname.endsWith("/night.html")) loadScript("../nights.js", () => {});
+  if (location.protocol === "file:" || location.pathname.endsWith("/night.html")) loadScript("../nights.js");
 }

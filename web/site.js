@@ -1,7 +1,9 @@
 "use strict";
 // All nights of the telescopes that this page is for: each writes its own data, which load as scripts.
+// Those of the newest years are loaded and shown first.
 
 const LONGEST_SILENCE = 36 * 3600e3, RECENT = 180, MOST_FOUND = 300, ROLLING = 30, FORGOTTEN = 4;
+const NEWEST_YEARS = 2;  // hold the last 12 months and the last 90 nights
 const LATEST = "the last 12 months";
 const CELL = 11, LEFT = 14, TOP = 12;
 const METRICS = {
@@ -19,37 +21,29 @@ const DAY = 86400000;
 
 const telescopes = parsed("telescopes") || [];
 const standings = {}, years = {}, broken = [];
-let waiting = 0, finished = false;
 
-// The data scripts call this; in what order they come is not known.
+// The data scripts call this; in what order they come is not known. The nights of a year become objects.
 function site(name, value) {
-  if (name.includes("-")) years[name] = value;
-  else standings[name] = value;
-}
-
-function load(name, then) {
-  waiting += 1;
-  loadScript(`data/${name}.js`, () => {
-    if (!(name in years) && !(name in standings)) broken.push(`data/${name}.js`);
-    then();
-    waiting -= 1;
-    if (!waiting && !finished) { finished = true; draw(); }
+  if (!name.includes("-")) { standings[name] = value; return; }
+  const [telescope] = name.split("-"), columns = Object.entries(value);
+  years[name] = value.night.map((_, at) => {
+    const one = {telescope};
+    for (const [column, values] of columns) one[column] = values[at];
+    return one;
   });
 }
 
-// Nights of a telescope, oldest first, as objects.
+async function load(name) {
+  await loadScript(`data/${name}.js`);
+  if (!(name in years) && !(name in standings)) broken.push(`data/${name}.js`);
+}
+
+function yearsOf(telescope) { return (standings[telescope] || {years: []}).years; }
+function loadYears(telescope, chosen) { return Promise.all(chosen.map((year) => load(`${telescope}-${year}`))); }
+
+// Nights of a telescope that are known by now, oldest first.
 function nightsOf(telescope) {
-  const found = [];
-  for (const year of (standings[telescope] || {years: []}).years) {
-    const columns = years[`${telescope}-${year}`];
-    if (!columns) continue;
-    columns.night.forEach((night, at) => {
-      const one = {telescope};
-      for (const name in columns) one[name] = columns[name][at];
-      found.push(one);
-    });
-  }
-  return found.sort((a, b) => (a.night < b.night ? -1 : 1));
+  return yearsOf(telescope).flatMap((year) => years[`${telescope}-${year}`] || []).sort((a, b) => (a.night < b.night ? -1 : 1));
 }
 
 const link = (one, ...children) => el("a", {href: `${one.telescope}/${one.night}/night.html`}, ...children);
@@ -70,7 +64,7 @@ function card(telescope, all) {
     el("div", {class: silent ? "small red" : "small"}, good));
 }
 
-function needs(all) {
+function needs(all, whole) {
   const rows = [];
   const box = (state, telescope, ...words) => rows.push([["failed", "incomplete", "attention"].indexOf(state), el("div", {class: `box ${state}`}, badge(state), " ", el("b", null, telescope), " ", ...words)]);
   for (const telescope of telescopes) {
@@ -82,7 +76,7 @@ function needs(all) {
     const last = [...nights].reverse().find((one) => one.due), quiet = last && Math.floor((Date.now() - dateOf(last.night)) / DAY) - 1;
     if (last && quiet >= FORGOTTEN) box("attention", telescope, `no frames for ${quiet} nights, the last ones of `, link(last, written(last.night)));
   }
-  if (!rows.length && !broken.length) return el("p", null, badge("ok"), " Nothing: every telescope is well.");
+  if (!rows.length && !broken.length) return whole ? el("p", null, badge("ok"), " Nothing: every telescope is well.") : el("p", null, "Reading older nights …");
   return el("div", null, rows.sort((a, b) => a[0] - b[0]).map(([, node]) => node));
 }
 
@@ -121,8 +115,8 @@ function edgesOf(all, metric, span) {
 function calendar(telescope, nights, span, metric, edges, say) {
   const mine = nights.filter((one) => within(one.night, span)), at = new Map(mine.map((one) => [one.night, one])), paths = {}, glyphs = [];
   const months = [];
-  for (let day = dateOf(span.from); nightOf(day) <= span.to; day = new Date(day.getTime() + DAY)) {
-    const one = at.get(nightOf(day)), [x, y] = placeOf(nightOf(day), span);
+  for (let day = dateOf(span.from), night = span.from; night <= span.to; day = new Date(day.getTime() + DAY), night = nightOf(day)) {
+    const one = at.get(night), [x, y] = placeOf(night, span);
     if (day.getUTCDate() === 1) months.push(svg("text", {x: x + CELL, y: 8}, "JFMAMJJASOND"[day.getUTCMonth()]));
     let kind = one ? one.state : "none";
     if (metric !== "state") kind = !one || one[metric] === null || !edges ? "none" : String(Math.max(0, edges.findLastIndex((edge) => one[metric] >= edge)));
@@ -162,7 +156,7 @@ function calendar(telescope, nights, span, metric, edges, say) {
 }
 
 function calendars(all) {
-  const known = [...new Set(telescopes.flatMap((telescope) => (standings[telescope] || {years: []}).years))].sort().reverse();
+  const known = [...new Set(telescopes.flatMap(yearsOf))].sort().reverse();
   const year = el("select", {id: "year"}, [LATEST, ...known].map((one) => el("option", null, one)));
   const newest = telescopes.flatMap((telescope) => all[telescope].map((one) => one.night)).sort().pop();
   const metric = el("select", {id: "metric"}, Object.entries(METRICS).map(([name, [words]]) => el("option", {value: name}, words)));
@@ -184,8 +178,8 @@ function calendars(all) {
 
 function finder(all) {
   const input = el("input", {id: "find", type: "search", placeholder: "TRAPPIST-1, 2024-06", autocomplete: "off"}), results = el("div", {"aria-live": "polite"});
-  const every = telescopes.flatMap((telescope) => all[telescope]).sort((a, b) => (a.night < b.night ? 1 : -1));
   input.addEventListener("input", () => {
+    const every = telescopes.flatMap((telescope) => all[telescope]).sort((a, b) => (a.night < b.night ? 1 : -1));
     const words = input.value.trim().toLowerCase(), date = words.replaceAll("-", "");
     if (words.length < 2) { results.replaceChildren(); return; }
     const isDate = /^\d{4,8}$/.test(date), hours = new Map(), found = [];
@@ -207,12 +201,14 @@ function finder(all) {
 // Trends: a dot a night and a median of thirty; each camera that a telescope had is a series.
 
 function rolling(values) {
-  const recent = [];
+  const recent = [], sorted = [];
   return values.map((value) => {
     if (value === null) return null;
-    recent.push(value);
-    if (recent.length > ROLLING) recent.shift();
-    return recent.length < 8 ? null : [...recent].sort((a, b) => a - b)[recent.length >> 1];
+    if (recent.push(value) > ROLLING) sorted.splice(sorted.indexOf(recent.shift()), 1);
+    let at = sorted.length;
+    while (at && sorted[at - 1] > value) at -= 1;
+    sorted.splice(at, 0, value);
+    return sorted.length < 8 ? null : sorted[sorted.length >> 1];
   });
 }
 
@@ -233,13 +229,14 @@ function trends(all, parent) {
   });
   parent.append(el("div", {class: "keys"}, keyed.map((one) => el("span", null, el("i", {style: `border-color:var(${one.colour});background:${one.hollow ? "none" : `var(${one.colour})`}`}), one.name))));
   const whole = {min: x[0] - 86400, max: x[x.length - 1] + 86400}, last = {min: Math.max(whole.min, whole.max - RECENT * 86400), max: whole.max};
+  const width = parent.clientWidth;
   const drawn = TRENDS.map(([metric, title, digits]) => {
     const series = keyed.flatMap(({name, nights, colour, hollow}) => {
       const values = Array(x.length).fill(null), line = Array(x.length).fill(null), own = nights.map((one) => one[metric]), smooth = rolling(own);
       nights.forEach((one, at) => { values[rank.get(one.night)] = own[at]; line[rank.get(one.night)] = smooth[at]; });
       return own.some((value) => value !== null) ? [{name, colour, hollow, values}, {name: `${name}, median`, colour, line: true, values: line}] : [];
     });
-    return series.length ? chart(parent, {title, x, series, digits, sync: "trends", dates: true, size: 3, view: last}) : null;
+    return series.length ? chart(parent, {title, width, x, series, digits, sync: "trends", dates: true, size: 3, view: last}) : null;
   }).filter(Boolean);
   const button = el("button", {type: "button"}, "Show all years");
   let everything = false;
@@ -252,23 +249,55 @@ function trends(all, parent) {
     ...telescopes.flatMap((one, at) => [at ? ", " : "", el("a", {href: `${one}.csv`}, `${one}.csv`)]), "."), button);
 }
 
-function draw() {
-  const all = Object.fromEntries(telescopes.map((telescope) => [telescope, nightsOf(telescope)]));
+function readNights(all) {
+  for (const telescope of telescopes) all[telescope] = nightsOf(telescope);
+  return all;
+}
+
+let reported = 0;
+function reportBroken() {
+  const names = broken.slice(reported);
+  reported = broken.length;
+  if (names.length || !telescopes.length) alertOf(`Damaged or missing: ${names.join(", ") || "the list of telescopes"}. What it says of other telescopes is right; the next run writes the file again.`);
+}
+
+// Today and what needs attention: both may change once older nights are known.
+function today(all, whole) {
+  return [el("h2", null, "Today"), el("div", {class: "cards"}, telescopes.map((telescope) => card(telescope, all))), el("h2", null, "Needs attention"), needs(all, whole)];
+}
+
+function older(telescope) { return yearsOf(telescope).slice(0, -NEWEST_YEARS); }
+
+async function start() {
+  await Promise.all(telescopes.map(async (telescope) => {
+    await load(telescope);
+    await loadYears(telescope, yearsOf(telescope).slice(-NEWEST_YEARS));
+  }));
+  const all = readNights({}), first = el("div"), curves = el("div"), more = telescopes.some((telescope) => older(telescope).length);
   const alone = telescopes.length === 1, newest = Math.max(...Object.values(standings).map((one) => Date.parse(one.written)));
   const old = Object.keys(standings).length && Date.now() - newest > LONGEST_SILENCE;
-  const curves = el("div");
+  first.append(...today(all, !more));
   page.replaceChildren(...document.querySelectorAll("[role=alert]"), ...[
     alone ? el("nav", {"aria-label": "Pages"}, el("a", {href: "index.html"}, "All telescopes")) : null,
     el("h1", null, alone ? telescopes[0] : "SPECULOOS-South to ESO"),
     Object.keys(standings).length ? el("p", {class: old ? "red" : "quiet small"}, `Data written ${ago(newest)} ago.`) : null,
-    el("h2", null, "Today"), el("div", {class: "cards"}, telescopes.map((telescope) => card(telescope, all))),
-    el("h2", null, "Needs attention"), needs(all), ...calendars(all), ...finder(all), el("h2", null, "Trends"), curves].filter(Boolean));
-  if (broken.length || !telescopes.length) alertOf(`Damaged or missing: ${broken.join(", ") || "the list of telescopes"}. What it says of other telescopes is right; the next run writes the file again.`);
-  // What is seen first is shown first.
-  requestAnimationFrame(() => setTimeout(() => { trends(all, curves); root.dataset.ready = "all"; }));
+    first, ...calendars(all), ...finder(all), el("h2", null, "Trends"), curves].filter(Boolean));
+  reportBroken();
   root.dataset.ready = "first";
+  await shown();
+  if (more) {
+    await Promise.all(telescopes.map((telescope) => loadYears(telescope, older(telescope))));
+    first.replaceChildren(...today(readNights(all), true));
+    reportBroken();
+    // What was asked for meanwhile has found the newest years only.
+    const [find, year] = ["find", "year"].map((id) => document.getElementById(id));
+    if (find.value) find.dispatchEvent(new Event("input"));
+    if (year.value !== LATEST) year.dispatchEvent(new Event("change"));
+  }
+  // The library of the charts is a text of the page until they are drawn: what is seen first does not wait for it.
+  document.head.append(el("script", null, document.getElementById("library").textContent));
+  trends(all, curves);
+  root.dataset.ready = "all";
 }
 
-for (const telescope of telescopes)
-  load(telescope, () => { for (const year of (standings[telescope] || {years: []}).years) load(`${telescope}-${year}`, () => {}); });
-if (!telescopes.length) draw();
+start();

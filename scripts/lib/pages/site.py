@@ -127,6 +127,7 @@ def site_page(title: str, telescopes: list[str]) -> str:
         "site.html",
         title=title,
         style=asset("uplot/uPlot.min.css") + asset("style.css"),
-        script="\n".join(map(asset, ("uplot/uPlot.iife.min.js", "common.js", "site.js"))),
+        library=asset("uplot/uPlot.iife.min.js"),
+        script="\n".join(map(asset, ("common.js", "site.js"))),
         telescopes=embedded(telescopes),
     )
