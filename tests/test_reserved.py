@@ -224,7 +224,33 @@ def test_reserved_keywords_pass_with_their_type_only(raw, kind, keyword, passes)
     assert (keyword in {one.keyword for one in composed(raw, VALUES[kind])}) is passes
 
 
-@pytest.mark.parametrize("row", [("X", "date", "pass", "x"), ("X", "text", "drop", "x")])
-def test_a_table_with_an_unknown_word_is_refused(row):
-    with pytest.raises(JobFailed, match="reserved keyword X: .* known are text, number"):
-        Reserved([ReservedKeyword(*row)])
+@pytest.mark.parametrize(
+    ("keyword", "value", "hdu", "fault"),
+    [
+        ("TIMEUNIT", "d", "primary", ""),
+        ("TIMEUNIT", "days", "primary", "TIMEUNIT: 'days' is not s, d, a, cy, min, h, yr, ta, Ba"),
+        ("TIMEPIXR", 1.5, "primary", "TIMEPIXR: 1.5 is not 0..1 "),
+        ("TELAPSE", -0.1, "primary", "TELAPSE: -0.1 is not 0.. "),
+        ("TELAPSE", 0, "primary", ""),
+        ("XPOSURE", True, "primary", "XPOSURE: T is not "),
+        ("BITPIX", 12, "primary", "BITPIX: 12 is not 8, 16"),
+        ("DATE-OBS", "2026-03-05T01:02:03.5", "primary", ""),
+        ("DATE-OBS", "05/03/26", "primary", "DATE-OBS: '05/03/26' is not a date"),
+        ("TTYPE1", "MJD-OBS", "table", ""),
+        ("TTYPE1", "MJD-OBS", "primary", "TTYPE1: reserved for other headers (table, FITS 7.3)"),
+        ("CRPIX1", 1.0, "table", "CRPIX1: reserved for other headers (image, FITS 8.2)"),
+        ("SIMPLE", True, "table", "SIMPLE: reserved for other headers (primary, "),
+    ],
+)
+def test_a_reserved_keyword_has_a_value_and_an_hdu_that_the_standard_allows(
+    keyword, value, hdu, fault
+):
+    found = RESERVED.fault(keyword, value, hdu)
+    assert found.startswith(fault) if fault else not found
+
+
+@pytest.mark.parametrize("word", ["type", "hdu", "use"])
+def test_a_table_with_an_unknown_word_is_refused(word):
+    row = ReservedKeyword("X", "text", "", "any", "pass", "x")
+    with pytest.raises(JobFailed, match="reserved keyword X: .* known are text, date"):
+        Reserved([row._replace(**{word: "drop"})])

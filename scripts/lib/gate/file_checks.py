@@ -90,9 +90,14 @@ def duplicates(p: ProductFile) -> str:
 
 @check("F11")
 def reserved(p: ProductFile) -> str:
+    rows = p.context.reserved
+    for header in p.headers[1:]:
+        for keyword in header.keywords:
+            if fault := rows.fault(keyword, header.value(keyword), "table"):
+                return f"METADATA: {fault}"
     for keyword in p.header.keywords:
-        if row := p.context.reserved.row(keyword):
-            if fault := p.context.reserved.fault(keyword, p.value(keyword)):
+        if row := rows.row(keyword):
+            if fault := rows.fault(keyword, p.value(keyword)):
                 return fault
             axis = max(map(int, re.findall(r"\d+", keyword)), default=0)
             axes = "NAXIS" if keyword.startswith("NAXIS") else "WCSAXES"

@@ -76,7 +76,7 @@ class Keywords:
         if keyword not in self._passages:
             reserved, words = self.reserved.row(keyword), ""
             if reserved and reserved.use == "never":
-                words = f"{keyword}: reserved for other headers ({reserved.source})"
+                words = self.reserved.fault(keyword, "")
             elif not ALLOWED.fullmatch(keyword) and keyword not in cards.COMMENTARY:
                 words = f"{keyword}: not a keyword of FITS"
             free = reserved is None or reserved.use == "pass"
