@@ -242,9 +242,7 @@ def test_reserved_keywords_pass_with_their_type_only(raw, kind, keyword, passes)
         ("SIMPLE", True, "table", "SIMPLE: reserved for other headers (primary, "),
     ],
 )
-def test_a_reserved_keyword_has_a_value_and_an_hdu_that_the_standard_allows(
-    keyword, value, hdu, fault
-):
+def test_reserved_keywords_have_allowed_values_and_hdus(keyword, value, hdu, fault):
     found = RESERVED.fault(keyword, value, hdu)
     assert found.startswith(fault) if fault else not found
 
