@@ -310,9 +310,7 @@ def long_history(telescope: str, nights: int) -> dict[str, dict[str, str]]:
 
 
 @needs_browser
-def test_damaged_data_of_an_old_year_are_reported_after_the_first_view(
-    browser, tmp_path, monkeypatch
-):
+def test_damaged_data_of_an_old_year_are_reported(browser, tmp_path, monkeypatch):
     monkeypatch.setattr(site, "publish_night", lambda *_: True)
     settings = settings_of(tmp_path, "Io", site=str(tmp_path / "site"))
     (settings.workdir / history.NAME).write_text("as a table\n")
