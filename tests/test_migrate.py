@@ -34,7 +34,7 @@ def legacy(folder: Path, **changes: str) -> Path:
     """Write an installation of Callisto to a folder, with other variables where they are given."""
     variables = {
         "TELESCOPE_NAME": '"Callisto"',
-        "TELESCOPE_BASE_DIR": f'"{folder}"',
+        "TELESCOPE_BASE_DIR": f'"~/{folder.name}"',
         "ACP_LOCAL_PATH": '"${TELESCOPE_BASE_DIR}/Astra_mount"',
         "DATA_DIR": '"${TELESCOPE_BASE_DIR}/workdir"',
         "LOG_DIR": '"${TELESCOPE_BASE_DIR}/Logs"',
@@ -54,6 +54,7 @@ def legacy(folder: Path, **changes: str) -> Path:
     lines = [f"setenv {name} {value}\n" for name, value in variables.items()]
     (folder / ".credentials.csh").write_text("#!/bin/csh\n# Callisto\n\n" + "".join(lines))
     (folder / ".env").write_text(f"# Mail\n{MAIL}")
+    (folder / ".env").chmod(0o644)
     log = ["20260303 0", "20260303 18", "20260304 21", "20260304 0", "20260303 18", "disk full"]
     (logs / "transfer_log.txt").write_text("".join(f"{line}\n" for line in log))
     chilean = f"20260302 4 {CHILE}\n20260302 5 {CHILE}\n20260301 0\n"
@@ -162,6 +163,7 @@ def test_a_trial_and_the_switch_keep_what_was_added(home, capsys):
         ({"ESO_DIR": '"your_directory"'}, "ESO_DIR is not set, which archive is made from"),
         ({"ESO_DIR": "`cat eso`"}, "ESO_DIR is not set"),
         ({"TELESCOPE_BASE_DIR": "relative"}, "workdir: 'relative/archive-work' is not what it"),
+        ({"TELESCOPE_BASE_DIR": "/nowhere/Callisto"}, "workdir: /nowhere/Callisto does not exist"),
         ({"LOG_DIR": "$LOGS"}, ""),
     ],
 )

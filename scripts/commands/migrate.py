@@ -113,6 +113,8 @@ def prepare(folder: Path, options: argparse.Namespace) -> Migration:
         made.settings["passwords"] = str(passwords)
     own = merged(own, made.settings)
     settings = Configuration.of(checked(defaults, Layer(str(output), own)))
+    if not settings.workdir.parent.is_dir():
+        raise ConfigurationError(f"{folder}: workdir: {settings.workdir.parent} does not exist")
     head = f"# Written by scripts.migrate from {', '.join(map(str, installation.files))}.\n"
     text = f"{head}# What each key means, and its default: config/telescope.yaml.example.\n"
     text += yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
@@ -127,6 +129,9 @@ def prepare(folder: Path, options: argparse.Namespace) -> Migration:
 def write(migration: Migration, trial: bool) -> list[Path]:
     """Write configuration, passwords and transfer logs, and return their paths."""
     settings, written = migration.settings, list(migration.files)
+    settings.workdir.mkdir(exist_ok=True)
+    if trial:
+        settings.archive.mkdir(parents=True, exist_ok=True)
     for path, content in migration.files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.read_bytes() != content:
@@ -137,10 +142,6 @@ def write(migration: Migration, trial: bool) -> list[Path]:
             if path.suffix == ".env":
                 os.fchmod(stream.fileno(), 0o600)
             stream.write(content)
-    # Its parent is not made: it may be a disk that is not mounted.
-    settings.workdir.mkdir(exist_ok=True)
-    if trial:
-        settings.archive.mkdir(parents=True, exist_ok=True)
     for programme, counts in migration.logs.counts.items():
         name = transfer_log_name(programme or settings.programme, settings.programme)
         written.append(settings.workdir / name)
@@ -174,7 +175,7 @@ def report(migration: Migration, written: list[Path], trial: bool) -> str:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run from the command line and return the exit status: 1 if nothing was written."""
+    """Run from the command line and return the exit status: 1 if it could not."""
     options = parse(words)
     try:
         migrations = [prepare(folder.absolute(), options) for folder in options.folders]

@@ -180,7 +180,7 @@ def read_transfer_logs(folder: Path, own: str) -> TransferLogs:
             found.setdefault(key, []).append(int(match[2]))
             count += 1
         nights = len(found) - repeated
-        notes.append(f"{path}: {count} lines of {nights} nights")
+        notes.append(f"{path}: lines taken over {count}, nights {nights}")
     counts: dict[str, dict[str, int]] = {}
     for key, logged in sorted(found.items()):
         night, programme = key

@@ -245,7 +245,12 @@ class Configuration:
     lookback: int = key(14, minimum=0)
     """Nights before the last one that are completed if something is missing."""
     first_night: str = key(
-        "", type=["string", "integer"], pattern=r"^(\d{8})?$", examples=["20260306"]
+        "",
+        type=["string", "integer"],
+        pattern=r"^(\d{8})?$",
+        minimum=19000101,
+        maximum=99991231,
+        examples=["20260306"],
     )
     """Earlier nights, YYYYMMDD, are left alone unless `nights` names them: another pipeline has
     delivered them.
