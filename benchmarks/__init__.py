@@ -1,1 +1,1 @@
-"""Measurements; see the README's figures."""
+"""Measurements; see docs/speed.md."""

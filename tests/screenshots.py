@@ -1,4 +1,4 @@
-"""The pictures of the pages that README shows: ``make screenshots``.
+"""The pictures of the pages that the documents show: ``make screenshots``.
 
 The nights are invented: what the ledger would know of them, and thumbnails of simulated frames.
 """
