@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from scripts.lib.solving.unreadable import check_size
 
@@ -57,13 +58,17 @@ class Image:
         Around central pixels of the indices ``x, y`` (n,): shape (n, side, side), float32 and
         bool, of 2 half + 1 pixels a side.
         """
-        grid = np.arange(-half, half + 1)
-        index = (y[:, None, None] + grid[:, None], x[:, None, None] + grid[None, :])
-        pixels = self.stored[index].astype(np.float32)
+        side = 2 * half + 1
+
+        def cut(image: np.ndarray) -> np.ndarray:
+            # Whole squares are copied, which is faster than pixel after pixel.
+            return sliding_window_view(image, (side, side))[y - half, x - half]
+
+        pixels = cut(self.stored).astype(np.float32)
         if self.dark is None:
             return pixels, np.ones(pixels.shape, bool)
-        good = self.dark.good[index]
-        return _interpolated(pixels - self.dark.pattern[index], good), good
+        good = cut(self.dark.good)
+        return _interpolated(pixels - cut(self.dark.pattern), good), good
 
     def sky(self, background: float) -> float:
         """Return the light of the sky, ADU/s, given the background (ADU)."""
@@ -96,13 +101,21 @@ class Image:
 
 
 def _interpolated(stamps: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Return stamps whose bad pixels are the mean of their good neighbours."""
-    weight, total = np.zeros(stamps.shape, np.float32), np.zeros(stamps.shape, np.float32)
-    for step, axis in ((1, 1), (-1, 1), (1, 2), (-1, 2)):
-        near = np.roll(good, step, axis)
-        weight += near
-        total += np.where(near, np.roll(stamps, step, axis), 0)
-    return np.where(good, stamps, total / np.maximum(weight, 1))
+    """Return stamps whose bad pixels are the mean of their good neighbours.
+
+    Those of a pixel at the border are at the opposite one, too.
+    """
+    bad = np.nonzero(~good)
+    number, row, column = bad
+    rows, columns = stamps.shape[1:]
+    weight, total = (np.zeros(len(number), np.float32) for _ in range(2))
+    for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        near = number, (row + down) % rows, (column + right) % columns
+        weight += good[near]
+        total += np.where(good[near], stamps[near], 0)
+    mended = stamps.copy()
+    mended[bad] = total / np.maximum(weight, 1)
+    return mended
 
 
 def _quarters(pixels: np.ndarray) -> list[np.ndarray]:
