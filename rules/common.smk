@@ -120,6 +120,7 @@ def end_run(ended, logs):
     from scripts.lib.reporting import end_of_run
     from scripts.lib.reporting.report import Run
     from scripts.lib.running.health import assess
+    from scripts.lib.running.run_log import record_by_hand
 
     run = Run(
         nights=NIGHTS,
@@ -133,8 +134,13 @@ def end_run(ended, logs):
     )
     mail = ended or not (was_stopped() and MARKER in os.environ)
     end_of_run.end_run(SETTINGS, LEDGER, run, TEMPLATES, mail)
-    if SETTINGS.site and MARKER not in os.environ:
-        # Otherwise the wrapper does, who knows how the run ended.
+    if MARKER in os.environ or not is_real():
+        return  # the wrapper does the rest, which knows how the run ended
+    try:
+        record_by_hand(Path(), NOW, datetime.now(UTC), int(not ended))
+    except OSError as error:
+        print(f"heartbeat: {error.strerror}", file=sys.stderr)
+    if SETTINGS.site:
         print(publish_pages(SETTINGS, assess(SETTINGS, LEDGER, NOW).as_json()), file=sys.stderr)
 
 

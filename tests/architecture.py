@@ -44,11 +44,13 @@ def imports(path: Path) -> set[str]:
 
 def picture() -> str:
     """Return the graph of folders, in Mermaid's language."""
-    names, arrows = defaultdict(list), defaultdict(set)
-    for name, path in modules().items():
+    names, arrows, known = defaultdict(list), defaultdict(set), modules()
+    for name, path in known.items():
         folder = folder_of(name)
         names[folder].append(path.stem)
-        arrows[folder] |= {folder_of(other) for other in imports(path)} - {folder}
+        # What the package `scripts` itself has belongs to no folder.
+        used = {one for one in imports(path) if {one, one.rpartition(".")[0]} & known.keys()}
+        arrows[folder] |= {folder_of(other) for other in used} - {folder}
 
     def reached(folder: str) -> set[str]:
         return arrows[folder].union(*map(reached, arrows[folder]))

@@ -15,13 +15,15 @@ import snakemake.cli
 import snakemake.utils
 import yaml
 
-from scripts import install
-from scripts.commands.run import DRY
+from scripts import install, version
+from scripts import status as status_command
+from scripts.commands.run import runs_nothing
 from scripts.lib.files.lock import FileLock, is_held, lock_of, taken
 from scripts.lib.nights.dates import recent_nights
 from scripts.lib.running import health, processes, run_log
 from scripts.lib.running.processes import end_marked, marked, run_marked
 from scripts.lib.running.run_log import Heartbeat, read_heartbeat, write_heartbeat
+from scripts.lib.settings import profile
 from scripts.lib.settings.check import CHECKOUT, ConfigurationError
 from scripts.lib.settings.passwords import read_env_file
 from scripts.lib.settings.profile import read_unchecked
@@ -255,6 +257,38 @@ def test_the_night_of_a_run_by_hand_is_left_to_it(site):
     assert lock.take() and taken(lock.path) > NOW
 
 
+def test_a_run_by_hand_counts_unless_it_only_shows(site):
+    for option in ("-n", "--summary", "--dag"):
+        site.night.run(option)
+    assert site.heartbeat() == Heartbeat()
+    site.night.run()
+    beat = site.heartbeat()
+    assert beat.status == 0 and beat.start <= beat.end == beat.success
+    assert site.status()[0] == 0
+    # A run of the wrapper that was killed is still to be reported.
+    write_heartbeat(site.night.workdir, Heartbeat().began(NOW))
+    run_log.record_by_hand(site.night.workdir, NOW, NOW, 0)
+    beat = site.heartbeat()
+    assert beat.start and beat.success and not beat.end and beat.status is None
+
+
+def test_only_telescopes_that_are_set_up_are_listed(site, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(site.home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    # As if this checkout had no settings of a site, and no telescope had run.
+    monkeypatch.setattr(profile, "SITE", CHECKOUT / "config/none")
+    monkeypatch.setattr(os.path, "isdir", lambda path: False)
+    own = yaml.safe_load(site.profile.read_text())
+    assert profile.is_set_up("callisto")
+    checkouts = own | {"configfile": str(CHECKOUT / "config/callisto.yaml")}
+    site.profile.write_text(yaml.safe_dump(checkouts))
+    assert not profile.is_set_up("callisto")
+    assert status_command.main([]) == 1 and "no telescope is set up" in capsys.readouterr().err
+    assert "No telescope is set up yet" in install.site_notes([])
+    site.profile.write_text("cores: 2\n")
+    assert profile.is_set_up("callisto")
+
+
 def test_lock_is_held_until_it_is_given_back(tmp_path):
     first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     assert not is_held(first.path)
@@ -451,10 +485,11 @@ def test_addresses_without_a_password_are_right(site, address):
 
 
 def test_options_that_run_nothing_are_refused(site):
-    for options in (["-n"], ["-np"], ["-kn"], ["--dryrun", "--quiet"], ["--dry-r"]):
-        assert "use snakemake itself" in site.run(*options, status=2)
-    for option in ("--notemp", "-Rcube", "-j2", "--config=nights=", "-qn"):
-        assert not DRY.fullmatch(option)
+    assert "use snakemake itself" in site.run("-kn", "--quiet", status=2)
+    for option in "-n -np -S -l --dryrun --dry-r --dag --rulegraph=dot --summary --list".split():
+        assert runs_nothing(option)
+    for option in "--notemp -Rcube -j2 --config=nights= -qn --report-after-run --until".split():
+        assert not runs_nothing(option)
     assert "usage" in site.output_of(site.start("run"), 2)
 
 
@@ -682,10 +717,13 @@ def test_install_twice_and_uninstall(tmp_path):
         assert profile["configfile"] == f"{CHECKOUT}/config/{path.parent.name}.yaml"
     second = make(tmp_path, "install")
     assert second.stdout == first.stdout and installed_files(tmp_path) == installed
-    assert "last success" in make(tmp_path, "status").stdout
+    launcher = tmp_path / ".local/bin/speculoos-archive"
+    shown = subprocess.run([launcher, "--version"], cwd="/", capture_output=True, text=True)
+    assert shown.stdout == f"speculoos-archive {version()}\n", shown.stderr
     (tmp_path / "a b/snakemake/io/.env").touch(0o600)
     assert make(tmp_path, "uninstall").returncode == 0
     assert list(installed_files(tmp_path)) == [tmp_path / "a b/snakemake/io/.env"]
+    assert not launcher.exists()
 
 
 @pytest.mark.parametrize(
@@ -722,14 +760,18 @@ def test_a_profile_of_a_checkout_that_was_moved_is_rewritten(tmp_path, gone):
     assert str(CHECKOUT) in path.read_text()
 
 
-def test_the_crontab_line_works_as_cron_runs_it(site):
-    printed = make(site.night.root, "install").stdout
+def test_the_crontab_line_works_as_cron_runs_it(site, monkeypatch):
+    make(site.night.root, "install")
+    monkeypatch.setenv("HOME", str(site.night.root))
+    printed = install.site_notes(["callisto"])
     # Never this machine's own Callisto.
     profile = site.night.root / "a b/snakemake/callisto/profile.yaml"
     own = f"{CHECKOUT}/config/callisto.yaml"
     profile.write_text(profile.read_text().replace(own, str(site.night.config)))
     site.night.archive.rmdir()
-    (line,) = [line for line in printed.splitlines() if line.endswith("scripts.run callisto")]
+    (line,) = [
+        line for line in printed.splitlines() if line.endswith("speculoos-archive run callisto")
+    ]
     *times, command = line.split(None, 5)
     assert times == ["30", "12", "*", "*", "*"]
     # Cron turns \% into %, and gives next to no environment.
@@ -761,9 +803,11 @@ def test_the_printed_command_writes_units_and_finds_the_profile(monkeypatch, num
     monkeypatch.setattr(os, "geteuid", lambda: number)
     monkeypatch.setenv("HOME", "/home/o b")
     monkeypatch.setenv("XDG_CONFIG_HOME", "/home/x")
-    notes = install.site_notes()
-    sudo = "sudo env 'HOME=/home/o b' XDG_CONFIG_HOME=/home/x " if number else ""
-    assert f" && {sudo}{sys.executable} -m scripts.install units --user" in notes
+    notes = install.site_notes(["callisto"])
+    assert "XDG_CONFIG_HOME=/home/x\n" in install.launcher_text()
+    sudo = "sudo env 'HOME=/home/o b' " if number else ""
+    command = "'/home/o b/.local/bin/speculoos-archive'"
+    assert f"  {sudo}{command} install units --user" in notes
     assert ("  sudo systemctl enable" in notes) == bool(number)
 
 

@@ -1,4 +1,4 @@
-"""Convert and cut star catalogues, and make index files for the astrometry.net engine from them."""
+"""Convert and cut star catalogues; make index files for the astrometry.net engine from them."""
 
 import argparse
 import math
@@ -41,10 +41,10 @@ NO_QUADS = "Did not create any quads"
 CSV_FORMATS = ("%.9f", "%.9f", "%.9f", "%.3f", "%.3f", "%.3f", "%.9f")
 EXAMPLES = """
 examples:
-  python -m scripts.catalogue convert --from gaia.parquet --to site.sqlite
-  python -m scripts.catalogue cut --from site.sqlite --to io.csv --ra 121.3 --dec 4.3 --radius 1
-  python -m scripts.catalogue cut --from gaia.sqlite --to sparse.sqlite --density 5000 --band j
-  python -m scripts.catalogue index --from site.sqlite --to /data/index --scales 2 3 4
+  speculoos-archive catalogue convert --from gaia.parquet --to site.sqlite
+  speculoos-archive catalogue cut --from site.sqlite --to io.csv --ra 121.3 --dec 4.3 --radius 1
+  speculoos-archive catalogue cut --from gaia.sqlite --to sparse.sqlite --density 5000 --band j
+  speculoos-archive catalogue index --from site.sqlite --to /data/index --scales 2 3 4
 """
 
 
@@ -263,7 +263,7 @@ def index(options: argparse.Namespace) -> None:
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.catalogue",
+        prog="speculoos-archive catalogue",
         description=__doc__,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -300,9 +300,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def main() -> None:
-    """Run from the command line."""
-    options = parse()
+def main(words: list[str] | None = None) -> None:
+    """Do what the command line says."""
+    options = parse(words)
     try:
         options.run(options)
     except JobFailed as error:

@@ -25,7 +25,7 @@ differences are expected; 1 if not; 2 if there was nothing to compare
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.compare",
+        prog="speculoos-archive compare",
         description=__doc__,
         epilog=STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -5,6 +5,7 @@ configured).
 """
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -83,6 +84,16 @@ PAGES = {
     "config/telescope.yaml.example": example,
 }
 
-if __name__ == "__main__":
+
+def main(words: list[str] | None = None) -> int:
+    """Write all of it."""
+    if sys.argv[1:] if words is None else words:
+        print(f"usage: speculoos-archive describe\n\n{__doc__}", end="", file=sys.stderr)
+        return 2
     for name, page in PAGES.items():
         write_text(CHECKOUT / name, page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

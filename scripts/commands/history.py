@@ -16,7 +16,7 @@ SHOWN = "night state delivered due science_h fwhm zero_point sky".split()
 
 def parse(words: list[str] | None) -> argparse.Namespace:
     """Return what the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.history", description=__doc__)
+    parser = argparse.ArgumentParser(prog="speculoos-archive history", description=__doc__)
     parser.add_argument("--telescope", required=True)
     parser.add_argument("--target", default="", help="part of a name; upper and lower case alike")
     parser.add_argument("--since", default="", metavar="YYYYMMDD", help="nights from this one on")

@@ -1,6 +1,6 @@
-"""Profiles, crontab lines and systemd units for the telescopes of this checkout.
+"""Write profiles, `speculoos-archive` and systemd units of this checkout; print crontab lines.
 
-Only files that this checkout wrote are overwritten or removed: their first line says so.
+Only files that this checkout wrote are overwritten or removed: their first lines say so.
 """
 
 import argparse
@@ -15,14 +15,21 @@ from pathlib import Path
 import yaml
 
 from scripts.lib.files.durable import write_text
+from scripts.lib.nights.dates import READY
 from scripts.lib.reporting.templates import render
-from scripts.lib.settings.check import CHECKOUT, ConfigurationError
+from scripts.lib.settings.check import CHECKOUT, SITE, ConfigurationError
 from scripts.lib.settings.passwords import password_file
-from scripts.lib.settings.profile import PROFILE_NAMES, find_profile, profile_home, read_unchecked
+from scripts.lib.settings.profile import (
+    PROFILE_NAMES,
+    find_profile,
+    is_set_up,
+    profile_home,
+    read_unchecked,
+)
 from scripts.lib.settings.records import TELESCOPES
 
 PROFILES = [name.lower() for name in TELESCOPES]
-UNITS = CHECKOUT / "units"
+UNITS, PROGRAM = CHECKOUT / "units", CHECKOUT / "speculoos-archive"
 SYSTEM = Path("/etc/systemd/system")
 MARK = re.compile(
     r"# Written by (?:make install; edit (?P<profile>/.*)/profiles/[a-z]+/profile\.yaml and run"
@@ -35,7 +42,7 @@ def writer(path: Path) -> Path | None:
     if not path.is_file():
         return None
     with open(path, errors="replace") as stream:
-        match = MARK.match(stream.readline())
+        match = next(filter(None, (MARK.match(stream.readline()) for _ in range(2))), None)
     return Path(match["profile"] or match["checkout"]) if match else None
 
 
@@ -56,7 +63,24 @@ def check_free(paths: list[Path]) -> None:
             )
 
 
-# Profiles
+# Profiles and the command
+
+
+def launcher() -> Path:
+    """Return the path of the command that works from anywhere."""
+    return Path.home() / ".local/bin/speculoos-archive"
+
+
+def launcher_text() -> str:
+    """Return the command: it starts that of this checkout, with the Python that installed it."""
+    home = os.environ.get("XDG_CONFIG_HOME")
+    return render(
+        UNITS / "speculoos-archive.in",
+        checkout=CHECKOUT,
+        config_home=shlex.quote(home) if home else "",
+        python=shlex.quote(sys.executable),
+        program=shlex.quote(str(PROGRAM)),
+    )
 
 
 def profile_text(telescope: str) -> str:
@@ -78,15 +102,26 @@ def profile_text(telescope: str) -> str:
 
 
 def install() -> None:
-    """Write the profiles and say what is left to do."""
+    """Write the profiles and the command, and say what is left to do."""
     folders = {telescope: profile_home() / telescope for telescope in PROFILES}
     # Two profiles in one folder would be rivals.
-    check_free([folder / name for folder in folders.values() for name in PROFILE_NAMES])
+    paths = [folder / name for folder in folders.values() for name in PROFILE_NAMES]
+    check_free([*paths, launcher()])
     for telescope, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "profile.yaml", profile_text(telescope))
         print(f"profile      {folder}")
-    print(*map(telescope_notes, PROFILES), site_notes(), sep="\n", end="")
+    launcher().parent.mkdir(parents=True, exist_ok=True)
+    write_text(launcher(), launcher_text())
+    launcher().chmod(0o755)
+    print(f"command      {launcher()}")
+    telescopes = [name for name in PROFILES if is_set_up(name)]
+    if idle := [name for name in PROFILES if name not in telescopes]:
+        print(f"not set up   {' '.join(idle)}")
+    for path in sorted(SITE.glob("*.yaml")):
+        if path.stem not in PROFILES:
+            print(f"not used     {path}: there is no telescope {path.stem}")
+    print(*map(telescope_notes, telescopes), site_notes(telescopes), sep="\n", end="")
 
 
 def telescope_notes(telescope: str) -> str:
@@ -115,25 +150,21 @@ def telescope_notes(telescope: str) -> str:
     )
 
 
-def site_notes() -> str:
-    """Return the lines for the shell, cron and systemd."""
-    enter = f"cd {shlex.quote(str(CHECKOUT))} && "
-    sudo = "" if os.geteuid() == 0 else "sudo "
-    home = os.environ.get("XDG_CONFIG_HOME")
-    run = f"XDG_CONFIG_HOME={shlex.quote(home)} " if home else ""
-    run += shlex.join([sys.executable, "-m", "scripts.run"])
-    words = [sys.executable, "-m", "scripts.install"]
-    if sudo:
-        # Root must find the installing user's profiles.
-        names = [name for name in ("HOME", "XDG_CONFIG_HOME") if os.environ.get(name)]
-        words = ["sudo", "env", *(f"{name}={os.environ[name]}" for name in names), *words]
+def site_notes(telescopes: list[str]) -> str:
+    """Return the lines for the shell, cron and systemd for telescopes that are set up."""
+    command, sudo = [str(launcher())], "" if os.geteuid() == 0 else "sudo "
+    folders = [str(launcher().parent), str(Path(sys.executable).parent)]
+    known = os.environ.get("PATH", "").split(os.pathsep)
     return render(
         UNITS / "notes.in",
-        binaries=shlex.quote(str(Path(sys.executable).parent)),
-        telescopes=PROFILES,
+        checkout=CHECKOUT,
+        path=":".join(shlex.quote(folder) for folder in folders if folder not in known),
+        telescopes=telescopes,
+        ready=READY,
         # To cron a % is the end of the line.
-        run=f"{enter}{run}".replace("%", r"\%"),
-        install=enter + shlex.join(words),
+        run=shlex.join([*command, "run"]).replace("%", r"\%"),
+        # Root must find the installing user's profiles.
+        install=shlex.join((["sudo", "env", f"HOME={Path.home()}"] if sudo else []) + command),
         user=getpass.getuser(),
         system=SYSTEM,
         sudo=sudo,
@@ -141,7 +172,10 @@ def site_notes() -> str:
 
 
 def uninstall() -> None:
-    """Remove the profiles that this checkout wrote."""
+    """Remove the profiles and the command that this checkout wrote."""
+    if writer(launcher()) == CHECKOUT:
+        launcher().unlink()
+        print(f"removed      {launcher()}")
     for telescope in PROFILES:
         path = profile_home() / telescope / "profile.yaml"
         if writer(path) == CHECKOUT:
@@ -174,9 +208,10 @@ def print_units(telescopes: list[str], user: str, into: Path | None) -> None:
             texts[f"speculoos-{telescope}{name}"] = render(
                 UNITS / f"speculoos{name}.in",
                 telescope=telescope,
+                ready=READY,
                 user=user,
                 checkout=str(CHECKOUT).replace("%", "%%"),
-                python=quoted(sys.executable),
+                program=f"{quoted(sys.executable)} {quoted(str(PROGRAM))}",
                 mounts=f"{quoted(str(config.workdir))} {quoted(str(config.archive))}",
                 environment=quoted(f"XDG_CONFIG_HOME={home}") if home else "",
                 # Checks, mails and a look at all nights come on top of the run.
@@ -193,10 +228,10 @@ def print_units(telescopes: list[str], user: str, into: Path | None) -> None:
 
 def main(words: list[str] | None = None) -> int:
     """Do what the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.install", description=__doc__)
+    parser = argparse.ArgumentParser(prog="speculoos-archive install", description=__doc__)
     tasks = parser.add_subparsers(dest="task", required=True)
-    tasks.add_parser("install", help="write the profiles, print what is left to do")
-    tasks.add_parser("uninstall", help="remove the profiles that this checkout wrote")
+    tasks.add_parser("install", help="write profiles and command, print what is left to do")
+    tasks.add_parser("uninstall", help="remove what this checkout wrote")
     task = tasks.add_parser("units", help="print systemd units, or write them")
     task.add_argument("telescopes", nargs="+", choices=PROFILES)
     task.add_argument(

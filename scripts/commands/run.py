@@ -32,9 +32,15 @@ from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.opening import open_source
 from scripts.migration.earlier_tables import open_ledger
 
-# Also `-np`, and abbreviations of `--dry-run`.
-DRY = re.compile(r"--dry.*|-[afklptvDFS]*n.*")
-USAGE = "usage: python -m scripts.run TELESCOPE [options of snakemake]"
+# Options with which Snakemake runs nothing, also joined with others, as in `-np`.
+SHORT = re.compile("-[afkpF]*[nDSlhtv].*")
+LONG = """--dry-run --dryrun --touch --help --version --summary --detailed-summary --dag --d3dag
+--rulegraph --filegraph --report --lint --list-rules --list-target-rules --lt --list-changes --lc
+--list-input-changes --li --list-params-changes --lp --list-untracked --lu --list-conda-envs
+--unlock --cleanup-metadata --cm --delete-all-output --delete-temp-output --print-compilation
+--archive --export-cwl --containerize --generate-unit-tests --conda-cleanup-envs
+--conda-create-envs-only""".split()
+USAGE = "usage: speculoos-archive run TELESCOPE [options of snakemake]"
 # A run a day may begin some hours earlier than that of the day before.
 DAILY = timedelta(hours=20)
 # Lines of a failed run's log in its mail.
@@ -50,8 +56,8 @@ def main(words: list[str] | None = None) -> int:
         print(f"{USAGE}\n\n{__doc__}", file=sys.stderr)
         return 2
     telescope, *options = words[0].lower(), *words[1:]
-    if dry := [word for word in options if DRY.fullmatch(word)]:
-        print(f"nothing is run by {' '.join(dry)}: use snakemake itself", file=sys.stderr)
+    if showing := [word for word in options if runs_nothing(word)]:
+        print(f"nothing is run by {' '.join(showing)}: use snakemake itself", file=sys.stderr)
         return 2
     unchecked = Unchecked(telescope)
     try:
@@ -65,6 +71,13 @@ def main(words: list[str] | None = None) -> int:
         report(unchecked, "not run", str(error))
         return 1
     return run_alone(config, profile, options)
+
+
+def runs_nothing(word: str) -> bool:
+    """Return whether an option only shows something; Snakemake takes abbreviations too."""
+    name = word.partition("=")[0]
+    long = len(name) > 3 and any(option.startswith(name) for option in LONG)
+    return long or bool(SHORT.fullmatch(word))
 
 
 def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
@@ -101,6 +114,8 @@ def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
             report(config, "not run", "\n".join(problems), log)
         else:
             status = run(config, profile, options, log) or too_long
+        # A run by hand of other nights may have succeeded meanwhile.
+        heartbeat = heartbeat._replace(success=run_log.read_heartbeat(workdir).success)
         save_heartbeat(workdir, heartbeat.ended(datetime.now(UTC), status), log)
         look_back(config, status, log)
     return status

@@ -14,7 +14,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def main(words: list[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.simulate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="speculoos-archive simulate", description=__doc__)
     parser.add_argument("--telescope", required=True)
     parser.add_argument("--night", required=True, help="YYYYMMDD")
     parser.add_argument("--output", required=True, type=Path, help="gets a folder for the night")

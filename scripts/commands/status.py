@@ -1,4 +1,4 @@
-"""How the telescopes stand; exit status 1 if something is wrong with one."""
+"""Report how the telescopes stand; exit status 1 if something is wrong with one."""
 
 import argparse
 import json
@@ -13,11 +13,17 @@ from scripts.lib.reporting.mail import alert, mailed_since
 from scripts.lib.running.health import assess, summary
 from scripts.lib.settings.check import ConfigurationError, Unchecked
 from scripts.lib.settings.passwords import environment, read_environment
-from scripts.lib.settings.profile import find_profile, installed_telescopes, read_unchecked
+from scripts.lib.settings.profile import (
+    find_profile,
+    installed_telescopes,
+    is_set_up,
+    read_unchecked,
+)
 from scripts.migration.earlier_tables import open_ledger
 
 # A run that cannot begin leaves no time of its start; systemd asks for the mail right after it.
 LATELY = timedelta(hours=1)
+GUIDE = "docs/site-settings.md"
 
 
 def status_of(telescope: str, now: datetime, mail: bool) -> tuple[dict[str, Any], str]:
@@ -45,16 +51,19 @@ def status_of(telescope: str, now: datetime, mail: bool) -> tuple[dict[str, Any]
 
 def main(words: list[str] | None = None) -> int:
     """Print how the telescopes stand."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.status", description=__doc__)
-    parser.add_argument("telescopes", nargs="*", help="default: all that have a profile")
+    parser = argparse.ArgumentParser(prog="speculoos-archive status", description=__doc__)
+    parser.add_argument("telescopes", nargs="*", help="default: all that are set up")
     parser.add_argument("--json", action="store_true", help="print one list, for a monitor")
     parser.add_argument(
         "--mail", action="store_true", help="mail what is wrong, unless the last run mailed"
     )
     given = parser.parse_args(words)
-    telescopes = [name.lower() for name in given.telescopes] or installed_telescopes()
+    installed = installed_telescopes()
+    idle = [] if given.telescopes else [name for name in installed if not is_set_up(name)]
+    named = [name.lower() for name in given.telescopes] or installed
+    telescopes = [name for name in named if name not in idle]
     if not telescopes:
-        print("no telescope has a profile: run make install", file=sys.stderr)
+        print(f"no telescope is set up: run make install, and see {GUIDE}", file=sys.stderr)
         return 1
     now = datetime.now(UTC)
     found = [status_of(telescope, now, given.mail) for telescope in telescopes]
@@ -62,6 +71,8 @@ def main(words: list[str] | None = None) -> int:
         print(json.dumps([content for content, _ in found], indent=1))
     else:
         print("\n".join(text for _, text in found))
+        if idle:
+            print(f"not set up: {' '.join(idle)} (no settings in config/site/, no workdir)")
     return 0 if all(content["ok"] for content, _ in found) else 1
 
 

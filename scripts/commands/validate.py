@@ -1,4 +1,4 @@
-"""Products held against everything that ESO and the survey's reader ask, see config/checks.csv.
+"""Check products against all that ESO and the survey's reader require, see config/checks.csv.
 
 Exit status: 0 if all would be delivered, 1 if one would be refused.
 """
@@ -117,7 +117,7 @@ def verdict(findings: list[Finding]) -> str:
 
 def main(words: list[str] | None = None) -> int:
     """Validate the files that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.validate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="speculoos-archive validate", description=__doc__)
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE")
     add("--json", action="store_true", help="print a list, for programs")

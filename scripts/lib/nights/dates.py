@@ -11,6 +11,7 @@ from scripts.lib.settings.check import ConfigurationError
 
 # Sun-rise at Paranal is before 11:30 UTC all year: at noon the last dawn flat has been taken.
 OBSERVING_ENDS = timedelta(hours=12)
+READY = "12:00 UTC"  # the same in messages
 # No action that begins before noon, calibrations say, goes on for longer.
 LONGEST_ACTION = timedelta(hours=2)
 

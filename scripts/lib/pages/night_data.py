@@ -5,7 +5,6 @@ night's folder; what is not known is None.
 """
 
 import math
-import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts import version
 from scripts.lib.delivery.confirmation import STATUSES, TABLE, read_confirmed
 from scripts.lib.delivery.receipts import warned_products
 from scripts.lib.files.log import logger
@@ -29,7 +29,6 @@ from scripts.lib.pages.verdict import Data, attention, headline, state_of
 from scripts.lib.settings.records import Configuration
 from scripts.lib.solving.table import Solved
 
-REPOSITORY = Path(__file__).parents[3]
 SCHEMA = 1  # of the data
 SHORTEST_GAP = 600  # s of dark time without science
 MOST_FILES = 50  # of one reason; the others stand in frames.csv
@@ -127,11 +126,6 @@ def night_data(
     data["state"] = state_of(data)
     data["headline"] = headline(data)
     return data
-
-
-def version() -> str:
-    """Return the version of this workflow."""
-    return str(tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"])
 
 
 def text(time: datetime | None) -> str | None:

@@ -22,7 +22,7 @@ def attention(data: Data) -> list[Data]:
 
 def _attention(data: Data) -> Iterator[Data]:
     counts, eso, night = data["counts"], data["eso"] or {}, data["night"]
-    run = f".venv/bin/python -m scripts.run {data['telescope'].lower()} --config nights={night}"
+    run = f"speculoos-archive run {data['telescope'].lower()} --config nights={night}"
 
     def item(severity: str, code: str, words: str, count: int, command: str, section: str) -> Data:
         return {

@@ -54,6 +54,14 @@ def write_heartbeat(workdir: Path, heartbeat: Heartbeat) -> None:
     write_text(workdir / "heartbeat", json.dumps(heartbeat.as_json()) + "\n")
 
 
+def record_by_hand(workdir: Path, start: datetime, end: datetime, status: int) -> None:
+    """Record a run without the wrapper; of the wrapper's last one stays that it has not ended."""
+    last = read_heartbeat(workdir)
+    this = last.began(start).ended(end, status)
+    unended = last.start and not last.end
+    write_heartbeat(workdir, last._replace(success=this.success) if unended else this)
+
+
 def run_log_path(workdir: Path) -> Path:
     """Return the path of a working directory's log."""
     return workdir / "logs" / "run.log"

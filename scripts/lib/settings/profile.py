@@ -53,6 +53,19 @@ def installed_telescopes() -> list[str]:
     return found
 
 
+def is_set_up(telescope: str) -> bool:
+    """Return whether a site runs a telescope: it has settings of its own, or a working directory.
+
+    So has one whose configuration cannot be read: its trouble must be seen.
+    """
+    try:
+        unchecked = read_unchecked(find_profile(telescope))
+    except ConfigurationError:
+        return True
+    own = [one for one in unchecked.layers if Path(one.origin).parent != SITE.parent]
+    return any(layer.settings for layer in own) or os.path.isdir(unchecked.workdir)
+
+
 def read_mapping(path: Path) -> dict[str, Any]:
     """Return what a YAML file of keys and values holds, or raise `ConfigurationError`.
 

@@ -90,7 +90,7 @@ def open_catalogue(path: str, band: str = "g", epoch: float | None = None) -> Ca
             raise JobFailed(
                 f"catalogue: {path} is none of {', '.join(KINDS)} or a folder of index files; "
                 "convert a table of another kind once: "
-                f"python -m scripts.catalogue convert --from {path} --to site.sqlite"
+                f"speculoos-archive catalogue convert --from {path} --to site.sqlite"
             )
         check, read = KINDS[place.suffix.lower()]
         check(place)
