@@ -52,7 +52,7 @@ class Migration(NamedTuple):
 def parse(words: list[str] | None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.migrate",
+        prog="speculoos-archive migrate",
         description=__doc__,
         epilog=f"The whole way from one pipeline to the other: {PAGE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
