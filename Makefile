@@ -19,7 +19,7 @@ TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smb
   sshd:openssh-server sshfs:sshfs rsync:rsync chromium:chromium systemd-analyze:systemd \
   mkfs.ext4:e2fsprogs
 
-.PHONY: help setup screenshots demo demo-clean test fuzz soak test-full picture lint install uninstall status docs bench \
+.PHONY: help setup screenshots demo demo-clean test fuzz soak test-full picture lint hooks install uninstall status docs bench \
   packages place
 
 help: ## this list
@@ -106,8 +106,12 @@ lint: $(READY) $(TEST_READY) ## formatters, linters and type checker, changing n
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir="$$(mktemp -d)"
+
+hooks: $(READY) $(TEST_READY) ## the linters before each commit (pre-commit), in this checkout
+	$(BIN)/pre-commit install
 
 docs: $(READY) ## docs/eso.md, the configuration's schema and example, the picture of the modules
 	@$(BIN)/python -m scripts.describe
