@@ -191,12 +191,14 @@ def test_credentials_of_the_home_are_read_first(home, capsys):
 def test_lines_are_read_as_csh_and_dotenv_read_them(tmp_path):
     credentials, environment, notes = tmp_path / "csh", tmp_path / "env", []
     credentials.write_text(
-        "setenv A 'x $y'\nsetenv B \"p\\!w\"'\"'z\nsetenv C ${A}/c#d\t# why\nsetenv D\n"
+        "setenv A 'x $y'\nsetenv B \"p\\!w\"'\"'z\nsetenv C ${A}/c#d\nsetenv D\n"
         'setenv E "open\nsetenv F a b\nsetenv G $A:h\nset H = 1\n'
     )
-    assert read_csh(credentials, notes) == {"A": "x $y", "B": 'p!w"z', "C": "x $y/c#d", "D": ""}
+    assert read_csh(credentials, notes) == {"A": "x $y", "B": 'p!w"z', "C": "x $y/c", "D": ""}
     assert len(notes) == 4 and all(re.search(r"line [5-8] .*: left out", one) for one in notes)
-    environment.write_text("A='it\\'s'  # a\nexport B = b c # d\nC=${B}/${X:-x}\nD=\nE\nF='open\n")
+    environment.write_text(
+        "A='it\\'s'  # a\nexport B = b c # d\nC=${B}/${X:-x}\nD= # f\nE\nF='open\n"
+    )
     read = read_dotenv(environment, {"B": "first"}, notes)
     assert read == {"A": "it's", "B": "b c", "C": "first/x", "D": ""}
     assert len(notes) == 6

@@ -21,14 +21,14 @@ OF_THE_SHELL = ("HOME", "USER", "LOGNAME")
 SETENV = re.compile(r"setenv\s+([A-Za-z_]\w*)(?:\s+(.*))?")
 # The parts of a word of csh: quoted, after a backslash, bare.
 PART = re.compile(
-    r"'(?P<plain>[^']*)'|\"(?P<text>[^\"]*)\"|\\(?P<sign>.)|(?P<bare>[^\s'\"\\;&|<>()]+)"
+    r"'(?P<plain>[^']*)'|\"(?P<text>[^\"]*)\"|\\(?P<sign>.)|(?P<bare>[^\s'\"\\#;&|<>()]+)"
 )
 # A colon behind a bare name begins a modifier of csh.
 CSH_VARIABLE = re.compile(r"\$(?:(\w++)(?!:)|\{(\w+)\})")
 
 DOTENV = re.compile(
-    r"(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*=\s*"
-    r"(?:'(?P<plain>(?:\\.|[^'\\])*)'|\"(?P<text>(?:\\.|[^\"\\])*)\"|(?P<bare>[^'\"\s].*?)?)"
+    r"(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*="
+    r"(?:\s*'(?P<plain>(?:\\.|[^'\\])*)'|\s*\"(?P<text>(?:\\.|[^\"\\])*)\"|(?P<bare>(?!\s*['\"]).*?))"
     r"(?:\s+#.*)?"
 )
 DOTENV_VARIABLE = re.compile(r"\$\{([^}:]*)(?::-([^}]*))?\}")
@@ -109,15 +109,20 @@ def read_csh(path: Path, notes: list[str]) -> dict[str, str]:
 def csh_word(text: str, values: Mapping[str, str]) -> str:
     """Return what csh makes of one word, behind which only a comment may follow."""
     word, rest = "", text
-    while rest and not rest[0].isspace():
+    while rest and not rest[0].isspace() and rest[0] != "#":
         if not (part := PART.match(rest)):
             raise NotUnderstoodError("has an open quote or a sign of the shell")
         if part["plain"] is not None:
             word += part["plain"].replace(r"\!", "!")
         elif part["text"] is not None:
             word += csh_expanded(part["text"], values).replace(r"\!", "!")
+        elif part["sign"]:
+            word += part["sign"]
         else:
-            word += part["sign"] or csh_expanded(part["bare"], values)
+            if re.search(r"[*?\[{]", CSH_VARIABLE.sub("", part["bare"])):
+                raise NotUnderstoodError("has a pattern of the shell")
+            bare = csh_expanded(part["bare"], values)
+            word += bare if word else os.path.expanduser(bare)
         rest = rest[part.end() :]
     if rest.strip() and not rest.strip().startswith("#"):
         raise NotUnderstoodError("has more than one value")
@@ -129,15 +134,19 @@ def csh_expanded(text: str, values: Mapping[str, str]) -> str:
 
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]
-        if name in values:
-            return values[name]
-        if name in OF_THE_SHELL and name in os.environ:
-            return os.environ[name]
-        raise NotUnderstoodError(f"needs {name}, which is not set above it")
+        if name not in known:
+            raise NotUnderstoodError(f"needs {name}, which is not set above it")
+        return known[name]
 
+    known = of_the_shell() | dict(values)
     if re.search(r"[$`]", CSH_VARIABLE.sub("", text)):
         raise NotUnderstoodError("runs a command, or has a $ that is not that of $NAME")
     return CSH_VARIABLE.sub(value, text)
+
+
+def of_the_shell() -> dict[str, str]:
+    """Return the variables that a shell sets itself, as this one has them."""
+    return {name: os.environ[name] for name in OF_THE_SHELL if name in os.environ}
 
 
 def read_dotenv(path: Path, known: Mapping[str, str], notes: list[str]) -> dict[str, str]:
@@ -149,10 +158,10 @@ def read_dotenv(path: Path, known: Mapping[str, str], notes: list[str]) -> dict[
             notes.append(f"{place} is not `NAME=value`: left out")
             continue
         quoted = match["plain"] if match["text"] is None else match["text"]
-        text = (match["bare"] or "") if quoted is None else re.sub(r"\\([\\'\"])", r"\1", quoted)
+        text = match["bare"].strip() if quoted is None else re.sub(r"\\([\\'\"])", r"\1", quoted)
+        usable = values | of_the_shell() | dict(known)
         values[match["name"]] = DOTENV_VARIABLE.sub(
-            lambda at: {**values, **known}.get(at[1]) or at[2] or "",
-            text,
+            lambda at, usable=usable: usable.get(at[1]) or at[2] or "", text
         )
     return values
 
