@@ -16,6 +16,7 @@ import yaml
 
 from scripts.lib.delivery.transfer_log import log_transfers, transfer_log_name
 from scripts.lib.files.durable import whole_file
+from scripts.lib.nights.dates import last_night
 from scripts.lib.settings.check import (
     CHECKOUT,
     SITE,
@@ -87,10 +88,10 @@ def parse(words: list[str] | None) -> argparse.Namespace:
 def prepare(folder: Path, options: argparse.Namespace) -> Migration:
     """Return what is to be written for an installation; raise `ConfigurationError` if it cannot."""
     installation = read_installation(folder)
+    read = ", ".join(map(str, installation.files))
     try:
         made = convert(installation, options.workdir, options.trial, options.smb)
     except ConfigurationError as why:
-        read = ", ".join(map(str, installation.files))
         raise ConfigurationError("\n".join([f"{read}: {why}", *installation.notes])) from None
     telescope = made.settings["telescope"].lower()
     base, output = CHECKOUT / f"config/{telescope}.yaml", options.output / f"{telescope}.yaml"
@@ -105,7 +106,7 @@ def prepare(folder: Path, options: argparse.Namespace) -> Migration:
     if not options.trial:
         if "LOG_DIR" in made.carried:
             logs = read_transfer_logs(Path(made.given["LOG_DIR"]).expanduser(), programme)
-        made.settings["first_night"] = first_night(logs, f"{datetime.now(UTC):%Y%m%d}")
+        made.settings["first_night"] = first_night(logs, last_night(datetime.now(UTC)))
     if options.output == SITE:
         # What is in the place of earlier versions would not be read any longer.
         before = password_file(Unchecked(telescope, (Layer(str(output), own),)))
@@ -115,7 +116,7 @@ def prepare(folder: Path, options: argparse.Namespace) -> Migration:
     settings = Configuration.of(checked(defaults, Layer(str(output), own)))
     if not settings.workdir.parent.is_dir():
         raise ConfigurationError(f"{folder}: workdir: {settings.workdir.parent} does not exist")
-    head = f"# Written by scripts.migrate from {', '.join(map(str, installation.files))}.\n"
+    head = f"# Written by speculoos-archive migrate from {read}.\n"
     text = f"{head}# What each key means, and its default: config/telescope.yaml.example.\n"
     text += yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
     variables = (read_env_file(before) if before.exists() else {}) | made.passwords

@@ -1,7 +1,6 @@
 """The settings of a legacy installation as this workflow has them, and what has no counterpart."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -170,13 +169,11 @@ def _addresses(text: str) -> list[str]:
     return [part for part in map(str.strip, text.split(",")) if part]
 
 
-def first_night(logs: TransferLogs, tonight: str) -> str:
+def first_night(logs: TransferLogs, last: str) -> str:
     """Return the night after the last one with products in the logs.
 
-    Without any it is tonight: what was delivered before is not known.
+    Without any it is that after ``last``, the last night that is over: what was delivered before is
+    not known.
     """
-    counts: list[Mapping[str, int]] = list(logs.counts.values())
-    delivered = [night for nights in counts for night, count in nights.items() if count]
-    if not delivered:
-        return tonight
-    return f"{parse_night(max(delivered)) + timedelta(days=1):%Y%m%d}"
+    nights = [n for counts in logs.counts.values() for n, count in counts.items() if count]
+    return f"{parse_night(max(nights, default=last)) + timedelta(days=1):%Y%m%d}"
