@@ -20,10 +20,12 @@ from tests.records import configuration
 TODAY = date(2026, 3, 6)
 
 
-def planner(ledger: Ledger, root: Path, source: str = "", day: date = TODAY) -> Planner:
+def planner(
+    ledger: Ledger, root: Path, source: str = "", day: date = TODAY, **others: str
+) -> Planner:
     """Return what plans the nights of a Callisto below a folder."""
     source = source or str(root / "source")
-    settings = configuration("Callisto", source=source, workdir=str(root / "work"))
+    settings = configuration("Callisto", source=source, workdir=str(root / "work"), **others)
     return Planner(ledger, settings, day)
 
 
@@ -133,3 +135,20 @@ def test_frames_that_were_not_copied_are_retried_once_a_day(tmp_path, ledger):
     assert len({first, plan(6), plan(7)}) == 3
     assert first and plan(7) and not plan(6)
     assert plan(7) == plan(7)
+
+
+@pytest.mark.parametrize(
+    "first, wanted",
+    [
+        ("", ["20260303", "20260304", "20260305"]),
+        ("20260304", ["20260304", "20260305"]),
+        ("20260306", []),
+    ],
+)
+def test_nights_before_the_first_are_left_alone(tmp_path, ledger, first, wanted):
+    for night in ("20260303", "20260304"):
+        (tmp_path / "source" / night).mkdir(parents=True)
+        (tmp_path / "source" / night / "a.fits").write_bytes(b"x")
+    plans = planner(ledger, tmp_path, first_night=first)
+    assert plans.wanted_nights(datetime(2026, 3, 6, 13, tzinfo=UTC)) == wanted
+    assert plans.incomplete(wanted) == [night for night in wanted if night != "20260305"]
