@@ -1,6 +1,6 @@
 """From the raw frames of a telescope's nights to the directory that ESO's archive collects from.
 
-One configuration file per telescope; profiles/ holds one profile for each. What is made where:
+One configuration file per telescope; make install writes a profile for each. What is made where:
 README.md.
 """
 
@@ -44,9 +44,9 @@ report: "docs/report/overview.rst"
 wildcard_constraints:
     night=r"\d{8}",
     start=r"\d{8}T\d{6}",
-    n="[1-4]",
+    instrument="[A-Z0-9-]+",
     sequence="[SC]_[A-Za-z0-9.+_-]+",
-    product="[SC][A-Za-z0-9.+_-]+",
+    product="[A-Z0-9][A-Za-z0-9.+_-]+",
     group="[SC]",
 
 

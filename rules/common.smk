@@ -8,6 +8,7 @@ Planning never raises for one night: the job of a night reports what is wrong wi
 
 import os
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -16,8 +17,10 @@ from scripts.lib.delivery.confirmation import nights_to_confirm
 from scripts.lib.delivery.publish import remove_hidden
 from scripts.lib.files.lock import lock_of, shared_lock
 from scripts.lib.frames.corrections import correction_file
+from scripts.lib.frames.names import group_of, sequence_of
 from scripts.migration.earlier_tables import open_ledger
 from scripts.lib.ledger.ledger import LedgerError
+from scripts.lib.nights.cameras import of_night
 from scripts.lib.nights.dates import parse_nights
 from scripts.lib.nights.times import iso
 from scripts.lib.running.planning import STAMPS, Planner, concerned, table_sequences
@@ -50,10 +53,9 @@ TO_CONFIRM = nights_to_confirm(LEDGER, SETTINGS, parse_nights(SETTINGS.nights), 
 # The tables are compared by content, so a fresh checkout makes nothing again.
 TABLES = {
     name: f"{workflow.basedir}/config/{name}.csv"
-    for name in ("telescopes", "kinds", "keywords", "reserved")
+    for name in ("telescopes", "sites", "kinds", "keywords", "reserved")
 }
 CHECKS = f"{workflow.basedir}/config/checks.csv"
-CUBES = SETTINGS.products == "cubes"
 TEMPLATES = Path(workflow.basedir) / "templates"
 
 # What frames are solved with: a change solves them again.
@@ -191,10 +193,17 @@ def snapshot(wildcards):
     return LEDGER.night(wildcards.night).snapshot
 
 
+def camera(wildcards):
+    """The camera of the night: a change solves its frames again and makes its headers again."""
+    return {"camera": asdict(of_night(SETTINGS, wildcards.night).camera)}
+
+
 def headings(wildcards):
     """What headers are written with: a change makes a night's headers again."""
-    keys = ("telescope", "camera", "origin", "pi_coi", "longitude", "products", "unsolved")
-    return {key: config[key] for key in keys}
+    keys = ("telescope", "pi_coi", "unsolved")
+    place = {"origin": SETTINGS.place.origin, "longitude": SETTINGS.place.longitude}
+    products = of_night(SETTINGS, wildcards.night).products
+    return {key: config[key] for key in keys} | place | camera(wildcards) | {"products": products}
 
 
 def night_corrections(wildcards):
@@ -228,14 +237,15 @@ def product(wildcards):
     night, target = wildcards.night, wildcards.product
     if target in PLANNER.deliveries(night).staged:
         return []
-    return f"{night}/cubes/{target}.fits" if CUBES else f"{night}/frames/{target}"
+    folder = "cubes" if PLANNER.makes_cubes(night) else "frames"
+    return f"{night}/{folder}/{target}{'.fits' * (folder == 'cubes')}"
 
 
 def headers(wildcards):
     """The folder of finished headers that a sequence is in."""
     name = wildcards.get("sequence") or wildcards.product
-    sequence = name.partition("_")[2] if name.startswith("SPECU") else name
-    return f"{wildcards.night}/headers/{sequence.partition('_')[0]}"
+    sequence = sequence_of(name) if "." in name.partition("_")[0] else name
+    return f"{wildcards.night}/headers/{group_of(sequence)}"
 
 
 def headers_of_product(wildcards):

@@ -1,7 +1,7 @@
 """cube, frames: raw pixels and finished headers become products.
 
 Needs   {night}/frames.csv, {night}/raw/, {night}/headers/
-Leaves  {night}/cubes/SPECU{n}.{start}_{sequence}.fits, or {night}/frames/{sequence}/, until archived
+Leaves  {night}/cubes/{instrument}.{start}_{sequence}.fits, or {night}/frames/{sequence}/, until archived
 """
 
 
@@ -12,9 +12,9 @@ rule cube:
         marker="{night}/raw/complete",
         headers=headers,
     output:
-        cube=temp("{night}/cubes/SPECU{n}.{start}_{sequence}.fits"),
+        cube=temp("{night}/cubes/{instrument}.{start}_{sequence}.fits"),
     log:
-        "{night}/logs/cube/SPECU{n}.{start}_{sequence}.log",
+        "{night}/logs/cube/{instrument}.{start}_{sequence}.log",
     conda:
         "../envs/cube.yaml"
     params:

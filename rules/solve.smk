@@ -22,7 +22,7 @@ rule solve:
     params:
         programme=programme,
         named=named,
-        camera=config["camera"],
+        camera=camera,
         snapshot=snapshot,
         solving=SOLVING,
     script:

@@ -22,6 +22,7 @@ from scripts.lib.ledger.ledger import Ledger, Overtaken, ledger_path
 from scripts.lib.ledger.outlook import is_due
 from scripts.lib.ledger.records import Frame, Intent, Night, Product, Status
 from scripts.lib.ledger.snapshot import good
+from scripts.lib.nights.cameras import of_night
 from scripts.lib.nights.dates import night_bounds
 from scripts.lib.settings.records import Configuration
 
@@ -189,8 +190,8 @@ def hold_back(ledger: Ledger, frames: Iterable[Frame], faults: dict[str, Fault])
 def main() -> None:
     """Run the job."""
     start_log(snakemake.log[0])
-    settings = Configuration.of(snakemake.config)
     night_name, target = snakemake.wildcards.night, snakemake.wildcards.product
+    settings = of_night(Configuration.of(snakemake.config), night_name)
     archive, cubes = settings.archive, settings.products == "cubes"
     if not archive.is_dir():
         raise FileNotFoundError(f"archive: the directory {archive} does not exist; is it mounted?")
@@ -217,7 +218,7 @@ def main() -> None:
                         take_back(ledger, archive, product)
             planes = read_headers(headers / f"{frames[0].sequence}.fits") if cubes else {}
             programmes = {frame.programme for frame in frames}
-            bounds = night_bounds(night_name, settings.longitude)
+            bounds = night_bounds(night_name, settings.place.longitude)
             context = product_file.context_of(
                 settings.telescope, settings.camera, bounds, planes, tuple(programmes)
             )

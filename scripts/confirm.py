@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from scripts.lib.delivery import confirmation, tap
 from scripts.lib.files.errors import TryLater
 from scripts.lib.files.log import logger, start_log
-from scripts.lib.frames.instruments import read_kinds, read_telescopes
+from scripts.lib.frames.instruments import read_kinds
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.settings.check import ConfigurationError
 from scripts.lib.settings.passwords import credentials
 from scripts.lib.settings.records import Configuration
+from scripts.lib.settings.telescopes import read_telescopes
 
 if TYPE_CHECKING:
     from scripts.lib.files.log import snakemake
@@ -32,7 +33,7 @@ def confirm(
         settings.confirm_service, settings.confirm_token_service, settings.confirm_timeout
     )
     login = credentials(os.environ, tap.USER, tap.PASSWORD)
-    query = confirmation.query_of(night, instrument.number, settings.longitude)
+    query = confirmation.query_of(night, instrument.telescope, settings.place.longitude)
     found = tap.ask(service, query, login)
     who = "with a password" if login else "as anybody: science data are not shown to all"
     logger.info("asked %s; %d rows of %s", who, len(found), night)
@@ -45,8 +46,8 @@ def main() -> None:
     start_log(snakemake.log[0])
     output, night = Path(snakemake.output.table), snakemake.wildcards.night
     settings, cause = Configuration.of(snakemake.config), ""
-    number = read_telescopes(Path(snakemake.input.telescopes))[settings.telescope].number
-    instrument = confirmation.Instrument(number, read_kinds(Path(snakemake.input.kinds)))
+    telescope = read_telescopes(Path(snakemake.input.telescopes))[settings.telescope]
+    instrument = confirmation.Instrument(telescope, read_kinds(Path(snakemake.input.kinds)))
     with Ledger(ledger_path(Path())) as ledger:
         products = confirmation.products_of(ledger, night)
         try:

@@ -31,6 +31,7 @@ from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.outlook import too_many_held
 from scripts.lib.ledger.records import Frame, Status
 from scripts.lib.ledger.snapshot import read_frames, sequences
+from scripts.lib.nights.cameras import of_night
 from scripts.lib.settings.records import Configuration
 from scripts.lib.solving.table import Solved, read_solved
 
@@ -225,12 +226,13 @@ def main() -> None:
     """Run the job."""
     start_log(snakemake.log[0])
     settings, params = Configuration.of(snakemake.config), snakemake.params
+    settings = of_night(settings, snakemake.wildcards.night)
     tables = {key: str(path) for key, path in snakemake.input.items()}
     observatory = open_observatory(
         snakemake.wildcards.night, settings, tables, params.programme, params.named
     )
     checks, cubes = read_checks(Path(snakemake.input.checks)), settings.products == "cubes"
-    night = Night(observatory, settings.longitude, checks, cubes, settings.unsolved)
+    night = Night(observatory, settings.place.longitude, checks, cubes, settings.unsolved)
     frames = read_frames(Path(snakemake.input.frames), params.snapshot)
     group = snakemake.wildcards.group
     grouped = {name: m for name, m in sequences(frames).items() if names.group_of(name) == group}

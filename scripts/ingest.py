@@ -20,6 +20,7 @@ from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.outlook import OPEN, latest, listing_digest
 from scripts.lib.ledger.records import DELIVERY, NOT_COPIED, Entry, Frame, Status
+from scripts.lib.nights.cameras import of_night
 from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.copying import copy_frame, is_copied, sums_of
 from scripts.lib.sources.opening import open_source
@@ -36,8 +37,8 @@ def copy_night(
 
     Raises `TryLater` if the source cannot be read, `JobFailed` if there is too little space.
     """
-    listed = source.entries(night)
-    largest = LARGEST_HEADER + padded(2 * settings.camera.naxis1 * settings.camera.naxis2)
+    listed, camera = source.entries(night), of_night(settings, night).camera
+    largest = LARGEST_HEADER + padded(2 * camera.naxis1 * camera.naxis2)
     entries = {}
     for entry in listed:
         if not entry.fault and entry.state.bytes > largest:

@@ -27,6 +27,7 @@ from scripts.lib.ledger.faults import BadFrame, Fault, Reason
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.ledger.outlook import is_fixed, is_judged_again, latest, too_many_held
 from scripts.lib.ledger.records import DELIVERY, DONE, Frame, Night, Product, Status
+from scripts.lib.nights.cameras import of_night
 from scripts.lib.settings.records import Configuration
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def take_inventory(
     for one in chosen:
         sequence = named[one.frame.key]
         start = starts.setdefault(sequence, one).facts.date_obs
-        cube = names.cube_name(observatory.telescope.number, start, sequence)
+        cube = names.cube_name(observatory.telescope, start, sequence)
         product = cube if cubes else one.frame.eso_name
         changed.append(replace(one.frame, sequence=sequence, product=product))
     return [frame for frame in changed + duplicates if frame != known[frame.key]]
@@ -122,7 +123,7 @@ def examine(raw: Path, frame: Frame, observatory: Observatory) -> Judged:
         data_start=data_start,
         naxis1=facts.setting.naxis1,
         naxis2=facts.setting.naxis2,
-        eso_name=names.frame_name(observatory.telescope.number, facts.date_obs),
+        eso_name=names.frame_name(observatory.telescope, facts.date_obs),
         programme=exposure.programme.id,
     )
     return Judged(described, facts, pointing_fault(exposure, decided))
@@ -224,10 +225,10 @@ def name_sequences(
         if owners.setdefault(plain, identity) != identity:
             # Another sequence has this name, because only letters and digits are in names.
             mark = f"_{zlib.crc32(repr(identity).encode()):08x}"
-        name = names.fitting(plain, mark)
+        name = names.fitting(observatory.telescope, plain, mark)
         while name in taken:
             part += 1
-            name = names.fitting(plain, f"{mark}_part{part}")
+            name = names.fitting(observatory.telescope, plain, f"{mark}_part{part}")
         found[frame.key] = kept.get(frame.key, name)
     return found
 
@@ -255,7 +256,7 @@ def main() -> None:
     """Run the job."""
     start_log(snakemake.log[0])
     table, raw = Path(snakemake.output.frames), Path(snakemake.output.frames).parent / "raw"
-    settings = Configuration.of(snakemake.config)
+    settings = of_night(Configuration.of(snakemake.config), snakemake.wildcards.night)
     programme, named = snakemake.params.programme, snakemake.params.named
     name = snakemake.wildcards.night
     judged = judgement(name, settings, programme, named)

@@ -10,6 +10,7 @@ from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.ledger import snapshot
 from scripts.lib.ledger.ledger import Ledger, ledger_path
+from scripts.lib.nights.cameras import of_night
 from scripts.lib.pages.night_page import write_night_page
 from scripts.lib.reporting.summary import summarise
 from scripts.lib.reporting.templates import render
@@ -34,7 +35,7 @@ def write_views(ledger: Ledger, night: str, folder: Path, settings: Configuratio
     if snapshot.file_digest(table) != snapshot.digest(text):
         write_text(table, text)
     ledger.note_night(night, snapshot=snapshot.digest(text))
-    write_receipts(ledger, night, folder / FOLDER, settings.products == "cubes")
+    write_receipts(ledger, night, folder / FOLDER, of_night(settings, night).products == "cubes")
     text = render(TEMPLATES / SUMMARY, **vars(summary))
     ledger.set_views(night, {SUMMARY: snapshot.write_view(folder / SUMMARY, text)})
     write_night_page(ledger, night, settings)

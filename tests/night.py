@@ -15,11 +15,13 @@ import numpy as np
 import yaml
 from astropy.io import fits
 
+from scripts.lib.settings.telescopes import telescopes
 from scripts.lib.solving.star_catalogue import open_catalogue
 from scripts.lib.solving.stars import EVERYWHERE, CatalogueStars
 from scripts.simulator.night import simulate
 
 REPOSITORY = Path(__file__).parent.parent
+PARANAL = telescopes()["Io"].site.longitude
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 NIGHT = "20260305"
 # `make test-full` judges nights of real size with the same tests.

@@ -52,7 +52,7 @@ def made_night(
     rng = random.Random(f"{night} {seed}")
     folder = settings.workdir / night
     (folder / "solved").mkdir(parents=True, exist_ok=True)
-    begin, _ = night_bounds(night, settings.longitude)
+    begin, _ = night_bounds(night, settings.place.longitude)
     clock = begin + timedelta(hours=6.6)
     made: list[Frame] = []
     for kind, exptime, count, level in CALIBRATIONS:

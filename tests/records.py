@@ -80,5 +80,5 @@ def expectations(
 ) -> Context:
     """Return what products of a telescope are held against; see `context_of`."""
     programmes = (settings.programme, *(entry.programme for entry in settings.programmes))
-    bounds = night_bounds(night, settings.longitude)
+    bounds = night_bounds(night, settings.place.longitude)
     return context_of(settings.telescope, settings.camera, bounds, headers, programmes)

@@ -20,7 +20,7 @@ from scripts.migration.comparison import Comparison, read_side
 from scripts.migration.comparison_text import HEADINGS, as_dict
 from scripts.migration.differences import Difference, Expectations
 from tests.legacy import legacy_products
-from tests.night import NIGHT, REPOSITORY, Night
+from tests.night import NIGHT, PARANAL, REPOSITORY, Night
 
 FRAMES = 18
 CUBE = "SPECU4.20260306T000010_S_Sp0805+0417_zYJ_10s.fits"
@@ -398,7 +398,7 @@ def test_nights_of_the_trial_are_not_delivered_after_the_switch(both, tmp_path):
 @of_io
 def test_which_nights_lookback_and_the_ledger_request(both):
     now = datetime.now(UTC)
-    last = last_night(now)
+    last = last_night(now, PARANAL)
     before = f"{parse_night(last) - timedelta(days=1):%Y%m%d}"
     settings = replace(read_file(both.config), nights="")
     for night in (before, last):

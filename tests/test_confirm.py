@@ -24,14 +24,16 @@ from scripts.lib.running import health
 from scripts.lib.settings.check import ConfigurationError
 from scripts.lib.settings.passwords import credentials, environment
 from scripts.lib.settings.profile import read_file
-from scripts.lib.settings.records import PARANAL
+from scripts.lib.settings.telescopes import telescopes
 from tests.night import NIGHT, REPOSITORY, Night, read_csv
 from tests.records import configuration
 from tests.smtp import MailServer, free_port
 from tests.tap import PASSWORD, TOKEN, USER, TapServer, bounds_of, wait_for
 
 LOGIN = {tap.USER: USER, tap.PASSWORD: PASSWORD}
-INSTRUMENT = Instrument(4, read_kinds(REPOSITORY / "config/kinds.csv"))
+CALLISTO = telescopes()["Callisto"]
+PARANAL = CALLISTO.site.longitude
+INSTRUMENT = Instrument(CALLISTO, read_kinds(REPOSITORY / "config/kinds.csv"))
 NOW = datetime(2026, 3, 7, 12, tzinfo=UTC)
 
 
@@ -75,7 +77,7 @@ def at_eso(dp_id: str, **values) -> dict:
 
 
 def test_a_night_is_one_query_for_one_instrument(eso):
-    begin, end = bounds_of(query_of(NIGHT, 4, PARANAL))
+    begin, end = bounds_of(query_of(NIGHT, CALLISTO, PARANAL))
     assert (begin, end) == (
         61104.625,
         pytest.approx(61105 + (12 + 70.390278 / 15 + 2) / 24, abs=1e-6),
@@ -88,13 +90,13 @@ def test_a_night_is_one_query_for_one_instrument(eso):
         at_eso("SPECU4.after", mjd_obs=end),
         at_eso("SPECU3.other", instrument="SPECULOOS3"),
     )
-    found = tap.ask(service(eso), query_of(NIGHT, 4, PARANAL), (USER, PASSWORD))
+    found = tap.ask(service(eso), query_of(NIGHT, CALLISTO, PARANAL), (USER, PASSWORD))
     assert [one["dp_id"] for one in found] == ["SPECU4.first", "SPECU4.void", "SPECU4.last"]
     assert [one["origfile"] for one in found][:2] == ["SPECU4.first.fits", ""]
     assert len(eso.queries) == 1 and eso.logins == [USER]
-    found = tap.ask(service(eso), query_of(NIGHT, 4, PARANAL), None)
+    found = tap.ask(service(eso), query_of(NIGHT, CALLISTO, PARANAL), None)
     assert [one["dp_id"] for one in found] == ["SPECU4.first", "SPECU4.void"]
-    assert tap.ask(service(eso), query_of("20240101", 4, PARANAL), None) == []
+    assert tap.ask(service(eso), query_of("20240101", CALLISTO, PARANAL), None) == []
     assert eso.logins == [USER]
 
 
@@ -121,7 +123,7 @@ def test_an_invalid_answer_is_reported_without_secrets(eso, mood):
         asked = asked._replace(token_address=f"http://127.0.0.1:{free_port()}/token")
     begin = datetime.now(UTC)
     with pytest.raises(TryLater, match=TROUBLES[mood]) as caught:
-        tap.ask(asked, query_of(NIGHT, 4, PARANAL), (USER, PASSWORD))
+        tap.ask(asked, query_of(NIGHT, CALLISTO, PARANAL), (USER, PASSWORD))
     assert datetime.now(UTC) - begin < timedelta(minutes=1)
     assert caught.value.__cause__ is None and caught.value.__context__ is None
     assert_no_secret(str(caught.value))
@@ -140,7 +142,7 @@ def assert_no_secret(text: str) -> None:
 
 def test_a_wrong_login_is_not_repeated_anonymously(eso):
     with pytest.raises(TryLater, match="HTTP 401"):
-        tap.ask(service(eso), query_of(NIGHT, 4, PARANAL), (USER, "wrong"))
+        tap.ask(service(eso), query_of(NIGHT, CALLISTO, PARANAL), (USER, "wrong"))
     assert not eso.queries
     names = tap.USER, tap.PASSWORD
     with pytest.raises(ConfigurationError, match="only one of the two"):
@@ -299,7 +301,7 @@ def confirming(root: Path, eso: TapServer, mails: MailServer) -> Night:
 def deliver_by_hand(night: Night, name: str) -> dict:
     """Record that a night with one dark was delivered, and return its row at ESO."""
     start = datetime(2026, 3, 5, 1, tzinfo=UTC)
-    product = names.cube_name(4, start, "C_dark_10s")
+    product = names.cube_name(CALLISTO, start, "C_dark_10s")
     delivered = datetime.now(UTC) - timedelta(hours=5)
     night.workdir.mkdir(exist_ok=True)
     with Ledger(ledger_path(night.workdir)) as ledger:

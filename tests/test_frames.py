@@ -21,6 +21,7 @@ from scripts.lib.ledger.faults import Reason
 from scripts.lib.ledger.records import Frame, Night, Status
 from scripts.lib.nights.times import mean_sidereal, mjd
 from scripts.lib.settings.records import Camera
+from scripts.lib.settings.telescopes import telescopes
 from scripts.lib.sources.opening import open_folder
 from scripts.simulator.night import simulate
 from tests.night import NIGHT
@@ -298,7 +299,7 @@ def test_no_product_name_of_a_further_part_is_too_long(judged, part):
     key = one.frame.key
     named = name_sequences([one], {key: one.frame}, taken, judged.observatory)
     assert named[key] == f"{sequence}_part{part}"
-    assert len(cube_name(4, one.facts.date_obs, named[key])) <= LONGEST
+    assert len(cube_name(telescopes()["Callisto"], one.facts.date_obs, named[key])) <= LONGEST
 
 
 def test_frames_of_unlike_read_out_are_unlike_sequences(judged):

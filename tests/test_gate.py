@@ -25,11 +25,12 @@ from scripts.lib.headers.finished import read_headers
 from scripts.lib.nights.dates import night_bounds
 from scripts.lib.nights.times import parse_date
 from scripts.lib.settings.profile import read_file
-from scripts.lib.settings.records import PARANAL
+from scripts.lib.settings.telescopes import telescopes
 from tests.night import NIGHT, REPOSITORY, Night
 from tests.records import expectations
 
 CHECKS = read_checks(TABLES / "checks.csv")
+IO = telescopes()["Io"]
 # Large enough for stars by which frames are solved.
 SIZES = {"Callisto": (512, 640), "Io": (700, 716)}
 
@@ -393,7 +394,7 @@ def test_a_wrong_name_is_caught(products, tmp_path, check, product, name):
 
 def test_another_night_and_the_edge_of_a_night_are_caught(products):
     path, expected = products[FRAME]
-    later = night_bounds("20260307", PARANAL)
+    later = night_bounds("20260307", IO.site.longitude)
     assert "T23" in found_by(path, expected._replace(bounds=later))
     start = parse_date(read_product_file(path, expected).value("DATE-OBS"))
     edge = (start - timedelta(minutes=10), start + timedelta(days=1))

@@ -52,8 +52,10 @@ def test_what_is_not_a_number_is_named_in_plain_words(keyword):
 
 
 def test_rounding_never_leaves_the_circle():
-    exposure = SimpleNamespace(lst=86399.9999, raw=Header([card("RA", "359.9999999")]))
-    assert VALUES["LST"](exposure) == 0 and VALUES["RA"](exposure) == 0
+    for unit, value in ((1, "359.9999999"), (15, "23.99999999")):
+        raw = Header([card("RA", value)])
+        exposure = SimpleNamespace(lst=86399.9999, raw=raw, telescope=SimpleNamespace(ra_unit=unit))
+        assert VALUES["LST"](exposure) == 0 and VALUES["RA"](exposure) == 0
 
 
 def table_of(frames: list[dict]) -> fits.BinTableHDU:

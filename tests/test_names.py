@@ -10,9 +10,12 @@ from scripts.lib.frames.frame import Facts, Setting
 from scripts.lib.frames.instruments import read_kinds
 from scripts.lib.frames.programmes import check_programme
 from scripts.lib.settings.records import Camera
+from scripts.lib.settings.telescopes import telescopes
 from tests.records import CONFIG
 
 SPIRIT = Camera("SPIRIT", 1024, 1280, 0.309, rotation=0, parity=1, band="g", fixed_pattern=False)
+
+CALLISTO = telescopes()["Callisto"]
 
 
 def facts(kind: str, **changes) -> Facts:
@@ -48,10 +51,10 @@ def test_sequence_names(kind, changes, name):
 
 def test_long_names_are_cut_but_stay_apart():
     one, two = ("S_" + "x" * 90 + end + "_zYJ_10s" for end in "ab")
-    short = [names.fitting(name, "_part2") for name in (one, two)]
+    short = [names.fitting(CALLISTO, name, "_part2") for name in (one, two)]
     assert short[0] != short[1]
     for name in short:
-        product = names.cube_name(4, datetime(2026, 3, 6), name)
+        product = names.cube_name(CALLISTO, datetime(2026, 3, 6), name)
         assert len(product) <= 68 and re.fullmatch(r"[A-Za-z0-9.+_-]+", product)
         assert name.startswith("S_x") and name.endswith("10s_part2")
 

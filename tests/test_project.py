@@ -12,6 +12,7 @@ import yaml
 
 from scripts.commands.describe import PAGES
 from scripts.lib.files.tables import read_table
+from scripts.lib.settings.telescopes import telescopes
 from tests.architecture import PICTURE, picture
 
 REPOSITORY = Path(__file__).parent.parent
@@ -59,11 +60,10 @@ def test_internals_of_snakemake_are_used_in_one_place():
         assert path.name == "snakemake_internals.smk" or used <= {"workflow.basedir"}, path
 
 
-def test_every_telescope_has_configuration_and_profile():
+def test_every_configuration_is_of_a_telescope_of_the_table():
     for path in (REPOSITORY / "config").glob("*.yaml"):
         if path.name != "schema.yaml":
-            profile = REPOSITORY / "profiles" / path.stem / "profile.yaml"
-            assert f"configfile: config/{path.name}" in profile.read_text()
+            assert yaml.safe_load(path.read_text())["telescope"] in telescopes()
             assert yaml.safe_load(path.read_text())["telescope"].lower() == path.stem
 
 

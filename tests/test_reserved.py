@@ -31,6 +31,7 @@ from scripts.lib.headers.keywords import compose
 from scripts.lib.headers.observatory import load_exposure
 from scripts.lib.ledger.faults import BadFrame
 from scripts.lib.nights.times import mean_sidereal, parse_date
+from scripts.lib.settings.telescopes import telescopes
 from scripts.simulator.night import simulate
 from tests.night import NIGHT
 from tests.records import CONFIG, configuration, expectations, observatory_of
@@ -73,14 +74,14 @@ class Composer:
         new = set(map(keyword_of, cards))
         images = [image for keyword, image in self.raw if keyword not in new] + cards
         exposure = load_exposure(Path(), "x.fits", self.observatory, Header(images))
-        lst = mean_sidereal(exposure.facts.date_obs, self.settings.longitude)
+        lst = mean_sidereal(exposure.facts.date_obs, self.settings.place.longitude)
         return compose(exposure._replace(lst=lst), self.observatory.keywords)
 
     def write(self, folder: Path, number: int, images: list[bytes]) -> Path:
         """Write a product with these cards."""
         pixels = bytes(range(2 * SIZE[0] * SIZE[1]))
         header = with_checksums(image_structure(SIZE, extended=False) + images, data_sum(pixels))
-        path = folder / str(number) / frame_name(1, self.start(images))
+        path = folder / str(number) / frame_name(telescopes()["Io"], self.start(images))
         path.parent.mkdir()
         path.write_bytes(header + pixels + padding(len(pixels)))
         return path

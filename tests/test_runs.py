@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from scripts.lib.files.lock import lock_of
 from scripts.lib.nights.dates import recent_nights
-from tests.night import NIGHT, REPOSITORY, SNAKEMAKE
+from tests.night import NIGHT, PARANAL, REPOSITORY, SNAKEMAKE
 
 NOTHING = "Nothing to be done"
 
@@ -217,7 +217,7 @@ def test_several_nights(callisto, nights):
 
 
 def test_missed_nights_are_caught_up(callisto):
-    *_, missed, last = recent_nights(datetime.now(UTC), 3)
+    *_, missed, last = recent_nights(datetime.now(UTC), PARANAL, 3)
     callisto.simulate(night=missed)
     callisto.run(nights="")
     assert {line.split()[0] for line in callisto.transfer_log().splitlines()} == {missed, last}
@@ -226,7 +226,7 @@ def test_missed_nights_are_caught_up(callisto):
 
 
 def test_a_missed_night_with_an_undelivered_frame_is_caught_up(callisto):
-    *_, missed, _ = recent_nights(datetime.now(UTC), 3)
+    *_, missed, _ = recent_nights(datetime.now(UTC), PARANAL, 3)
     truth = callisto.simulate(night=missed)
     late = callisto.source / missed / truth[-1]["file"]
     content = late.read_bytes()

@@ -15,10 +15,13 @@ from scripts.lib.nights import times
 from scripts.lib.nights.dates import (
     last_night,
     night_bounds,
+    observing_ends,
     parse_nights,
     recent_nights,
 )
 from scripts.lib.settings.check import ConfigurationError
+from scripts.lib.settings.telescopes import telescopes
+from tests.night import PARANAL
 from tests.records import configuration
 
 
@@ -112,14 +115,19 @@ def test_half_ranges_are_refused(text):
     ],
 )
 def test_last_night_is_the_one_whose_observing_is_over(now, night):
-    assert last_night(datetime(*now, tzinfo=UTC)) == night
+    assert last_night(datetime(*now, tzinfo=UTC), PARANAL) == night
+
+
+def test_a_night_is_over_once_the_sun_has_risen():
+    hours = {name: observing_ends(one.site.longitude) for name, one in telescopes().items()}
+    assert hours["Io"] == 12 and hours["Artemis"] == 9 and hours["SAINT-EX"] == 15
 
 
 def test_recent_nights_end_with_the_last():
     now = datetime(2026, 3, 2, 13, tzinfo=UTC)
-    assert recent_nights(now, 2) == ["20260227", "20260228", "20260301"]
-    assert recent_nights(now, 2, "20260301") == ["20260301"]
-    assert recent_nights(now, 2, "20260302") == []
+    assert recent_nights(now, PARANAL, 2) == ["20260227", "20260228", "20260301"]
+    assert recent_nights(now, PARANAL, 2, "20260301") == ["20260301"]
+    assert recent_nights(now, PARANAL, 2, "20260302") == []
 
 
 @pytest.mark.parametrize(

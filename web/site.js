@@ -16,7 +16,7 @@ const TRENDS = [
 ];
 // Matplotlib's cividis, seven steps: light enough to dark for every kind of sight.
 const CIVIDIS = ["#00224e", "#2a3f6d", "#575d6d", "#7d7c78", "#a59c74", "#d2c060", "#fee838"];
-const COLOURS = {Io: "--t0", Europa: "--t1", Ganymede: "--t2", Callisto: "--t3"};
+const COLOURS = 6;
 const DAY = 86400000;
 
 const telescopes = parsed("telescopes") || [];
@@ -24,8 +24,9 @@ const standings = {}, years = {}, broken = [];
 
 // The data scripts call this; in what order they come is not known. The nights of a year become objects.
 function site(name, value) {
-  if (!name.includes("-")) { standings[name] = value; return; }
-  const [telescope] = name.split("-"), columns = Object.entries(value);
+  const [year] = name.match(/-\d{4}$/) || [], telescope = year ? name.slice(0, -year.length) : name;
+  if (!year) { standings[name] = value; return; }
+  const columns = Object.entries(value);
   years[name] = value.night.map((_, at) => {
     const one = {telescope};
     for (const [column, values] of columns) one[column] = values[at];
@@ -225,7 +226,7 @@ function trends(all, parent) {
   const seen = {}, keyed = [...groups].map(([name, nights]) => {
     const {telescope} = nights[0];
     seen[telescope] = (seen[telescope] || 0) + 1;
-    return {name, nights, colour: COLOURS[telescope], hollow: seen[telescope] > 1};
+    return {name, nights, colour: `--t${(standings[telescope].colour || 0) % COLOURS}`, hollow: seen[telescope] > 1};
   });
   parent.append(el("div", {class: "keys"}, keyed.map((one) => el("span", null, el("i", {style: `border-color:var(${one.colour});background:${one.hollow ? "none" : `var(${one.colour})`}`}), one.name))));
   const whole = {min: x[0] - 86400, max: x[x.length - 1] + 86400}, last = {min: Math.max(whole.min, whole.max - RECENT * 86400), max: whole.max};
@@ -279,7 +280,7 @@ async function start() {
   first.append(...today(all, !more));
   page.replaceChildren(...document.querySelectorAll("[role=alert]"), ...[
     alone ? el("nav", {"aria-label": "Pages"}, el("a", {href: "index.html"}, "All telescopes")) : null,
-    el("h1", null, alone ? telescopes[0] : "SPECULOOS-South to ESO"),
+    el("h1", null, alone ? telescopes[0] : "SPECULOOS to ESO"),
     Object.keys(standings).length ? el("p", {class: old ? "red" : "quiet small"}, `Data written ${ago(newest)} ago.`) : null,
     first, ...calendars(all), ...finder(all), el("h2", null, "Trends"), curves].filter(Boolean));
   reportBroken();

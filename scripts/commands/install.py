@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from scripts.lib.files.durable import write_text
-from scripts.lib.nights.dates import READY
+from scripts.lib.nights.dates import observing_ends
 from scripts.lib.reporting.templates import render
 from scripts.lib.settings.check import CHECKOUT, SITE, ConfigurationError
 from scripts.lib.settings.passwords import password_file
@@ -26,9 +26,12 @@ from scripts.lib.settings.profile import (
     profile_home,
     read_unchecked,
 )
-from scripts.lib.settings.records import TELESCOPES
+from scripts.lib.settings.telescopes import telescope_of, telescopes
 
-PROFILES = [name.lower() for name in TELESCOPES]
+# Those of the table that have a configuration here.
+PROFILES = [
+    name for name in map(str.lower, telescopes()) if (CHECKOUT / f"config/{name}.yaml").exists()
+]
 UNITS, PROGRAM = CHECKOUT / "units", CHECKOUT / "speculoos-archive"
 SYSTEM = Path("/etc/systemd/system")
 MARK = re.compile(
@@ -85,7 +88,7 @@ def launcher_text() -> str:
 
 def profile_text(telescope: str) -> str:
     """Return the profile of a telescope, with absolute paths."""
-    source = CHECKOUT / "profiles" / telescope / "profile.yaml"
+    source = CHECKOUT / "profiles/telescope/profile.yaml"
 
     def absolute(name: str) -> str:
         # JSON's quotes are right in YAML too, whatever signs are in the path.
@@ -94,7 +97,7 @@ def profile_text(telescope: str) -> str:
     text = re.sub(
         r"^configfile: (?!/)(.*)$",
         lambda match: f"configfile: {absolute(yaml.safe_load(match[1]))}",
-        source.read_text(),
+        source.read_text().replace("{telescope}", telescope),
         flags=re.M,
     )
     mark = f"# Written by make install of {CHECKOUT}; edit {source} and run it again."
@@ -115,13 +118,13 @@ def install() -> None:
     write_text(launcher(), launcher_text())
     launcher().chmod(0o755)
     print(f"command      {launcher()}")
-    telescopes = [name for name in PROFILES if is_set_up(name)]
-    if idle := [name for name in PROFILES if name not in telescopes]:
+    set_up = [name for name in PROFILES if is_set_up(name)]
+    if idle := [name for name in PROFILES if name not in set_up]:
         print(f"not set up   {' '.join(idle)}")
     for path in sorted(SITE.glob("*.yaml")):
         if path.stem not in PROFILES:
             print(f"not used     {path}: there is no telescope {path.stem}")
-    print(*map(telescope_notes, telescopes), site_notes(telescopes), sep="\n", end="")
+    print(*map(telescope_notes, set_up), site_notes(set_up), sep="\n", end="")
 
 
 def telescope_notes(telescope: str) -> str:
@@ -139,7 +142,7 @@ def telescope_notes(telescope: str) -> str:
         workdir_note = f" cannot be made ({error.strerror}): make it"
     found = str(passwords)
     if not passwords.exists():
-        example = CHECKOUT / "config" / f"{telescope}.env.example"
+        example = CHECKOUT / "config/telescope.env.example"
         words = shlex.join(["install", "-m", "600", str(example), str(passwords)])
         found = f"none yet; if some are needed: {words}"
     return (
@@ -148,6 +151,13 @@ def telescope_notes(telescope: str) -> str:
         f"  archive    {archive}{archive_note}\n"
         f"  passwords  {found}"
     )
+
+
+def hour_of(telescope: str) -> int:
+    """Return the hour of UTC from which on the last night of a telescope is over."""
+    found = telescope_of(telescope)
+    assert found is not None  # its profile is one of the table
+    return observing_ends(found.site.longitude) % 24
 
 
 def site_notes(telescopes: list[str]) -> str:
@@ -159,8 +169,7 @@ def site_notes(telescopes: list[str]) -> str:
         UNITS / "notes.in",
         checkout=CHECKOUT,
         path=":".join(shlex.quote(folder) for folder in folders if folder not in known),
-        telescopes=telescopes,
-        ready=READY,
+        telescopes={name: hour_of(name) for name in telescopes},
         # To cron a % is the end of the line.
         run=shlex.join([*command, "run"]).replace("%", r"\%"),
         # Root must find the installing user's profiles.
@@ -208,7 +217,7 @@ def print_units(telescopes: list[str], user: str, into: Path | None) -> None:
             texts[f"speculoos-{telescope}{name}"] = render(
                 UNITS / f"speculoos{name}.in",
                 telescope=telescope,
-                ready=READY,
+                hour=f"{hour_of(telescope):02}",
                 user=user,
                 checkout=str(CHECKOUT).replace("%", "%%"),
                 program=f"{quoted(sys.executable)} {quoted(str(PROGRAM))}",

@@ -106,7 +106,9 @@ def prepare(folder: Path, options: argparse.Namespace) -> Migration:
     if not options.trial:
         if "LOG_DIR" in made.carried:
             logs = read_transfer_logs(Path(made.given["LOG_DIR"]).expanduser(), programme)
-        made.settings["first_night"] = first_night(logs, last_night(datetime.now(UTC)))
+        place = Configuration.of(defaults.settings).place
+        last = last_night(datetime.now(UTC), place.longitude)
+        made.settings["first_night"] = first_night(logs, last)
     if options.output == SITE:
         # What is in the place of earlier versions would not be read any longer.
         before = password_file(Unchecked(telescope, (Layer(str(output), own),)))

@@ -201,7 +201,7 @@ def look_back(config: Configuration, status: int, log: BinaryIO) -> None:
             last = datetime.fromisoformat(ledger.text(INCOMPLETE) or "1970-01-01T00:00:00+00:00")
             # A time of the future was noted while the clock was wrong.
             lately = timedelta() <= now - last < DAILY
-            if health.late_nights(found, now) and not lately:
+            if health.late_nights(found, now, config.place.longitude) and not lately:
                 ledger.note(INCOMPLETE, now.isoformat())
                 report(config, "nights that stay incomplete", text, log)
             corrections = "\n".join(found.new_corrections)

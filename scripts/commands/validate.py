@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scripts.lib.fits.cards import HeaderError
+from scripts.lib.gate import product_file
 from scripts.lib.gate.checks import ERROR, WARNING, Check, Finding, errors, judged, read_checks
-from scripts.lib.gate.product_file import TABLES, Context, context_of, dp_id, read_product_file
-from scripts.lib.nights.dates import night_bounds
+from scripts.lib.gate.product_file import TABLES, Context, ProductFile, dp_id, read_product_file
+from scripts.lib.nights.cameras import of_night
+from scripts.lib.nights.dates import night_bounds, night_of, parse_night
 from scripts.lib.settings.check import ConfigurationError
 from scripts.lib.settings.profile import read_file
 
@@ -24,17 +26,17 @@ from scripts.lib.settings.profile import read_file
 HYPHEN = "contains character '-'"
 CLASH = "one product for one millisecond of an instrument"
 
-# Gives what products of a telescope are judged against: by its name, which may be empty.
-ContextOf = Callable[[str], Context]
+# Gives what a product is judged against.
+ContextOf = Callable[[ProductFile], Context]
 
 
 def validate(path: Path, checks: list[Check], context_of: ContextOf) -> tuple[list[Finding], str]:
     """Return what is wrong with a file, and the name that ESO would give it."""
     try:
-        product = read_product_file(path, context_of(""))
+        product = read_product_file(path, product_file.context_of())
     except (ArithmeticError, HeaderError, OSError, TypeError, ValueError) as error:
         return [Finding("F1", ERROR, "", str(error), "a FITS file", "FITS")], ""
-    product.context = context_of(product.telescope.name if product.telescope else "")
+    product.context = context_of(product)
     try:
         name = dp_id(product)
     except (ArithmeticError, HeaderError, TypeError, ValueError):
@@ -71,18 +73,28 @@ def ask_other_tools(path: Path) -> Iterator[Finding]:
 
 
 def contexts(configs: list[Path], night: str) -> ContextOf:
-    """Return what gives the context of a telescope's products."""
+    """Return what gives the context of products: by their telescope and its camera of the night."""
     paths = configs or [path for path in TABLES.glob("*.yaml") if path.name != "schema.yaml"]
-    unknown = context_of()
-    by_name = {}
-    for path in paths:
-        settings = read_file(path)
+    known = {settings.telescope: settings for settings in map(read_file, paths)}
+    if night:
+        parse_night(night)
+
+    def context(product: ProductFile) -> Context:
+        settings = known.get(product.telescope.name) if product.telescope else None
+        if settings is None:
+            return product.context
+        longitude = settings.place.longitude
+        try:
+            of = night or night_of(product.start, longitude)
+        except ValueError:
+            of = ""  # a check of its own says why
         others = [entry.programme for entry in settings.programmes if entry.programme]
-        bounds = night_bounds(night, settings.longitude) if night else None
-        by_name[settings.telescope] = context_of(
-            settings.telescope, settings.camera, bounds, programmes=(settings.programme, *others)
-        )
-    return lambda name: by_name.get(name, unknown)
+        bounds = night_bounds(night, longitude) if night else None
+        camera = of_night(settings, of).camera
+        programmes = (settings.programme, *others)
+        return product_file.context_of(settings.telescope, camera, bounds, programmes=programmes)
+
+    return context
 
 
 def listing(found: dict[Path, list[Finding]]) -> str:

@@ -14,7 +14,7 @@ from scripts.lib.files.errors import Damaged
 from scripts.lib.fits.cards import COMMENTARY, Header, HeaderError
 from scripts.lib.fits.hdu import read_primary_header
 from scripts.lib.nights.dates import night_bounds
-from scripts.lib.settings.records import PARANAL
+from scripts.lib.settings.telescopes import telescopes
 from scripts.migration.differences import Difference, Expectations
 from scripts.migration.planes import (
     ComparedProduct,
@@ -83,11 +83,15 @@ def _is_of(path: Path, night: str) -> bool:
     if not night:
         return True
     try:
-        start = start_of(read_primary_header(path))
+        header = read_primary_header(path)
+        start, name = start_of(header), header.value("TELESCOP")
     except (OSError, HeaderError):
         return True
-    begin, end = night_bounds(night, PARANAL)
-    return start is None or begin <= start < end
+    sites = [one.site for one in telescopes().values() if one.telescop == name]
+    if start is None or not sites:
+        return True
+    begin, end = night_bounds(night, sites[0].longitude)
+    return begin <= start < end
 
 
 def _read_or_why_not(path: Path) -> ComparedProduct | Damaged:

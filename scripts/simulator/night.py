@@ -40,7 +40,7 @@ TABLES = Path(__file__).parents[2] / "config" / "simulate"
 
 
 def read_csv(name: str) -> list[dict[str, str]]:
-    """Return the rows of a table of ``config/simulate``."""
+    """Return the rows of a table, named from ``config/simulate``."""
     with open(TABLES / name, newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(line for line in stream if not line.startswith("#")))
 
@@ -57,7 +57,7 @@ KINDS = {  # IMAGETYP, ASTRATYP, share of a night's frames, most frames of a nig
     "dark": ("Dark Frame", "calibration", 0.12, 30),
     "flat": ("Flat Frame", "flats", 0.10, 10),
 }
-LATITUDE, LONGITUDE = -24.615667, -70.390278
+DUSK = 4.8  # hours after local mean noon that a night begins, to the half hour of UTC
 POINTING_OFFSET = 60.0  # arcsec
 SCALE_ERROR = 5e-4  # at most, of the camera's scale
 REFRACTION = 5e-4  # at most, relative stretch of the frame along some direction
@@ -71,13 +71,25 @@ CARDS = read_csv("astra.csv")
 EVENTS = read_csv("events.csv")
 
 
-def read_camera(telescope: str, size: tuple[int, int] | None) -> SimulatedCamera:
-    """Return a telescope's camera; ``size`` (columns, rows) in place of its own."""
-    row = next((r for r in read_csv("cameras.csv") if r["telescope"] == telescope), None)
+def read_camera(
+    telescope: str, size: tuple[int, int] | None, night: str = "99991231"
+) -> SimulatedCamera:
+    """Return a telescope's camera of a night, the present one by default.
+
+    The telescope's name may be in any case. ``size`` (columns, rows) is in place of the camera's.
+    """
+    rows = [r for r in read_csv("cameras.csv") if r["telescope"].lower() == telescope.lower()]
+    row = next((r for r in rows if not r["until"] or night <= r["until"]), None)
     if row is None:
-        raise ValueError(f"no telescope {telescope!r} in {TABLES / 'cameras.csv'}")
+        known = ", ".join(dict.fromkeys(r["telescope"] for r in read_csv("cameras.csv")))
+        raise ValueError(
+            f"no telescope {telescope!r} in {TABLES / 'cameras.csv'}; known are {known}"
+        )
+    sites = {r["telescope"]: r["site"] for r in read_csv("../telescopes.csv")}
+    site = next(r for r in read_csv("../sites.csv") if r["site"] == sites[row["telescope"]])
     types = SimulatedCamera.__annotations__
-    camera = SimulatedCamera(**{key: types[key](value) for key, value in row.items()})
+    values = row | {key: site[key] for key in ("longitude", "latitude", "altitude")}
+    camera = SimulatedCamera(**{key: types[key](value) for key, value in values.items()})
     return cropped(camera, *size) if size else camera
 
 
@@ -93,7 +105,8 @@ def plan_night(
 ) -> list[Shot]:
     """Return the exposures of a night in time order: calibrations at dusk, then science."""
     rng = np.random.default_rng([seed, 1])
-    dusk = datetime.strptime(night, "%Y%m%d").replace(tzinfo=UTC) + timedelta(hours=21.5)
+    hours = round(2 * (12 - camera.longitude / 15 + DUSK)) / 2
+    dusk = datetime.strptime(night, "%Y%m%d").replace(tzinfo=UTC) + timedelta(hours=hours)
     targets = read_csv("targets.csv")
     counts = {
         kind: min(most, max(3, round(frames * share)))
@@ -151,6 +164,8 @@ def observe(
     The header's WCS is that of the pointing frame at the start of the action, or after the flip.
     """
     ra, dec = float(target["ra"]), float(target["dec"])
+    if camera.latitude > 0:
+        dec = -dec  # the table is of the southern sky
     off = rng.uniform(0, 2 * math.pi)
     stretch = stretched(
         rng.uniform(-SCALE_ERROR, SCALE_ERROR), rng.uniform(0, REFRACTION), rng.uniform(0, 180)
@@ -210,10 +225,10 @@ def wcs_cards(wcs: tuple[tuple[str, float], ...]) -> dict[str, fits.Card]:
     return {card.keyword: card for card in cards if card.keyword != "RADESYS"}
 
 
-def sidereal_time(mjd: float) -> float:
-    """Return the observatory's mean sidereal time (s), right to 0.1 s."""
+def sidereal_time(mjd: float, longitude: float) -> float:
+    """Return the mean sidereal time (s) at a longitude (degrees), right to 0.1 s."""
     greenwich = 24110.54841 + 236.5553679 * (mjd - 51544.5) + 86400 * (mjd % 1)
-    return (greenwich + LONGITUDE * 240) % 86400
+    return (greenwich + longitude * 240) % 86400
 
 
 def hours_text(hours: float) -> str:
@@ -244,24 +259,28 @@ def frame_values(camera: SimulatedCamera, shot: Shot) -> dict[str, Value]:
     mjd = (shot.start - datetime(1858, 11, 17, tzinfo=UTC)) / timedelta(days=1)
     end = shot.start + timedelta(seconds=shot.exptime)
     jitter = np.random.default_rng([shot.number, 3]).normal(0, 1, 5)
-    sidereal = sidereal_time(mjd)
+    sidereal = sidereal_time(mjd, camera.longitude)
+    latitude = math.radians(camera.latitude)
     hours = (sidereal / 3600 - shot.ra / 15 + 12) % 24 - 12
     hjd = mjd + 2400000.5 + heliocentric_delay(mjd, shot.ra, shot.dec)
     altitude = math.degrees(
         math.asin(
-            math.sin(math.radians(LATITUDE)) * math.sin(math.radians(shot.dec))
-            + math.cos(math.radians(LATITUDE))
+            math.sin(latitude) * math.sin(math.radians(shot.dec))
+            + math.cos(latitude)
             * math.cos(math.radians(shot.dec))
             * math.cos(math.radians(hours * 15))
         )
     )
     hour_angle, declination = math.radians(hours * 15), math.radians(shot.dec)
     east = -math.cos(declination) * math.sin(hour_angle)
-    north = math.sin(declination) * math.cos(math.radians(LATITUDE)) - math.cos(
-        declination
-    ) * math.cos(hour_angle) * math.sin(math.radians(LATITUDE))
+    north = math.sin(declination) * math.cos(latitude) - math.cos(declination) * math.cos(
+        hour_angle
+    ) * math.sin(latitude)
     azimuth = math.degrees(math.atan2(east, north)) % 360
     imagetyp, astratyp, *_ = KINDS.get(shot.kind, ("Light Frame", "object"))
+    ra: Value = shot.ra if camera.ra == "degrees" else shot.ra / 15
+    if camera.ra == "text":
+        ra = hours_text(shot.ra / 15)
     values: dict[str, Value] = {
         "NAXIS1": camera.naxis1,
         "NAXIS2": camera.naxis2 - shot.rows_less,
@@ -284,8 +303,11 @@ def frame_values(camera: SimulatedCamera, shot: Shot) -> dict[str, Value]:
         "FOCUSTEM": 9.1 + 0.05 * jitter[2],
         "ALTITUDE": altitude,
         "AZIMUTH": azimuth + 0.01 * jitter[3],
-        "RA": shot.ra,
-        "DEC": shot.dec,
+        "ALT-OBS": camera.altitude,
+        "LAT-OBS": camera.latitude,
+        "LONG-OBS": camera.longitude,
+        "RA": ra,
+        "DEC": hours_text(shot.dec) if camera.ra == "text" else shot.dec,
         "PIERSIDE": float(not shot.flipped),
         "HUMIDITY": 11.5 + 0.1 * jitter[4],
         "MJD-OBS": mjd,
@@ -489,7 +511,7 @@ def simulate(
     FileExistsError
         If the night's folder already holds files.
     """
-    camera = read_camera(telescope, size)
+    camera = read_camera(telescope, size, night)
     folder = Path(output) / night
     shots = plan_night(camera, night, frames, wcs or camera.wcs, seed, flats)
     clear = len(shots) // 2

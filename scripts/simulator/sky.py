@@ -45,9 +45,10 @@ MARGIN = 256  # pixels by which the pool of noise is larger than a frame
 
 @dataclass(frozen=True)
 class SimulatedCamera:
-    """A row of cameras.csv, with the size in use. Units are in the table."""
+    """A row of cameras.csv, with the size in use and the site. Units are in the tables."""
 
     telescope: str
+    until: str
     instrume: str
     sensor: str
     naxis1: int
@@ -74,6 +75,10 @@ class SimulatedCamera:
     dead: float
     dead_columns: int
     overscan: int
+    ra: str
+    longitude: float
+    latitude: float
+    altitude: float
 
 
 @dataclass(frozen=True)

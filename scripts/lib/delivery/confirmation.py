@@ -25,6 +25,7 @@ from scripts.lib.ledger.snapshot import good
 from scripts.lib.nights.dates import night_bounds
 from scripts.lib.nights.times import iso, mjd, parse_date
 from scripts.lib.settings.records import Configuration
+from scripts.lib.settings.telescopes import Telescope
 
 CONFIRMED, WAITING, MISSING = "confirmed", "waiting", "missing"
 DIFFERENT, UNKNOWN = "different", "unknown"
@@ -80,14 +81,14 @@ COLUMNS = [field.name for field in fields(Answer)]
 
 
 class Instrument(NamedTuple):
-    """A telescope's instrument as ESO's archive names it: its number and kinds of frames."""
+    """A telescope's instrument as ESO's archive names it, and its kinds of frames."""
 
-    number: int
+    telescope: Telescope
     kinds: dict[str, Kind]
 
     def unasked(self, product: Delivered) -> Answer:
         """Return the answer for a product that was not queried yet."""
-        dp_id, dp_type = names.dp_id(self.number, product.start), self.kinds[product.kind].type
+        dp_id, dp_type = names.dp_id(self.telescope, product.start), self.kinds[product.kind].type
         return Answer(product.name, dp_id, product.programme, dp_type, iso(product.delivered))
 
 
@@ -104,7 +105,7 @@ def products_of(ledger: Ledger, night: str) -> list[Delivered]:
     ]
 
 
-def query_of(night: str, number: int, longitude: float) -> str:
+def query_of(night: str, telescope: Telescope, longitude: float) -> str:
     """Return the question for all that ESO has of a telescope's night.
 
     The instrument is known by the beginning of its dp_ids. The night's bounds make it one question
@@ -113,7 +114,7 @@ def query_of(night: str, number: int, longitude: float) -> str:
     begin, end = map(mjd, night_bounds(night, longitude))
     return (
         "SELECT dp_id, origfile, prog_id, dp_cat, dp_type, mjd_obs, instrument FROM dbo.raw "
-        f"WHERE dp_id LIKE 'SPECU{number}.%' AND mjd_obs >= {begin:.6f} AND mjd_obs < {end:.6f}"
+        f"WHERE dp_id LIKE '{telescope.cubes}.%' AND mjd_obs >= {begin:.6f} AND mjd_obs < {end:.6f}"
     )
 
 

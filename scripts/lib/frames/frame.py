@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from scripts.lib.fits.cards import Header, HeaderError, Value, plain_number, readable, shown
 from scripts.lib.fits.checksum import ALL_ONES, data_sum, fold, subtract_at
 from scripts.lib.fits.hdu import padded, read_header
-from scripts.lib.frames.instruments import Kind, Telescope
+from scripts.lib.frames.instruments import Kind
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.ledger.records import Frame
 from scripts.lib.nights.times import parse_date
 
 if TYPE_CHECKING:  # jobs per sequence read no configuration
     from scripts.lib.settings.records import Camera
+    from scripts.lib.settings.telescopes import Telescope
 
 # Astra writes a frame at the telescope and completes its header after the night. What it adds then:
 COMPLETED = ("JD-OBS", "HJD-OBS", "MJD-OBS", "RA", "DEC")
@@ -147,7 +148,7 @@ def check_purpose(header: Header) -> None:
 
 def describe(
     header: Header,
-    telescope: Telescope,
+    telescope: "Telescope",
     camera: "Camera",
     kinds: dict[str, Kind],
     bounds: tuple[datetime, datetime],
@@ -158,7 +159,7 @@ def describe(
     """
     found = text_of(header, "TELESCOP")
     # A word of it is the name, as in `Io` or `Astra->IO`.
-    if telescope.name.upper() not in re.split(r"[\W_]+", found.upper()):
+    if not re.search(rf"(?<![^\W_]){re.escape(telescope.name)}(?![^\W_])", found, re.IGNORECASE):
         detail = f"TELESCOP is {found!r}, not {telescope.name!r}"
         raise BadFrame(Reason.WRONG_TELESCOPE, detail)
     kind = kind_of(header, kinds)

@@ -1,18 +1,9 @@
-"""Telescopes and kinds of frames as ESO's archive names them: two tables of ``config/``."""
+"""Kinds of frames as ESO's archive names them: ``config/kinds.csv``."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.lib.files.tables import read_table
-
-
-class Telescope(NamedTuple):
-    """A telescope: its name, its number in file names, and its TELESCOP and INSTRUME."""
-
-    name: str
-    number: int
-    telescop: str
-    instrume: str
 
 
 class Kind(NamedTuple):
@@ -25,16 +16,6 @@ class Kind(NamedTuple):
     catg: str
     type: str
     tech: str
-
-
-def read_telescopes(path: Path) -> dict[str, Telescope]:
-    """Return the telescopes by name."""
-    return {
-        row["telescope"]: Telescope(
-            row["telescope"], int(row["number"]), row["telescop"], row["instrume"]
-        )
-        for row in read_table(path)
-    }
 
 
 def read_kinds(path: Path) -> dict[str, Kind]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scripts.lib.frames.corrections import correction_file
 from scripts.lib.frames.programmes import programmes_of
+from scripts.lib.nights.cameras import of_night
 from scripts.lib.settings.records import Configuration
 
 LENGTH = 16
@@ -20,7 +21,7 @@ def judgement(night: str, settings: Configuration, programme: str, named: bool =
     ``programme`` is the id of the frames that no entry of ``programmes`` assigns; of all frames if
     it was ``named`` by hand.
     """
-    own = own_judgement(night, settings)
+    own, settings = own_judgement(night, settings), of_night(settings, night)
     camera = {key: v for key, v in asdict(settings.camera).items() if key not in SOLVING}
     general = [settings.telescope, camera, settings.products, settings.unsolved]
     return f"{own}.{_digest([own, *general, programme, named])}"

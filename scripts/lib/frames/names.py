@@ -11,13 +11,14 @@ from scripts.lib.nights.times import iso
 
 if TYPE_CHECKING:  # jobs per sequence read no configuration
     from scripts.lib.settings.records import Camera
+    from scripts.lib.settings.telescopes import Telescope
 
 # ESO keeps the file name as ORIGFILE: one FITS string.
 LONGEST = 68
-# How names of products begin, and their forms: number, start, of cubes the sequence.
-FRAMES, CUBES = "SPECULOOS", "SPECU"
-FRAME = re.compile(rf"{FRAMES}([1-4])\.(\d{{4}}-\d\d-\d\dT\d\d_\d\d_\d\d\.\d{{3}})\.fits")
-CUBE = re.compile(rf"{CUBES}([1-4])\.(\d{{8}}T\d{{6}})_([SC]_[A-Za-z0-9.+_-]+)\.fits")
+# Forms of the names of products: what the telescope's begin with (config/telescopes.csv), start, of
+# cubes the sequence.
+FRAME = re.compile(r"([A-Z0-9-]+)\.(\d{4}-\d\d-\d\dT\d\d_\d\d_\d\d\.\d{3})\.fits")
+CUBE = re.compile(r"([A-Z0-9-]+)\.(\d{8}T\d{6})_([SC]_[A-Za-z0-9.+_-]+)\.fits")
 # A cube's extension with a row for each plane.
 METADATA = "METADATA"
 # A prime means a Sloan filter: i' and i are two filters, and so are their names.
@@ -53,29 +54,30 @@ def sequence_name(facts: Facts, camera: "Camera") -> str:
     return "_".join(parts)
 
 
-def fitting(plain: str, marks: str) -> str:
+def fitting(telescope: "Telescope", plain: str, marks: str) -> str:
     """Return a sequence's name that leaves its cube's name short enough; marks are never cut."""
-    if len(plain) + len(marks) <= SEQUENCE_ROOM:
+    room = LONGEST - len(cube_name(telescope, datetime(2000, 1, 1), ""))
+    if len(plain) + len(marks) <= room:
         return plain + marks
     mark = f"-{zlib.crc32(plain.encode()):08x}"
     group, _, rest = plain.partition("_")
-    kept = SEQUENCE_ROOM - len(LONGEST_MARKS) - len(f"{group}_{mark}")
+    kept = room - len(LONGEST_MARKS) - len(f"{group}_{mark}")
     return f"{group}_{rest[: kept // 2]}{mark}{rest[-(kept - kept // 2) :]}{marks}"
 
 
-def frame_name(number: int, start: datetime) -> str:
+def frame_name(telescope: "Telescope", start: datetime) -> str:
     """Return ESO's name of a frame: ``SPECULOOS4.2026-03-06T00_01_23.540.fits``."""
-    return f"{FRAMES}{number}.{iso(start).replace(':', '_')}.fits"
+    return f"{telescope.frames}.{iso(start).replace(':', '_')}.fits"
 
 
-def cube_name(number: int, start: datetime, sequence: str) -> str:
+def cube_name(telescope: "Telescope", start: datetime, sequence: str) -> str:
     """Return the name of a cube: ``SPECU4.20260306T000123_S_Sp0805+0417_zYJ_10s.fits``."""
-    return f"{CUBES}{number}.{start:%Y%m%dT%H%M%S}_{sequence}.fits"
+    return f"{telescope.cubes}.{start:%Y%m%dT%H%M%S}_{sequence}.fits"
 
 
-def dp_id(number: int, start: datetime) -> str:
+def dp_id(telescope: "Telescope", start: datetime) -> str:
     """Return the name that ESO's archive gives a product: ``SPECU4.2026-03-06T00:01:23.540``."""
-    return f"{CUBES}{number}.{iso(start)}"
+    return f"{telescope.cubes}.{iso(start)}"
 
 
 def group_of(sequence: str) -> str:
@@ -93,7 +95,5 @@ def stem(product: str) -> str:
     return Path(product).name.removesuffix(".fits")
 
 
-# What a cube's name has beside its sequence.
-SEQUENCE_ROOM = LONGEST - len(cube_name(4, datetime(2000, 1, 1), ""))
 # Of frames that only a safe name makes alike, and of a further part of a sequence.
 LONGEST_MARKS = "_01234567_part99"

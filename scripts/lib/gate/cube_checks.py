@@ -91,11 +91,11 @@ def forbidden_columns(p: ProductFile) -> str:
 
 @check("C38")
 def filenames(p: ProductFile) -> str:
-    telescope = p.telescope.number if p.telescope else 0
+    right = p.telescope.frames if p.telescope else ""
     rows = zip(p.texts("FILENAME"), p.texts("DATE-OBS"), strict=True)
     for row, (name, date) in enumerate(rows, 1):
         match = FRAME.fullmatch(name)
-        if not match or int(match[1]) != telescope or match[2] != date.replace(":", "_"):
+        if not match or match[1] != right or match[2] != date.replace(":", "_"):
             return f"{name!r} in row {row}, DATE-OBS {date}"
     return ""
 

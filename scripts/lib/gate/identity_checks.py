@@ -8,6 +8,11 @@ from scripts.lib.gate.rules import check
 DPR = "HIERARCH ESO DPR {}"
 
 
+@check("I11a")
+def known_telescope(p: ProductFile) -> str:
+    return "" if p.telescope else f"{p.value('TELESCOP')!r}"
+
+
 @check("I11b")
 def one_telescope(p: ProductFile) -> str:
     telescope, configured = p.telescope, p.context.telescope
@@ -18,7 +23,7 @@ def one_telescope(p: ProductFile) -> str:
     for keyword in ("INSTRUME", "HIERARCH ESO INS NAME"):
         if p.value(keyword) != telescope.instrume:
             return f"{keyword} {p.value(keyword)!r} on {telescope.telescop}"
-    if p.name_parts and int(p.name_parts[1]) != telescope.number:
+    if p.name_parts and p.name_parts[1] != (telescope.cubes if p.is_cube else telescope.frames):
         return f"{p.name} on {telescope.telescop}"
     return ""
 

@@ -17,10 +17,11 @@ from scripts.lib.fits.checksum import add_at, data_sum, fold
 from scripts.lib.fits.hdu import Hdu, iter_hdus
 from scripts.lib.fits.reserved import Reserved, read_reserved
 from scripts.lib.frames import names
-from scripts.lib.frames.instruments import Kind, Telescope, read_kinds, read_telescopes
+from scripts.lib.frames.instruments import Kind, read_kinds
 from scripts.lib.frames.names import METADATA
 from scripts.lib.nights.times import parse_date, time_of_mjd
 from scripts.lib.settings.records import Camera
+from scripts.lib.settings.telescopes import Telescope, read_telescopes
 
 TABLES = Path(__file__).parents[3] / "config"
 # Words of the column ``on`` of the table of checks.
@@ -153,15 +154,15 @@ class ProductFile:
 
     @cached_property
     def name_parts(self) -> re.Match[str] | None:
-        """The parts of the name: number, start, of cubes the sequence; None in another form."""
+        """The parts of the name: beginning, start, of cubes the sequence; None in another form."""
         return (names.CUBE if self.is_cube else names.FRAME).fullmatch(self.name)
 
     @cached_property
     def is_cube(self) -> bool:
         """Whether it is a cube: by its extension, otherwise by its name or its axes."""
-        if self.metadata is not None or self.name.startswith(names.FRAMES):
+        if self.metadata is not None or names.FRAME.fullmatch(self.name):
             return self.metadata is not None
-        return self.name.startswith(names.CUBES) or self._or_none("NAXIS") == 3
+        return bool(names.CUBE.fullmatch(self.name)) or self._or_none("NAXIS") == 3
 
     @cached_property
     def metadata(self) -> SummedHdu | None:
@@ -212,7 +213,7 @@ def dp_id(product: ProductFile) -> str:
     """Return ESO's name of a product; raise `HeaderError` if it is of none of our telescopes."""
     if product.telescope is None:
         raise HeaderError(f"TELESCOP {product.value('TELESCOP')!r} is not one of our telescopes")
-    return names.dp_id(product.telescope.number, time_of_mjd(product.number("MJD-OBS")))
+    return names.dp_id(product.telescope, time_of_mjd(product.number("MJD-OBS")))
 
 
 def read_product_file(path: Path, context: Context, pixel_sum: int | None = None) -> ProductFile:

@@ -11,14 +11,16 @@ from scripts.lib.frames.frame import describe, open_header
 from scripts.lib.headers.keywords import Keywords, read_keywords
 from scripts.lib.headers.values import Exposure, Programme
 from scripts.lib.headers.wcs import pixel_wcs
+from scripts.lib.nights.cameras import of_night
 from scripts.lib.nights.dates import night_bounds
 from scripts.lib.settings.records import Camera, Configuration, ProgrammeEntry
+from scripts.lib.settings.telescopes import Telescope, read_telescopes
 
 
 class Observatory(NamedTuple):
     """A telescope with its camera, tables, programme and the night's corrections."""
 
-    telescope: instruments.Telescope
+    telescope: Telescope
     camera: Camera
     kinds: dict[str, instruments.Kind]
     keywords: Keywords
@@ -42,21 +44,21 @@ def open_observatory(
     the frames that no entry of ``programmes`` assigns; if it was ``named`` by hand, of all frames.
     Raises `JobFailed` if an entry lists the night without a programme.
     """
-    name = settings.telescope
+    name, settings = settings.telescope, of_night(settings, night)
     assigned = [] if named else programmes.assignments(night, settings.programmes)
     programmes.check_assigned(night, assigned)
     corrected = corrections.correction_file(Path(settings.corrections), name, night)
     return Observatory(
-        telescope=instruments.read_telescopes(Path(tables["telescopes"]))[name],
+        telescope=read_telescopes(Path(tables["telescopes"]))[name],
         camera=settings.camera,
         kinds=instruments.read_kinds(Path(tables["kinds"])),
         keywords=read_keywords(Path(tables["keywords"]), Path(tables["reserved"])),
         programme=Programme(
-            settings.origin, settings.pi_coi, programmes.check_programme(programme)
+            settings.place.origin, settings.pi_coi, programmes.check_programme(programme)
         ),
         assigned=assigned,
         corrections=corrections.read_corrections(corrected),
-        bounds=night_bounds(night, settings.longitude),
+        bounds=night_bounds(night, settings.place.longitude),
         now=datetime.now(UTC),
     )
 

@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from scripts.lib.fits.cards import Header, HeaderError, Value, as_number, plain_number
 from scripts.lib.frames.frame import Facts
-from scripts.lib.frames.instruments import Telescope
 from scripts.lib.ledger.faults import BadFrame, Reason
 from scripts.lib.nights import times
+from scripts.lib.settings.telescopes import Telescope
 
 
 class Programme(NamedTuple):
@@ -96,7 +96,7 @@ def keyword(name: str) -> Callable[[F], F]:
 @keyword("RA")
 def ra(e: Exposure) -> float:
     """Return the pointing's right ascension, in degrees."""
-    return round(degrees(e.raw.value("RA"), "RA", 15.0), 6) % 360
+    return round(degrees(e.raw.value("RA"), "RA", 15.0, e.telescope.ra_unit), 6) % 360
 
 
 @keyword("DEC")
@@ -147,19 +147,19 @@ def light_travel(e: Exposure, keyword: str) -> float | None:
     return plain_number(value) - times.cut_away(str(e.raw.value("DATE-OBS")).strip()) / 86400
 
 
-def degrees(value: Value, keyword: str, per_unit: float) -> float:
+def degrees(value: Value, keyword: str, of_text: float, of_number: float = 1.0) -> float:
     """Return an angle in degrees, from a number or a sexagesimal text.
 
-    ``per_unit`` is the degrees in the first unit of the text: 15 for hours. Raises `BadFrame` for
-    another value, or one out of range.
+    ``of_text`` is the degrees in the first unit of the text, ``of_number`` those in the unit of a
+    number: 15 for hours. Raises `BadFrame` for another value, or one out of range.
     """
     try:
         if isinstance(value, str):
             sign = -1 if value.strip().startswith("-") else 1
             parts = [abs(float(part)) for part in re.split(r"[:\s]+", value.strip())]
-            angle = sign * per_unit * sum(part / 60.0**i for i, part in enumerate(parts))
+            angle = sign * of_text * sum(part / 60.0**i for i, part in enumerate(parts))
         else:
-            angle = as_number(value, keyword)
+            angle = of_number * as_number(value, keyword)
     except ValueError:
         raise BadFrame(Reason.UNREADABLE, f"{value!r} is not an angle", keyword) from None
     low, high = (-90, 90) if keyword == "DEC" else (-360, 360)

@@ -4,14 +4,15 @@ Astra names a folder after the day that lasts from local mean noon to the next, 
 frames of an action in the folder of its start.
 """
 
+import math
 import re
 from datetime import UTC, date, datetime, timedelta
 
 from scripts.lib.settings.check import ConfigurationError
 
-# Sun-rise at Paranal is before 11:30 UTC all year: at noon the last dawn flat has been taken.
-OBSERVING_ENDS = timedelta(hours=12)
-READY = "12:00 UTC"  # the same in messages
+# Hours from the last dawn flat to local mean noon, at the least: up to 35 degrees of latitude the
+# Sun rises before 07:15 local mean time all year.
+MORNING = 4.7
 # No action that begins before noon, calibrations say, goes on for longer.
 LONGEST_ACTION = timedelta(hours=2)
 
@@ -44,19 +45,35 @@ def parse_nights(text: str) -> list[str]:
     return list(dict.fromkeys(nights))
 
 
-def last_night(now: datetime) -> str:
+def observing_ends(longitude: float) -> int:
+    """Return the hour of UTC, of the day after its evening, from which on a night is over.
+
+    ``longitude`` is that of the site, degrees, east positive. At Paranal it is 12.
+    """
+    return math.ceil(12 - longitude / 15 - MORNING)
+
+
+def last_night(now: datetime, longitude: float) -> str:
     """Return the latest night whose observing is over at ``now`` (UTC)."""
-    return f"{now - OBSERVING_ENDS - timedelta(days=1):%Y%m%d}"
+    return f"{now - timedelta(days=1, hours=observing_ends(longitude)):%Y%m%d}"
 
 
-def recent_nights(now: datetime, lookback: int, first: str = "") -> list[str]:
+def recent_nights(now: datetime, longitude: float, lookback: int, first: str = "") -> list[str]:
     """Return the last ``lookback`` nights before `last_night` and that one, oldest first.
 
     Those before the night ``first`` are left out, which may be all.
     """
-    last = parse_night(last_night(now))
+    last = parse_night(last_night(now, longitude))
     nights = (f"{last - timedelta(days=i):%Y%m%d}" for i in range(lookback, -1, -1))
     return [night for night in nights if night >= first]
+
+
+def night_of(time: datetime, longitude: float) -> str:
+    """Return the night that a time (UTC) belongs to: local mean noon to the next.
+
+    ``longitude`` is that of the site, degrees, east positive.
+    """
+    return f"{time - timedelta(hours=12 - longitude / 15):%Y%m%d}"
 
 
 def night_bounds(night: str, longitude: float) -> tuple[datetime, datetime]:

@@ -20,6 +20,7 @@ from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.outlook import latest
 from scripts.lib.ledger.records import DONE, Frame, Measures, Product, Status
 from scripts.lib.ledger.snapshot import good, held, sequences
+from scripts.lib.nights.cameras import of_night
 from scripts.lib.nights.dates import night_bounds
 from scripts.lib.nights.times import after
 from scripts.lib.pages import sky
@@ -27,6 +28,7 @@ from scripts.lib.pages.pictures import read_noise_note
 from scripts.lib.pages.sun import sun_times
 from scripts.lib.pages.verdict import Data, attention, headline, state_of
 from scripts.lib.settings.records import Configuration
+from scripts.lib.settings.telescopes import Site
 from scripts.lib.solving.table import Solved
 
 SCHEMA = 1  # of the data
@@ -56,7 +58,7 @@ def night_data(
     waiting = [f for f in latest(frames).values() if f.status in (Status.SEEN, Status.COPIED)]
     measures, grouped = ledger.measures(night), sequences(frames)
     solved = sky.read_solutions(folder / "solved", grouped)
-    begin, _ = night_bounds(night, settings.longitude)
+    begin, _ = night_bounds(night, settings.place.longitude)
     calibration = calibrations(grouped, measures, ledger.text(read_noise_note(night)))
     table = sky.frame_table(grouped, solved, begin)
     answers, asked = eso_answers(folder)
@@ -79,13 +81,13 @@ def night_data(
     }
     summary = {name: sky.percentiles(table[name]) for name in sky.METRICS}
     del table["offset"]
-    times, gaps = night_times(chosen, night, settings.longitude)
+    times, gaps = night_times(chosen, night, settings.place)
     eso = Counter(answers.values())
     copied, done = ledger.worked(night)
     data: Data = {
         "schema": SCHEMA,
         "telescope": settings.telescope,
-        "camera": settings.camera.name,
+        "camera": of_night(settings, night).camera.name,
         "night": night,
         "made": text(datetime.now(UTC)),
         "version": version(),
@@ -133,9 +135,9 @@ def text(time: datetime | None) -> str | None:
     return None if time is None else f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def night_times(frames: Sequence[Frame], night: str, longitude: float) -> tuple[Data, list[Data]]:
+def night_times(frames: Sequence[Frame], night: str, place: Site) -> tuple[Data, list[Data]]:
     """Return times of a night with hours of darkness and of science, and gaps in the latter."""
-    sun = sun_times(night, longitude)
+    sun = sun_times(night, place)
     science = [frame for frame in frames if frame.kind == "science"]
     first = science[0].begin if science else None
     last = max(after(f.begin, f.exptime) for f in science) if science else None

@@ -26,7 +26,8 @@ from scripts.lib.pages.night_page import (
     write_nights,
 )
 from scripts.lib.pages.sky import Column
-from scripts.lib.settings.records import TELESCOPES, Configuration
+from scripts.lib.settings.records import Configuration
+from scripts.lib.settings.telescopes import telescopes
 
 # Columns of a year's data: numbers, and what is text.
 NUMBERS = (
@@ -66,6 +67,7 @@ def publish(settings: Configuration, rows: Mapping[str, Row], health: Mapping[st
     write_changed(site / f"{telescope}.csv", (settings.workdir / HISTORY).read_text())
     standing = {
         "telescope": telescope,
+        "colour": list(telescopes()).index(telescope),
         "written": text(datetime.now(UTC)),
         "scheduled": health["heartbeat"]["start"] is not None,
         "success": health["heartbeat"]["success"],
@@ -74,8 +76,8 @@ def publish(settings: Configuration, rows: Mapping[str, Row], health: Mapping[st
         "years": years,
     }
     write_text(site / "data" / f"{telescope}.js", script(telescope, standing))
-    telescopes = [name for name in TELESCOPES if (site / name).is_dir()]
-    write_changed(site / "index.html", site_page("SPECULOOS-South to ESO", telescopes))
+    shown = [name for name in telescopes() if (site / name).is_dir()]
+    write_changed(site / "index.html", site_page("SPECULOOS to ESO", shown))
     write_changed(site / f"{telescope}.html", site_page(telescope, [telescope]))
 
 

@@ -12,7 +12,7 @@ from scripts.lib.delivery.retries import ALERT_AFTER, last_failure
 from scripts.lib.files.errors import TryLater
 from scripts.lib.files.lock import is_held
 from scripts.lib.ledger.ledger import Ledger
-from scripts.lib.nights.dates import OBSERVING_ENDS, parse_night, recent_nights
+from scripts.lib.nights.dates import observing_ends, parse_night, recent_nights
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running.planning import Planner, concerned
 from scripts.lib.running.run_log import Heartbeat, read_heartbeat
@@ -57,7 +57,8 @@ def assess(config: Configuration, ledger: Ledger, now: datetime) -> Health:
     """Return the status of a telescope."""
     workdir = config.workdir
     heartbeat, at_work = read_heartbeat(workdir), is_held(workdir / LOCK)
-    nights = recent_nights(now, max(config.lookback, FEWEST_NIGHTS), config.first_night)
+    lookback = max(config.lookback, FEWEST_NIGHTS)
+    nights = recent_nights(now, config.place.longitude, lookback, config.first_night)
     unreachable = source_problems(config)
     incomplete = Planner(ledger, config, now.date()).incomplete(nights)
     new_corrections = concerned(ledger, config)
@@ -126,9 +127,9 @@ def eso_problems(workdir: Path, answers: dict[str, list[confirmation.Answer]]) -
     return problems
 
 
-def late_nights(health: Health, now: datetime) -> list[str]:
-    """Return the incomplete nights that the next run will hardly complete."""
-    latest = now - LATE - timedelta(days=1) - OBSERVING_ENDS
+def late_nights(health: Health, now: datetime, longitude: float) -> list[str]:
+    """Return the incomplete nights of a site that the next run will hardly complete."""
+    latest = now - LATE - timedelta(days=1, hours=observing_ends(longitude))
     nights = health.incomplete or []
     return [night for night in nights if datetime.combine(parse_night(night), time(), UTC) < latest]
 

@@ -27,6 +27,7 @@ from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import DELIVERY, DONE, Entry, Frame, Night, Status
 from scripts.lib.ledger.snapshot import NAME as TABLE
 from scripts.lib.ledger.snapshot import OK, file_digest
+from scripts.lib.nights.cameras import of_night
 from scripts.lib.nights.dates import parse_nights, recent_nights
 from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.copying import is_copied
@@ -71,7 +72,6 @@ class Planner:
         self.ledger, self.settings, self.today = ledger, settings, today
         self.by_hand = programme
         self.workdir = Path(settings.workdir)
-        self.cubes = settings.products == "cubes"
         self._deliveries: dict[str, tuple[tuple[int, int], Deliveries]] = {}
 
     def wanted_nights(self, now: datetime) -> list[str]:
@@ -84,7 +84,8 @@ class Planner:
         """
         if named := parse_nights(self.settings.nights):
             return named
-        recent = recent_nights(now, self.settings.lookback, self.settings.first_night)
+        place, settings = self.settings.place, self.settings
+        recent = recent_nights(now, place.longitude, settings.lookback, settings.first_night)
         before = [night for night in recent[:-1] if not self.is_complete(night)]
         return [*self.unfinished(self.first_of(recent)), *before, *recent[-1:]]
 
@@ -172,14 +173,19 @@ class Planner:
             and not self.is_page_outdated(folder, night.night)
         )
 
+    def makes_cubes(self, night: str) -> bool:
+        """Return whether ESO gets cubes of a night."""
+        return of_night(self.settings, night).products == "cubes"
+
     def deliveries(self, night: str) -> Deliveries:
         """Return what is to be delivered of a night, as far as it is known."""
         state = self.ledger.state()
         if (known := self._deliveries.get(night)) and known[0] == state:
             return known[1]
         staged = {intent.product.target for intent in self.ledger.intents(night)}
+        cubes = self.makes_cubes(night)
         due = [
-            (target_of(product, sequence, self.cubes), status)
+            (target_of(product, sequence, cubes), status)
             for product, sequence, status in self.ledger.due(night)
         ]
         unmade = {target for target, status in due if status is not Status.STAGED}

@@ -12,8 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
+from scripts.lib.files.errors import Damaged
 from scripts.lib.settings import records
 from scripts.lib.settings.records import Configuration, Mail, record_of
+from scripts.lib.settings.telescopes import TABLE, UNKNOWN, telescope_of, telescopes
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -81,7 +83,13 @@ class Unchecked:
     @property
     def telescope(self) -> str:
         """The telescope's name, that of its profile if there is no other."""
-        return str(self.settings.get("telescope") or self.profile.capitalize())
+        if named := self.settings.get("telescope"):
+            return str(named)
+        try:
+            known = telescope_of(self.profile)
+        except Damaged:
+            known = None  # reported where the configuration is checked
+        return known.name if known else self.profile.capitalize()
 
     @property
     def passwords(self) -> str:
@@ -115,11 +123,29 @@ def checked(*layers: Layer) -> dict[str, Any]:
     Raises
     ------
     ConfigurationError
-        If the schema does not allow them; the message names the file of each wrong value.
+        If the schema does not allow them; the message names the file of each wrong value. Or if the
+        telescope has no names that ESO knows.
     """
     settings = merged(*(layer.settings for layer in layers))
-    full = valid(settings, schema_of(Configuration), layers)
+    try:
+        full = valid(settings, schema_of(Configuration), layers)
+    except Damaged as error:
+        raise ConfigurationError(str(error)) from None
+    check_names(Configuration.of(full))
     return full | {"corrections": full.get("corrections") or str(CORRECTIONS)}
+
+
+def check_names(config: Configuration) -> None:
+    """Raise `ConfigurationError` if ESO's names for a telescope's products are not known."""
+    telescope = telescopes()[config.telescope]
+    unknown = [f"{column} in {TABLE}" for column in telescope.unknown]
+    if config.place.origin == UNKNOWN:
+        unknown.append(f"origin of {config.place.name} in {TABLE.with_name('sites.csv')}")
+    if unknown:
+        raise ConfigurationError(
+            f"{telescope.name} cannot be archived yet: to be agreed with ESO, and {UNKNOWN} until "
+            f"then, are {', '.join(unknown)}; see docs/add-a-telescope.md"
+        )
 
 
 def schema_of(record: Any) -> dict[str, Any]:
@@ -129,7 +155,10 @@ def schema_of(record: Any) -> dict[str, Any]:
     """
     rules, required = {}, []
     for one in fields(record):
-        rule = {"description": descriptions()[record.__name__, one.name]} | one.metadata
+        rule: dict[str, Any] = {"description": descriptions()[record.__name__, one.name]}
+        rule |= one.metadata
+        if callable(names := rule.get("enum")):
+            rule["enum"] = names()
         name = rule.pop("name", one.name)
         if one.default is MISSING:
             required.append(name)

@@ -22,7 +22,8 @@ from scripts.lib.settings.check import (
     merged,
     read_text,
 )
-from scripts.lib.settings.records import TELESCOPES, Configuration
+from scripts.lib.settings.records import Configuration
+from scripts.lib.settings.telescopes import telescopes
 
 PROFILE_NAMES = ("profile.yaml", "config.yaml")
 
@@ -46,7 +47,7 @@ def find_profile(telescope: str) -> Path:
 def installed_telescopes() -> list[str]:
     """Return the telescopes that have a profile."""
     found = []
-    for name in sorted(map(str.lower, TELESCOPES)):
+    for name in sorted(map(str.lower, telescopes())):
         with suppress(ConfigurationError):
             find_profile(name)
             found.append(name)

@@ -11,8 +11,8 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-TELESCOPES = ["Io", "Europa", "Ganymede", "Callisto"]
-PARANAL = -70.390278  # longitude of SPECULOOS-South, degrees, east positive
+from scripts.lib.settings.telescopes import Site, telescopes
+
 PROGRAMME = r"^(\d{2,3}\.[A-Z]-\d{4}\([A-Z]{1,2}\)|\d{3}\.[A-Z0-9]{4}\.\d{3})$"
 MAIL_ADDRESS = r"^[^\r\n]*[!-~]+@[!-~]+$"
 MAIL_ADDRESSES = {"items": {"type": "string", "pattern": MAIL_ADDRESS}}
@@ -96,6 +96,18 @@ class Camera:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierCamera:
+    """Nights in which the telescope had another camera."""
+
+    camera: Camera
+    """That camera."""
+    nights: str = key(type=["string", "integer"])
+    """YYYYMMDD, several with blanks between, or YYYYMMDD-YYYYMMDD."""
+    products: str = key(enum=["cubes", "frames"])
+    """What ESO gets of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProgrammeEntry:
     """Nights, or targets of a night, that belong to another programme."""
 
@@ -154,7 +166,7 @@ class Configuration:
     One file per telescope; every key can be overridden with --config key=value.
     """
 
-    telescope: str = key(enum=TELESCOPES, examples=["Callisto"])
+    telescope: str = key(enum=lambda: list(telescopes()), examples=["Callisto"])
     """A row of config/telescopes.csv."""
     source: str = key(pattern=r"^(/|[a-z]+://(?![^/]*:[^/]*@))", examples=["/data/source/Callisto"])
     """Where the nights are read from, one folder YYYYMMDD each: an absolute folder,
@@ -206,6 +218,10 @@ class Configuration:
     """
     camera: Camera
     """The camera on the telescope."""
+    earlier_cameras: tuple[EarlierCamera, ...] = key((), examples=[[]])
+    """Cameras that it had in earlier nights, so that these can be processed again; the first entry
+    that names a night counts.
+    """
     programmes: tuple[ProgrammeEntry, ...] = key(
         (), examples=[[{"nights": "20260305-20260312", "programme": "110.23WX.001"}]]
     )
@@ -236,12 +252,14 @@ class Configuration:
     """Where ESO exchanges user and password for a token, https://…."""
     confirm_timeout: float = key(120, exclusiveMinimum=0)
     """Seconds that ESO has for token and answer together."""
-    origin: str = key("SSO-PARANAL", maxLength=30)
-    """ORIGIN of every product."""
+    origin: str = key("", maxLength=30, examples=["SSO-PARANAL"])
+    """ORIGIN of every product; empty for that of the site, in config/sites.csv."""
     pi_coi: str = key("D. Queloz", pattern="^[ -~]{1,30}$")
     """PI-COI of every product: initials, surname; ASCII."""
-    longitude: float = key(PARANAL, minimum=-180, maximum=180)
-    """Of the site, degrees, east positive; for LST and the bounds of nights."""
+    longitude: float | None = key(None, minimum=-180, maximum=180, examples=[-70.390278])
+    """Of the site, degrees, east positive; for LST and the bounds of nights. Without it that of the
+    site in config/sites.csv.
+    """
     lookback: int = key(14, minimum=0)
     """Nights before the last one that are completed if something is missing."""
     first_night: str = key(
@@ -288,6 +306,13 @@ class Configuration:
     password: the environment variables SPECULOOS_SMTP_USER and SPECULOOS_SMTP_PASSWORD, a CA of the
     site's own: the path in SPECULOOS_SMTP_CA.
     """
+
+    @property
+    def place(self) -> Site:
+        """Where the telescope is: its site; the keys `longitude` and `origin` win."""
+        site = telescopes()[self.telescope].site
+        longitude = site.longitude if self.longitude is None else self.longitude
+        return site._replace(longitude=longitude, origin=self.origin or site.origin)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Configuration":
