@@ -2,9 +2,9 @@
 
 import os
 import shutil
-from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from scripts.lib.delivery import confirmation
@@ -211,19 +211,16 @@ def free_space(config: Configuration) -> tuple[dict[str, float], list[str]]:
 
 
 def write_problems(key: str, folder: Path) -> list[str]:
-    """Write and remove a small file in a folder, which is made if needed; return what went wrong.
+    """Write into a folder, which is made if needed; return what went wrong.
 
-    Rights and mount options do not show what a server or a quota allows. The file is hidden:
-    ESO's poller must not see it.
+    Rights and mount options do not show what a server or a quota allows. The file has no name,
+    where the file system can do that: nothing is left of it if we are killed.
     """
-    path = folder / f".write-check.{os.getpid()}.part"
     try:
         folder.mkdir(exist_ok=True)
-        path.write_bytes(b"x")
-        path.unlink()
+        with TemporaryFile(dir=folder, prefix=".write-check.", buffering=0) as file:
+            file.write(b"x")
     except OSError as error:
-        with suppress(OSError):
-            path.unlink()
         return [f"{key}: {folder} cannot be written to ({error.strerror})"]
     return []
 
