@@ -352,7 +352,6 @@ def run_sequence(telescope: str, density: float, seed: int, frames: int = 40) ->
     ra, dec = rng.uniform(0, 360), rng.uniform(-75, 20)
     stretch, angle = stretch_of(rng), rng.uniform(0, 360)
     results: list[Result] = []
-    ways: dict[str, int] = {}
     before: Solution | None = None
     for i in range(frames):
         flipped = i >= frames // 2
@@ -374,21 +373,22 @@ def run_sequence(telescope: str, density: float, seed: int, frames: int = 40) ->
         shot = aimed(camera, shot, angle, stretch)
         image = image_of(drawer.pixels(shot), dark)
         stars = catalogue_of(drawer, shot)
+        found = None
         begin = time.process_time()
-        error: float | None = None
-        way = "unsolved"
         try:
             priors = pointing_priors(ra, dec, mount, image.shape)
-            before = solve(image, stars, priors, (ra, dec), mount, before)
-            error, way = error_of(before.wcs, shot, image.shape), before.method
+            found = before = solve(image, stars, priors, (ra, dec), mount, before)
         except Unsolved:
             pass
-        results.append(Result("", 0, error, time.process_time() - begin))
-        ways[way] = ways.get(way, 0) + 1
-    cpu = np.mean([r.cpu for r in results])
+        cpu = time.process_time() - begin
+        error = error_of(found.wcs, shot, image.shape) if found else None
+        results.append(Result(found.method if found else "unsolved", 0, error, cpu))
+    mean = np.mean([r.cpu for r in results])
+    forced = np.median([r.cpu for r in results if r.kind == "forced"] or [np.nan])
+    ways = Counter(r.kind for r in results)
     listed = ", ".join(f"{count} {way}" for way, count in ways.items())
     print(report(f"{telescope} sequence, {density:g} stars/arcmin2 ({listed})", results))
-    print(f"| {'':27} mean CPU {cpu:.4f} s a frame | | | | | | |", flush=True)
+    print(f"| {'':27} CPU s: mean {mean:.4f}, forced {forced:.4f} | | | | | | |", flush=True)
 
 
 def run_moves(telescope: str, seed: int, count: int, size: Size) -> list[tuple]:

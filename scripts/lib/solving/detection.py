@@ -135,7 +135,7 @@ def measure(image: Image, xy: np.ndarray, fwhm: float, reach: float) -> Centroid
     snr = total / (noise * np.sqrt(norm))
     x, y = grid - dx[:, None], grid - dy[:, None]
     # Windowed second moments, pixels squared; then along the short and the long axis.
-    crossed = np.einsum("nij,ni,nj->n", light, wy * y, wx * x, optimize=True) / safe
+    crossed = (np.einsum("nij,ni->nj", light, wy * y) * wx * x).sum(1) / safe
     xx, yy = (weighted[0] * x**2).sum(1) / safe, (weighted[1] * y**2).sum(1) / safe
     mean, elongation = (xx + yy) / 2, np.hypot((xx - yy) / 2, crossed)
     narrow, wide = np.maximum(mean - elongation, 1e-3), np.maximum(mean + elongation, 1e-3)
@@ -166,7 +166,7 @@ def signal_at(image: Image, xy: np.ndarray, fwhm: float) -> np.ndarray:
         np.exp(-((grid - d[:, None]) ** 2) / 2 * (TO_FWHM / fwhm) ** 2).astype(np.float32)
         for d in away.T
     )
-    total = np.einsum("nij,ni,nj->n", light, wy, wx, optimize=True)
+    total = (np.einsum("nij,ni->nj", light, wy) * wx).sum(1)
     norm = (wx**2).sum(1) * (wy**2).sum(1)
     return np.where(inside, total / (noise * np.sqrt(norm)), 0.0)
 
