@@ -4,11 +4,13 @@ One configuration file per telescope; make install writes a profile for each. Wh
 README.md.
 """
 
+import os
 import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
 
+from scripts.lib.running.one_night import own_settings
 from scripts.lib.settings.check import ConfigurationError, Layer, checked
 from scripts.lib.settings.profile import read_layers
 
@@ -27,6 +29,7 @@ include: "rules/snakemake_internals.smk"
 # check, which shows passwords that stand in an address.
 try:
     config |= checked(*read_layers(named_files()), Layer("--config", named_settings()))
+    config |= own_settings(os.environ)
 except ConfigurationError as error:
     raise WorkflowError(str(error))
 

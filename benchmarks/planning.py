@@ -20,28 +20,33 @@ from scripts.lib.ledger.snapshot import snapshot_text, write_view
 from scripts.lib.running.planning import Planner
 from scripts.lib.settings.check import CHECKOUT
 from scripts.lib.settings.profile import read_file
+from scripts.lib.settings.records import Configuration
 
 NIGHT, PLANNED = "20260305", 20
 
 
-def make_night(workdir: Path, source: Path, count: int, ledger: Ledger) -> None:
+def make_night(settings: Configuration, night: str, count: int, ledger: Ledger) -> None:
     """Write a complete night into a ledger, and its files at the source."""
-    (source / NIGHT).mkdir(parents=True)
-    (workdir / NIGHT).mkdir()
+    workdir, source = settings.workdir, Path(settings.source)
+    (source / night).mkdir(parents=True)
+    (workdir / night).mkdir()
     frames = []
     for number in range(count):
-        path = source / NIGHT / f"Callisto_Sp0805+0417_zYJ_10.000s_{number:06d}.fits"
+        path = source / night / f"Callisto_Sp0805+0417_zYJ_10.000s_{number:06d}.fits"
         path.touch()
         state = FileState(path.stat().st_size, path.stat().st_mtime_ns)
         begin = datetime(2026, 3, 6, tzinfo=UTC) + timedelta(seconds=11 * number)
-        frame = Frame(NIGHT, path.name, source=state, status=Status.DELIVERED, kind="science")
+        frame = Frame(night, path.name, source=state, status=Status.DELIVERED, kind="science")
         frames.append(replace(frame, date_obs=begin, pixel_sum=number, sequence="S", product="p"))
-    snapshot = write_view(workdir / NIGHT / "frames.csv", snapshot_text(frames))
-    page = write_view(workdir / NIGHT / "night.html", "page")
+    snapshot = write_view(workdir / night / "frames.csv", snapshot_text(frames))
+    page = write_view(workdir / night / "night.html", "page")
     with ledger.transaction():
         ledger.record(frames)
-        ledger.set_night(NIGHT, snapshot=snapshot, reported=1, programme="60.A-9009(D)")
-    ledger.set_views(NIGHT, {"night.html": page})
+        ledger.set_night(night, snapshot=snapshot, reported=1, programme="60.A-9009(D)")
+    ledger.set_views(night, {"night.html": page})
+    planner = Planner(ledger, settings, datetime.now(UTC).date())
+    judged = judgement(night, settings, *planner.programme(night))
+    ledger.note_night(night, judged=judged, listing=listing_digest(planner.listing(night)))
 
 
 def main() -> None:
@@ -56,12 +61,8 @@ def main() -> None:
             read_file(CHECKOUT / "config/callisto.yaml"), workdir=workdir, source=str(source)
         )
         with Ledger(ledger_path(workdir)) as ledger:
-            make_night(workdir, source, given.frames, ledger)
+            make_night(settings, NIGHT, given.frames, ledger)
             today = datetime.now(UTC).date()
-            planner = Planner(ledger, settings, today)
-            judged = judgement(NIGHT, settings, *planner.programme(NIGHT))
-            listing = listing_digest(planner.listing(NIGHT))
-            ledger.note_night(NIGHT, judged=judged, listing=listing)
             spent = []
             for _ in range(PLANNED):
                 os.sched_yield()

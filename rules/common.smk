@@ -23,6 +23,7 @@ from scripts.lib.ledger.ledger import LedgerError
 from scripts.lib.nights.cameras import of_night
 from scripts.lib.nights.dates import parse_nights
 from scripts.lib.nights.times import iso
+from scripts.lib.running.one_night import NIGHT, why_not
 from scripts.lib.running.planning import STAMPS, Planner, concerned, table_sequences
 from scripts.lib.running.processes import MARKER
 from scripts.lib.settings.passwords import read_environment
@@ -49,6 +50,8 @@ NIGHTS = PLANNER.wanted_nights(NOW)
 # ESO is asked again in each run.
 THIS_RUN = iso(NOW)
 LOCKS, PLANS = {}, {}  # by night
+# Nights that one run plans together.
+FEW = 5
 TO_CONFIRM = nights_to_confirm(LEDGER, SETTINGS, parse_nights(SETTINGS.nights), NOW)
 # The tables are compared by content, so a fresh checkout makes nothing again.
 TABLES = {
@@ -100,19 +103,54 @@ def prepare():
 
     Nights that another run is at work on are left to it, unless there are no others.
     """
-    free = [night for night in NIGHTS if is_mine(night)]
-    if others := [night for night in NIGHTS if night not in free]:
+    if problem := why_not(Path(), os.environ):
+        raise WorkflowError(problem)
+    begin([])
+    work = list(NIGHTS)
+    if len(NIGHTS) > FEW:
+        request(NIGHTS)
+        work = [night for night in NIGHTS if not plan_of(night).complete]
+    if len(work) > FEW:
+        run_apart(work)
+        NIGHTS[:] = [night for night in NIGHTS if night not in work]
+        work = []
+    if others := [night for night in work if not is_mine(night)]:
         print(f"left to the run that is at work on it: {' '.join(others)}", file=sys.stderr)
-    NIGHTS[:] = free if free or not SETTINGS.nights else others
-    begin(NIGHTS)
+    if others != work or not SETTINGS.nights:
+        NIGHTS[:] = [night for night in NIGHTS if night not in others]
+    begin([night for night in NIGHTS if night in work])
+    request(NIGHTS)
     for one in concerned(LEDGER, SETTINGS):
         print(one, file=sys.stderr)
+    for night in work:
+        PLANS.pop(night, None)  # it was planned before its lock was taken
     for night in NIGHTS:
-        if SETTINGS.redeliver:
-            PLANNER.request(night)
         PLANNER.prepare(night, plan_of(night))
     if SETTINGS.archive.is_dir():
         remove_hidden(LEDGER, SETTINGS.archive)
+
+
+def request(nights):
+    """Write down that nights are to be delivered again, if they are."""
+    for night in nights if SETTINGS.redeliver else ():
+        PLANNER.request(night)
+
+
+def run_apart(nights):
+    """Bring many nights up to date, each in a run of its own.
+
+    A run plans all its nights again whenever the frames of one are known.
+    """
+    from scripts.lib.running.campaign_report import walk_nights
+
+    failed = walk_nights(SETTINGS, LEDGER, PLANNER, nights, command_line(), called_in(), TEMPLATES)
+    if failed:
+        raise WorkflowError(f"{len(failed)} of {len(nights)} nights: {'; '.join(failed)}")
+
+
+def command_line():
+    """How Snakemake was called."""
+    return [str(Path(sys.executable).with_name("snakemake")), *sys.argv[1:]]
 
 
 def end_run(ended, logs):
@@ -128,14 +166,17 @@ def end_run(ended, logs):
         nights=NIGHTS,
         failed=[] if ended else failed_jobs(),
         ended=ended,
-        command=[str(Path(sys.executable).with_name("snakemake")), *sys.argv[1:]],
+        command=command_line(),
         folder=called_in(),
         log=next((str(Path(path).absolute()) for path in logs), ""),
         asked=TO_CONFIRM,
         attempt=THIS_RUN,
     )
+    end_of_run.end_run(SETTINGS, LEDGER, run)
+    if NIGHT in os.environ:
+        return  # a campaign reports all its nights
     mail = ended or not (was_stopped() and MARKER in os.environ)
-    end_of_run.end_run(SETTINGS, LEDGER, run, TEMPLATES, mail)
+    end_of_run.report_run(SETTINGS, LEDGER, run, TEMPLATES, mail)
     if MARKER in os.environ or not is_real():
         return  # the wrapper does the rest, which knows how the run ended
     try:

@@ -443,6 +443,12 @@ class Ledger:
         query = f"SELECT 1 FROM frames WHERE night = ? AND (status = 'staged' OR {DELIVERED})"
         return bool(self._rows(f"{query} LIMIT 1", night))
 
+    def delivered(self, night: str) -> tuple[int, int]:
+        """Return how many frames of a night were delivered, and their bytes at the source."""
+        query = f"SELECT count(*), coalesce(sum(bytes), 0) FROM frames WHERE {DELIVERED}"
+        ((count, size),) = self._rows(f"{query} AND night = ?", night)
+        return count, size
+
     def state(self) -> tuple[int, int]:
         """Return what changes whenever the ledger is written."""
         ((version,),) = self._rows("PRAGMA data_version")

@@ -8,6 +8,7 @@ import html
 import json
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ def read_headline(folder: Path) -> str:
         return str(json.loads((folder / DATA).read_text())["headline"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def read_failures(folder: Path, since: datetime) -> list[Data]:
+    """Return the failed jobs on a night's page; none if it was not written since then."""
+    try:
+        text, written = (folder / DATA).read_text(), (folder / DATA).stat().st_mtime
+        failed: list[Data] = json.loads(text)["failed"] if written > since.timestamp() else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return failed
 
 
 def write_nights(folder: Path, nights: Sequence[str], index: str) -> None:

@@ -26,8 +26,8 @@ from scripts.lib.settings.records import Configuration
 PENDING = "not delivered yet: a job failed or was stopped"
 
 
-def end_run(settings: Configuration, ledger: Ledger, run: Run, templates: Path, mail: bool) -> None:
-    """Do all that is done once a run has ended; ``mail`` is whether a mail may be sent of it."""
+def end_run(settings: Configuration, ledger: Ledger, run: Run) -> None:
+    """Write lists and pages once a run has ended; `report_run` does the rest."""
     if run.failed:
         print(failures(run.failed), file=sys.stderr)
     with only_printed("lists of transferred files not written"):
@@ -38,6 +38,12 @@ def end_run(settings: Configuration, ledger: Ledger, run: Run, templates: Path, 
     ]
     with only_printed("pages not written"):
         update_pages(ledger, settings, run.nights, failed, run.asked)
+
+
+def report_run(
+    settings: Configuration, ledger: Ledger, run: Run, templates: Path, mail: bool
+) -> None:
+    """Report a run to others; ``mail`` is whether a mail may be sent of it."""
     if mail:
         mail_run(settings, ledger, run, templates)
     with only_printed("transfer log not copied"):

@@ -20,11 +20,12 @@ TAIL, LONGEST_LINE = 10, 400
 
 
 class FailedJob(NamedTuple):
-    """A job that failed; without a log its path is empty."""
+    """A job that failed, or the run for a night of a campaign; without a log its path is empty."""
 
     rule: str
     wildcards: Mapping[str, str]
     log: str
+    cause: str = ""  # if it is not the log's last line
 
     @property
     def night(self) -> str:
@@ -51,6 +52,8 @@ class FailedJob(NamedTuple):
         The log of a job that was killed ends with whatever the job said last, one on a full disk
         anywhere.
         """
+        if self.cause:
+            return self.cause
         if not self.log:
             return "see the run's log"
         if (lines := self.last_lines) and not MESSAGE.match(lines[-1]):

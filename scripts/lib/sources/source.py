@@ -8,6 +8,7 @@ limit, and connects again after a connection was lost.
 import errno
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from scripts.lib.sources.listing import (
 # Seconds before each further attempt at a source whose connection was lost.
 PAUSES = (1, 4)
 # A hostile or broken server may have folders without end.
+NIGHT = re.compile(r"\d{8}", re.ASCII)
 DEEPEST = 8
 MOST_FOLDERS = 1000
 PASSWORD = "SPECULOOS_SOURCE_PASSWORD"
@@ -199,6 +201,12 @@ class Source:
     def check(self) -> None:
         """Raise `TryLater` unless the source can be reached."""
         self.call(lambda connection: connection.check())
+
+    def nights(self) -> list[str]:
+        """Return the nights that have a folder, or a link in its place, sorted by name."""
+        found = self.call(lambda connection: connection.scan("", ""))
+        folders = (raw.name for raw in found if raw.kind in (Kind.FOLDER, Kind.LINK))
+        return sorted(name for name in folders if NIGHT.fullmatch(name))
 
     def entries(self, night: str) -> list[Entry]:
         """Return every entry of a night's folder and of the folders in it, sorted by name.
