@@ -57,10 +57,13 @@ def copy_night(
     folders = {raw, *((raw / entry.name).parent for entry in wanted)}
     for folder in folders:
         remove_parts(folder)
-    check_space(raw, wanted)
+    link = settings.ingest == "link"
+    if link and "://" in settings.source:
+        raise JobFailed(f"ingest: link needs a folder, the source is {source.name}: set copy")
+    check_space(raw, wanted, link)
 
     def ingest(entry: Entry) -> Frame:
-        return ingested(known[entry.name], entry, source, raw, settings.settle)
+        return ingested(known[entry.name], entry, source, raw, settings.settle, link)
 
     with ThreadPoolExecutor(settings.streams) as pool:
         frames = list(pool.map(ingest, wanted))
@@ -88,8 +91,10 @@ def copy_night(
             ledger.set_night(night, reported=0)
 
 
-def ingested(frame: Frame, entry: Entry, source: Source, raw: Path, wait: float) -> Frame:
-    """Return what is known of a frame once it is in ``raw``; copy it if it is not there."""
+def ingested(
+    frame: Frame, entry: Entry, source: Source, raw: Path, wait: float, link: bool = False
+) -> Frame:
+    """Return what is known of a frame once it is in ``raw``; copy or link it if it is not there."""
     copied = is_copied(raw / entry.name, entry.state)
     if copied and frame.source == entry.state and frame.datasum is not None:
         return frame
@@ -98,7 +103,7 @@ def ingested(frame: Frame, entry: Entry, source: Source, raw: Path, wait: float)
         if copied:
             sums = sums_of(raw / entry.name)
         else:
-            state, sums = copy_frame(source, frame.night, entry.name, raw, wait)
+            state, sums = copy_frame(source, frame.night, entry.name, raw, wait, link)
     except BadFrame as error:
         # With the state in which it was tried: once it has changed, it is tried again.
         found = held(frame, entry, error.fault)
@@ -130,13 +135,15 @@ def held(frame: Frame, entry: Entry, fault: Fault) -> Frame:
     return Frame(frame.night, frame.file, frame.version, source, status=status, fault=fault)
 
 
-def check_space(raw: Path, entries: list[Entry]) -> None:
+def check_space(raw: Path, entries: list[Entry], link: bool) -> None:
     """Raise `JobFailed` unless frames that are not in ``raw``, and products as large, fit there.
+
+    Of frames that are linked only the products need space.
 
     A disk that a copy has filled leaves no room for logs either, nor for other nights.
     """
     missing = [e.state.bytes for e in entries if not is_copied(raw / e.name, e.state)]
-    needed, free = 2 * sum(missing) / 1e9, shutil.disk_usage(raw).free / 1e9
+    needed, free = (2 - link) * sum(missing) / 1e9, shutil.disk_usage(raw).free / 1e9
     if needed > free:
         raise JobFailed(
             f"{raw} has {free:.3g} GB of free space; {len(missing)} frames to copy and their "

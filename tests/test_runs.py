@@ -266,6 +266,24 @@ def test_a_night_of_another_run_is_left_to_it(callisto):
     callisto.assert_delivered_once(truth)
 
 
+def test_linked_frames_are_read_in_place_and_stay_as_they_are(callisto):
+    truth, folder = callisto.simulate(), callisto.source / NIGHT
+    names = sorted(row["file"] for row in truth)
+    elsewhere = callisto.root / names[0]
+    (folder / names[0]).rename(elsewhere)
+    (folder / names[0]).symlink_to(elsewhere)
+    before = {name: ((folder / name).stat(), (folder / name).read_bytes()) for name in names}
+    callisto.run(f"{NIGHT}/frames.csv", ingest="link")
+    assert all((callisto.folder / "raw" / name).samefile(folder / name) for name in names)
+    callisto.run(ingest="link")
+    callisto.assert_delivered_once(truth)
+    assert not (callisto.folder / "raw").exists()
+    for name, (state, content) in before.items():
+        after = (folder / name).stat()
+        assert (after.st_ino, after.st_mtime_ns) == (state.st_ino, state.st_mtime_ns)
+        assert (folder / name).read_bytes() == content
+
+
 def test_missing_archive_directory_is_named(callisto):
     callisto.simulate()
     callisto.archive.rmdir()

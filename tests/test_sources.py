@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import paramiko
@@ -148,9 +149,27 @@ def test_a_source_returns_names_states_and_bytes(server, share):
         assert state.bytes == (share / NIGHT / name).stat().st_size
         assert abs(state.mtime_ns - (share / NIGHT / name).stat().st_mtime_ns) < 1e9
         assert read(source.open_frame(NIGHT, name)) == (share / NIGHT / name).read_bytes()
-    assert source.entries("20260306") == []
+    assert source.entries("20260306") == [] and source.nights() == [NIGHT]
     with pytest.raises(FileNotFoundError):
         source.open_frame(NIGHT, "gone.fits")
+
+
+def test_a_frame_is_linked_hard_or_else_symbolically(share, tmp_path):
+    source, raw = open_folder(str(share)), tmp_path / "raw"
+    copy_frame(source, NIGHT, "e/f/g.FIT", raw, 0, link=True)
+    state, sums = copy_frame(source, NIGHT, "e/f/g.FIT", raw, 0, link=True)
+    frame, link = share / NIGHT / "e/f/g.FIT", raw / "e/f/g.FIT"
+    assert link.stat().st_ino == frame.stat().st_ino and frame.stat().st_nlink == 2
+    assert (sums.bytes, state) == (2880, source.state(NIGHT, "e/f/g.FIT"))
+    with pytest.raises(BadFrame, match="No such file"):
+        copy_frame(source, NIGHT, "gone.fits", raw, 0, link=True)
+    assert [path.name for path in raw.rglob("*.*")] == ["g.FIT"]
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == share.stat().st_dev:
+        pytest.skip("there is no other file system")
+    with TemporaryDirectory(dir=other) as folder:
+        copy_frame(source, NIGHT, "a.fits", Path(folder), 0, link=True)
+        assert Path(folder, "a.fits").readlink() == share / NIGHT / "a.fits"
 
 
 @every()

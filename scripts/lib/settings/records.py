@@ -277,6 +277,10 @@ class Configuration:
     """Share of frames that may be held back before a night is refused."""
     streams: int = key(4, minimum=1)
     """Frames copied from the source at a time."""
+    ingest: str = choice("copy", "link")
+    """copy: frames are copied to `workdir`; link: frames of a folder are linked there and read in
+    place, so each pixel is written once, into its product.
+    """
     settle: float = key(5, minimum=0)
     """Seconds before a frame that is still being written is tried again."""
     keep_raw: bool = False

@@ -1,5 +1,6 @@
 """Copies of frames: read once, summed from the very bytes that are written, whole or not there."""
 
+import errno
 import os
 import re
 import time
@@ -9,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from scripts.lib.files.durable import whole_file
+from scripts.lib.files.durable import part_name, whole_file
 from scripts.lib.files.errors import TryLater
 from scripts.lib.files.log import logger
 from scripts.lib.fits.checksum import data_sum, fold
@@ -22,6 +23,8 @@ from scripts.lib.sources.source import Handle, Source
 # the first piece; and a piece is still in the processor's cache when it is written and summed.
 PIECE = 180 * BLOCK
 ATTEMPTS = 3
+# What a file system says that makes no hard link: another one, of somebody else's file, too many.
+UNLINKABLE = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 STILL_WRITTEN = "still being written at the source"
 WRONG_SUM = "the data do not have the DATASUM that the header states"
 DATASUM = re.compile(rb"DATASUM = ' *(\d+) *'")
@@ -41,9 +44,9 @@ class Sums(NamedTuple):
 
 
 def copy_frame(
-    source: Source, night: str, name: str, raw: Path, wait: float
+    source: Source, night: str, name: str, raw: Path, wait: float, link: bool = False
 ) -> tuple[FileState, Sums]:
-    """Copy one frame to ``raw``; return its state at the source, and its sums.
+    """Copy one frame to ``raw``, or ``link`` it; return its state at the source, and its sums.
 
     A frame that changes, cannot be read, or does not have the DATASUM that it states is read
     again after ``wait`` seconds. A wrong sum that was read twice is the frame's own: it is kept,
@@ -61,7 +64,8 @@ def copy_frame(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            copied = state, sums = copy_once(source, night, name, target)
+            take = link_once if link else copy_once
+            copied = state, sums = take(source, night, name, target)
             if sums.stated in (None, sums.data) or copied == earlier:
                 return copied
             changed = earlier is not None and state != earlier[0]
@@ -95,6 +99,35 @@ def copy_once(source: Source, night: str, name: str, target: Path) -> tuple[File
             raise OSError(STILL_WRITTEN)
         copy.flush()
         os.utime(copy.fileno(), ns=(before.mtime_ns, before.mtime_ns))
+    return before, sums
+
+
+def link_once(source: Source, night: str, name: str, target: Path) -> tuple[FileState, Sums]:
+    """Link one frame of a folder to ``target``, hard where the file system allows it.
+
+    Raises `OSError` as `copy_once` does.
+    """
+    before = source.state(night, name)
+    # The system would link a link, not what it leads to.
+    frame, part = os.path.realpath(Path(source.name, night, name)), part_name(target)
+    part.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(frame, part)
+        except OSError as error:
+            if error.errno not in UNLINKABLE:
+                raise
+            part.symlink_to(frame)
+        sums = sums_of(part)
+        same = is_copied(part, before) and sums.bytes == before.bytes
+        if source.state(night, name) != before or not same:
+            raise OSError(STILL_WRITTEN)
+        # A rename would do nothing if both were links to the same frame.
+        target.unlink(missing_ok=True)
+        os.rename(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     return before, sums
 
 
