@@ -64,7 +64,8 @@ class Site:
     def one_run(self) -> Cost:
         """Return what one run that plans all nights costs."""
         words = [SNAKEMAKE, "--profile", str(self.profile), "--config"]
-        return self.measure([*words, f"nights={self.nights[0]}-{self.nights[-1]}"])
+        settings = [f"nights={self.nights[0]}-{self.nights[-1]}", "nights_together=100000"]
+        return self.measure([*words, *settings])
 
     def campaign(self, jobs: int = 1) -> Cost:
         """Return what a campaign costs."""

@@ -50,8 +50,6 @@ NIGHTS = PLANNER.wanted_nights(NOW)
 # ESO is asked again in each run.
 THIS_RUN = iso(NOW)
 LOCKS, PLANS = {}, {}  # by night
-# Nights that one run plans together.
-FEW = 5
 TO_CONFIRM = nights_to_confirm(LEDGER, SETTINGS, parse_nights(SETTINGS.nights), NOW)
 # The tables are compared by content, so a fresh checkout makes nothing again.
 TABLES = {
@@ -107,10 +105,10 @@ def prepare():
         raise WorkflowError(problem)
     begin([])
     work = list(NIGHTS)
-    if len(NIGHTS) > FEW:
+    if len(NIGHTS) > SETTINGS.nights_together:
         request(NIGHTS)
         work = [night for night in NIGHTS if not plan_of(night).complete]
-    if len(work) > FEW:
+    if len(work) > SETTINGS.nights_together:
         run_apart(work)
         NIGHTS[:] = [night for night in NIGHTS if night not in work]
         work = []

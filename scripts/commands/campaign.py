@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from scripts.commands.run import runs_nothing
 from scripts.lib.files.errors import TryLater
 from scripts.lib.files.lock import lock_of, shared_lock
 from scripts.lib.ledger.ledger import LedgerError
 from scripts.lib.nights.dates import parse_nights
-from scripts.lib.running import campaign_report, health
+from scripts.lib.running import health
 from scripts.lib.running.campaign import (
     Campaign,
     Queue,
@@ -43,7 +44,7 @@ TEMPLATES = CHECKOUT / "templates"
 def main(words: list[str] | None = None) -> int:
     """Walk the nights that the command line names; 1 if one failed."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.campaign",
+        prog="speculoos-archive campaign",
         description=__doc__,
         epilog="Further options are those of snakemake, such as --cores 4 --config solve=never.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -58,8 +59,12 @@ def main(words: list[str] | None = None) -> int:
         metavar="OPTIONS",
         help="a job of SLURM for each night, with these options of sbatch",
     )
+    words = sys.argv[1:] if words is None else words
     given, options = parser.parse_known_args(words)
     telescope = given.telescope.lower()
+    if showing := [word for word in options if runs_nothing(word)]:
+        print(f"nothing is run by {' '.join(showing)}: use snakemake itself", file=sys.stderr)
+        return 2
     try:
         profile = find_profile(telescope)
         unchecked = read_unchecked(profile, options)
@@ -72,9 +77,9 @@ def main(words: list[str] | None = None) -> int:
         queue = None
         if given.slurm is not None:
             cores = cores_of(profile, options)
-            words = [f"--cpus-per-task={cores}", *shlex.split(given.slurm)]
-            queue = Queue(telescope, config.workdir, config.time_limit, words)
-        return walk_alone(config, nights, command, given.jobs, queue, options)
+            cores_first = [f"--cpus-per-task={cores}", *shlex.split(given.slurm)]
+            queue = Queue(telescope, config.workdir, config.time_limit, cores_first)
+        return walk_alone(config, nights, command, given.jobs, queue, words)
     except (ConfigurationError, LedgerError, TryLater, OSError) as error:
         print(f"{telescope}: {error}", file=sys.stderr)
         return 1
@@ -93,7 +98,7 @@ def walk_alone(
     command: list[str],
     jobs: int,
     queue: Queue | None,
-    options: list[str],
+    words: list[str],
 ) -> int:
     """Walk nights unless another campaign is at work in the working directory."""
     workdir, now = config.workdir, datetime.now(UTC)
@@ -113,7 +118,7 @@ def walk_alone(
     with open_ledger(workdir, config.archive) as ledger:
         with shared_lock(workdir):
             ledger.save()
-        by_hand = any(word.startswith("programme=") for word in options)
+        by_hand = any(word.startswith("programme=") for word in words)
         planner = Planner(ledger, config, now.date(), config.programme if by_hand else "")
         nights = nights or nights_of_source(config, now)
         if config.redeliver:
@@ -136,7 +141,7 @@ def walk_alone(
         campaign.walk(work)
         outcome = campaign.stopped or "ended"
         progress.write_page(None, outcome)
-        progress.mail(ledger, campaign_report.own_command(), CHECKOUT)
+        progress.mail(ledger, ["speculoos-archive", "campaign", *words], CHECKOUT)
         if config.site and progress.results:
             from scripts.lib.pages.update import publish_pages  # numpy: only if there is a site
 

@@ -165,8 +165,3 @@ def hours(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def own_command() -> list[str]:
-    """Return the command line of this process, for the shell."""
-    return [sys.executable, "-m", "scripts.campaign", *sys.argv[1:]]

@@ -273,6 +273,8 @@ class Configuration:
     """Earlier nights, YYYYMMDD, are left alone unless `nights` names them: another pipeline has
     delivered them.
     """
+    nights_together: int = key(20, minimum=1)
+    """Nights that one run plans together; if more are not complete, they are run one by one."""
     max_held: float = key(0.5, minimum=0, maximum=1)
     """Share of frames that may be held back before a night is refused."""
     streams: int = key(4, minimum=1)
