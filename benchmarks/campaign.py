@@ -40,7 +40,7 @@ class Site:
         config |= {"archive": str(folder / "archive"), "free_gb": {"workdir": 0, "archive": 0}}
         self.config = folder / "config.yaml"
         self.config.write_text(yaml.safe_dump(config))
-        profile = yaml.safe_load((CHECKOUT / "profiles/callisto/profile.yaml").read_text())
+        profile = yaml.safe_load((CHECKOUT / "profiles/telescope/profile.yaml").read_text())
         profile |= {"snakefile": f"{CHECKOUT}/Snakefile", "configfile": str(self.config)}
         self.profile = folder / "config/snakemake/callisto"
         self.profile.mkdir(parents=True)

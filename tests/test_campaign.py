@@ -189,13 +189,13 @@ def test_a_signal_ends_the_nights_at_work_and_begins_no_other(walked):
 
 
 def test_the_source_says_which_nights_there_are(callisto):
-    now = datetime.now(UTC)
-    for name in ("20250101", last_night(now), f"{now:%Y%m%d}", "2025010", "20250102.old"):
+    now, settings = datetime.now(UTC), read_file(callisto.config)
+    last = last_night(now, settings.place.longitude)
+    for name in ("20250101", last, f"{now:%Y%m%d}", "2025010", "20250102.old"):
         (callisto.source / name).mkdir()
     (callisto.source / "20250103").touch()
     (callisto.source / "20250104").symlink_to("20250101")
-    settings = read_file(callisto.config)
-    assert nights_of_source(settings, now) == ["20250101", "20250104", last_night(now)]
+    assert nights_of_source(settings, now) == ["20250101", "20250104", last]
     assert f"{now:%Y%m%d}" in open_folder(str(callisto.source)).nights()
 
 

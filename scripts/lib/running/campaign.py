@@ -73,7 +73,8 @@ def nights_of_source(settings: Configuration, now: datetime) -> list[str]:
     Raises `TryLater` if it cannot be read.
     """
     nights = open_source(settings.source, settings.source_mounted).nights()
-    return [n for n in nights if settings.first_night <= n <= last_night(now)]
+    last = last_night(now, settings.place.longitude)
+    return [night for night in nights if settings.first_night <= night <= last]
 
 
 def work_of(planner: Planner, nights: Iterable[str]) -> Iterator[Work]:
