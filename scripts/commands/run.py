@@ -20,6 +20,7 @@ from typing import BinaryIO
 from scripts.lib.files.lock import FileLock, held_nights, taken
 from scripts.lib.files.log import tail
 from scripts.lib.ledger.ledger import LedgerError, ledger_path
+from scripts.lib.reporting.guide import with_guide
 from scripts.lib.reporting.mail import alert, mailed_since, send_queued
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running import health, run_log
@@ -44,7 +45,7 @@ USAGE = "usage: speculoos-archive run TELESCOPE [options of snakemake]"
 # A run a day may begin some hours earlier than that of the day before.
 DAILY = timedelta(hours=20)
 # Lines of a failed run's log in its mail.
-TAIL = 36
+TAIL = 34
 # Notes in the ledger of what was reported.
 INCOMPLETE, CORRECTIONS = "incomplete nights reported", "corrections reported"
 
@@ -170,7 +171,7 @@ def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO)
     if ended.cause or not mailed_since(config, began):
         report(config, subject, text, log)
     elif queued_messages(queue_of(config)):
-        print(f"{config.telescope}: {subject}\n{text}", file=sys.stderr)
+        print(f"{config.telescope}: {subject}\n{with_guide(subject, text)}", file=sys.stderr)
     return ended.status
 
 
@@ -221,7 +222,7 @@ def report(
     with logged(log):
         sent = alert(config, subject, text)
     if not sent:
-        print(f"{config.telescope}: {subject}\n{text}", file=sys.stderr)
+        print(f"{config.telescope}: {subject}\n{with_guide(subject, text)}", file=sys.stderr)
 
 
 @contextmanager

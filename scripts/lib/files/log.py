@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,25 @@ def start_log(path: str) -> None:
 
 
 def tail(path: Path, lines: int, begin: int = 0) -> list[str]:
-    """Return the last lines that were written to a log after its first ``begin`` bytes."""
+    """Return the last lines that were written to a log after its first ``begin`` bytes.
+
+    For people: tracebacks are left out.
+    """
     with open(path, "rb") as stream:
         stream.seek(max(begin, path.stat().st_size - LONGEST_TAIL))
-        return stream.read().decode(errors="replace").splitlines()[-lines:]
+        text = stream.read().decode(errors="replace")
+    return without_tracebacks(text.splitlines())[-lines:]
+
+
+def without_tracebacks(lines: Iterable[str]) -> list[str]:
+    """Return the lines of a log but those of tracebacks; what ends one, the error, stays."""
+    kept: list[str] = []
+    inside = -1  # its indentation; none
+    for line in lines:
+        indented = len(line) - len(line.lstrip())
+        if line.lstrip().startswith("Traceback (most recent call last):"):
+            inside = indented
+        elif inside < 0 or (line.strip() and indented <= inside):
+            inside = -1
+            kept.append(line)
+    return kept

@@ -56,11 +56,10 @@ def report_run(
         if causes := failed_attempts(settings.workdir, run.asked, run.attempt):
             cause = next(filter(None, causes), "")
             count = count_failure(settings.workdir / FAILED, cause)
-            words = "ESO's archive could not be asked"
             if cause:
-                print(f"{words}: {cause}", file=sys.stderr)
+                print(f"ESO's archive could not be asked: {cause}", file=sys.stderr)
             if count == ALERT_AFTER:
-                alert(settings, f"{words}, {count} runs in a row", cause)
+                alert(settings, f"ESO's archive could not be asked, {count} runs in a row", cause)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What failed in a run, for the people who must know."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,9 @@ MESSAGE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ (DEBUG|INFO|WARNING) "
 OURS = re.compile(r"scripts(\.\w+)+: ")
 # In the working directory, where a run reports.
 SNAKEMAKE = Path(".snakemake")
+# An error of the system as Python writes it.
+SYSTEM = re.compile(r"^\w+: \[Errno \d+\] (?P<what>[^:]+?)(?:: '(?P<path>[^']*)'.*)?$")
+FULL = re.compile("No space left on device|quota exceeded", re.I)
 KILLED = "killed, or failed before it could say why"
 TAIL, LONGEST_LINE = 10, 400
 
@@ -57,9 +61,35 @@ class FailedJob(NamedTuple):
         if not self.log:
             return "see the run's log"
         if (lines := self.last_lines) and not MESSAGE.match(lines[-1]):
-            return OURS.sub("", lines[-1], count=1)
+            return in_words(OURS.sub("", lines[-1], count=1), Path(self.log).parent)
         before = f"; before: {lines[-1]}" if lines else ""
         return KILLED + space_left(Path(self.log).parent) + before
+
+
+def in_words(error: str, folder: Path) -> str:
+    """Return the last line of a log without Python's words for an error of the system.
+
+    A full disk is named: that of the path in the error, otherwise the fullest that is known.
+    """
+    if not (match := SYSTEM.search(error)):
+        return error
+    path, what = match["path"], match["what"]
+    if not FULL.search(what):
+        return f"{path}: {what}" if path else what
+    known = [Path(path).parent] if path else [folder, SNAKEMAKE]
+    try:
+        disks = {disk_of(one): shutil.disk_usage(one).free for one in known if one.exists()}
+        disk = min(disks, key=lambda one: disks[one])
+    except (OSError, ValueError):
+        return f"{what}. Make room; the next run continues"
+    left = f"{disks[disk] / 1e9:.1f} GB of free space"
+    return f"{what}: the disk {disk} has {left}. Make room; the next run continues"
+
+
+def disk_of(path: Path) -> Path:
+    """Return the mount point of the disk that a path is on."""
+    path = path.resolve()
+    return next(one for one in (path, *path.parents) if os.path.ismount(one))
 
 
 def in_order(failed: Iterable[FailedJob]) -> list[FailedJob]:

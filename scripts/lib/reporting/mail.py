@@ -22,6 +22,7 @@ from scripts.lib.files.deadline import within
 from scripts.lib.files.durable import write_text
 from scripts.lib.files.errors import TryLater
 from scripts.lib.reporting import mail_queue
+from scripts.lib.reporting.guide import with_guide
 from scripts.lib.reporting.mail_queue import QueuedMail, queue_of, say
 from scripts.lib.reporting.message import compose, flat, parse_address
 from scripts.lib.settings.check import ConfigurationError, Unchecked
@@ -250,7 +251,7 @@ def alert(
 ) -> bool:
     """Send an alert, which may be about a wrong configuration; never raise.
 
-    The telescope's name is put before the subject.
+    The telescope's name is put before the subject, and after the text where to look for help.
 
     Returns
     -------
@@ -261,7 +262,7 @@ def alert(
     with errors_reported():
         mail = usable_mail(config)
         if mail and mail.when != "never":
-            message = compose(mail, f"{config.telescope}: {subject}", text)
+            message = compose(mail, f"{config.telescope}: {subject}", with_guide(subject, text))
             outcome = post(mail, queue_of(config), message, environ)
     return outcome == SENT
 

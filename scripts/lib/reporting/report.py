@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from scripts import version
 from scripts.lib.delivery import confirmation
 from scripts.lib.delivery.confirmation import DIFFERENT, MISSING, Answer
 from scripts.lib.frames.corrections import correction_file
@@ -15,6 +16,7 @@ from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.ledger.records import Frame
 from scripts.lib.pages.night_page import read_headline
 from scripts.lib.reporting.failures import FailedJob, failures, in_order
+from scripts.lib.reporting.guide import PAGE, quoted, sections, with_guide
 from scripts.lib.reporting.mail import LOST, errors_reported, post, send_queued, usable_mail
 from scripts.lib.reporting.mail_queue import queue_of, refusals, say
 from scripts.lib.reporting.message import compose
@@ -24,7 +26,6 @@ from scripts.lib.settings.records import Configuration
 
 NOT_COLLECTED = "not collected"
 # A mail that is too long is not read; the rest is on the page.
-GUIDE = Path(__file__).parents[3] / "docs/operations.md"
 MOST = {"most_jobs": 12, "most_frames": 20}
 
 
@@ -106,7 +107,7 @@ class Step(NamedTuple):
 
     words: str
     command: str
-    section: str  # of the guide for operators
+    sections: list[str]  # of the guide for operators
 
 
 def report_of(settings: Configuration, ledger: Ledger, run: Run) -> Report:
@@ -186,35 +187,37 @@ def next_steps(report: Report) -> list[Step]:
     if report.failed:
         words = "Read the last lines of each log below and remove the cause. The next run "
         words += "continues by itself; to continue now:"
-        steps.append(Step(words, command_line(run), "A job failed"))
+        found = sections(["job failed", *(job.error for job in report.failed)])
+        steps.append(Step(words, command_line(run), found))
     if report.stopped:
         words = "Somebody or a shutdown stopped this run. Nothing is lost; to continue it:"
-        steps.append(Step(words, command_line(run), "Ended"))
+        steps.append(Step(words, command_line(run), sections(["run stopped"])))
     if wrong := [one.summary.night for one in report.nights if one.is_new(unsolved=False)]:
         folder = Path(settings.corrections)
         files = (str(correction_file(folder, settings.telescope, night)) for night in wrong)
         words = "If held-back frames only have wrong headers, correct these in "
         words += f"{' '.join(files)}, then:"
-        steps.append(Step(words, command_line(run, nights=" ".join(wrong)), "Frames held back"))
+        found = sections(["frames held back"])
+        steps.append(Step(words, command_line(run, nights=" ".join(wrong)), found))
     if lost := [one.summary.night for one in report.nights if one.is_new(unsolved=True)]:
         words = "To deliver the unsolved frames without sky coordinates:"
         command = command_line(run, nights=" ".join(lost), unsolved="deliver")
-        steps.append(Step(words, command, "Frames held back"))
-    new = [one for one in report.unconfirmed if one.has_new]
+        steps.append(Step(words, command, sections(["frames held back"])))
+    new, at_eso = [one for one in report.unconfirmed if one.has_new], sections(["not right at ESO"])
     if any(one.groups[NOT_COLLECTED] for one in new):
         words = "ESO has not collected products listed below, they are still in the archive "
         words += "directory. Ask ESO whether its collection stands still. What is there:"
         command = f"ls -l {shlex.quote(str(settings.archive))}"
-        steps.append(Step(words, command, "At ESO"))
+        steps.append(Step(words, command, at_eso))
     if lost := [one.night for one in new if one.groups[MISSING]]:
         words = "ESO collected products that its archive does not show, see below. Ask ESO what "
         words += "became of them; if it has lost them, to deliver the night again:"
         command = command_line(run, nights=" ".join(lost), redeliver="true")
-        steps.append(Step(words, command, "At ESO"))
+        steps.append(Step(words, command, at_eso))
     if tables := [one.table for one in new if one.groups[DIFFERENT]]:
         words = "ESO has products otherwise than they were delivered, see below. Ask ESO to "
         words += "correct them. What it has:"
-        steps.append(Step(words, shlex.join(["grep", DIFFERENT, *tables]), "At ESO"))
+        steps.append(Step(words, shlex.join(["grep", DIFFERENT, *tables]), at_eso))
     return steps
 
 
@@ -235,8 +238,11 @@ def command_line(run: Run, **settings: str) -> str:
 
 def texts(report: Report, templates: Path) -> tuple[str, str]:
     """Return the mail as plain text and as HTML."""
-    facts = vars(report) | MOST | {"stopped": report.stopped, "steps": next_steps(report)}
-    facts |= {"verdict": verdict(report), "subject": subject(report), "guide": GUIDE}
+    steps = next_steps(report)
+    facts = vars(report) | MOST | {"stopped": report.stopped, "steps": steps, "quoted": quoted}
+    facts |= {"verdict": verdict(report), "subject": subject(report), "guide": PAGE}
+    named = [name for step in steps for name in step.sections] or sections(["report"])
+    facts |= {"sections": list(dict.fromkeys(named)), "version": version()}
     return render(templates / "mail.txt", **facts), render(templates / "mail.html", **facts)
 
 
@@ -294,4 +300,4 @@ def emergency_report(settings: Configuration, run: Run, error: Exception) -> tup
     if not run.ended:
         text.append(failures(run.failed))
     text += ["", f"Everything of this run is below {settings.workdir}", command_line(run)]
-    return subject, "\n".join(text)
+    return subject, with_guide("report" if run.ended else "job failed", "\n".join(text))

@@ -1,5 +1,6 @@
 """Status of a telescope: whether its nights reach the archive, and a run may start."""
 
+import errno
 import os
 import shutil
 from datetime import UTC, datetime, time, timedelta
@@ -13,6 +14,7 @@ from scripts.lib.files.errors import TryLater
 from scripts.lib.files.lock import is_held
 from scripts.lib.ledger.ledger import Ledger
 from scripts.lib.nights.dates import observing_ends, parse_night, recent_nights
+from scripts.lib.reporting.failures import disk_of
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running.planning import Planner, concerned
 from scripts.lib.running.run_log import Heartbeat, read_heartbeat
@@ -20,6 +22,7 @@ from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.opening import open_source
 
 LOCK = "wrapper.lock"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 # One missed daily run is noticed before the second one is due.
 LONGEST_SILENCE = timedelta(hours=36)
 FEWEST_NIGHTS = 14
@@ -205,8 +208,8 @@ def free_space(config: Configuration) -> tuple[dict[str, float], list[str]]:
             continue
         required = getattr(config.free_gb, key)
         if free < required:
-            found = f"{folder} has {free:.1f} GB of free space"
-            problems.append(f"{key}: {found}, free_gb.{key} requires {required:g} GB")
+            found = f"{key}: {folder} on the disk {disk_of(folder)} has {free:.1f}"
+            problems.append(f"{found} GB of free space, free_gb.{key} requires {required:g} GB")
     return space, problems
 
 
@@ -221,7 +224,8 @@ def write_problems(key: str, folder: Path) -> list[str]:
         with TemporaryFile(dir=folder, prefix=".write-check.", buffering=0) as file:
             file.write(b"x")
     except OSError as error:
-        return [f"{key}: {folder} cannot be written to ({error.strerror})"]
+        full = f": the disk {disk_of(folder)} is full" if error.errno in FULL else ""
+        return [f"{key}: {folder} cannot be written to ({error.strerror}){full}"]
     return []
 
 
