@@ -41,8 +41,10 @@ $(BIN)/python:
 	  { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
 	$(SYSTEM_PYTHON) -m venv $(VENV)
 
+# Versions are pinned, that of pip is nobody's business.
 $(INSTALLED): requirements.txt constraints.txt | place $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@printf '[global]\ndisable-pip-version-check = true\n' > $(VENV)/pip.conf
+	$(BIN)/pip install --quiet -r requirements.txt
 	@touch $@
 
 # Runs write no compiled modules: see scripts/__init__.py.
@@ -51,7 +53,7 @@ $(READY): $(INSTALLED) $(shell find scripts -name '*.py')
 	@touch $@
 
 $(TEST_READY): requirements-test.txt requirements-solving.txt $(INSTALLED)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	$(BIN)/pip install --quiet -r requirements-test.txt
 	@touch $@
 
 # Copies of the configuration are without the settings of the site: no mail is sent, no log copied.
@@ -86,7 +88,8 @@ packages:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 	      apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $$missing >/dev/null; \
-	  else echo "LEFT OUT, not installed and you are not root: tests that need $$missing"; fi; fi
+	  else echo "LEFT OUT, not installed and you are not root: the tests that need" $$missing; \
+	    echo "to run them too: sudo apt-get install --no-install-recommends" $$missing; fi; fi
 
 test: $(READY) $(TEST_READY) packages ## all tests; installs the Debian packages that they use, if it may
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
@@ -121,7 +124,8 @@ bench: $(READY) ## times of nights of both cameras against copying them with cp;
 	$(BIN)/python -m benchmarks.night
 	$(BIN)/python -m benchmarks.solving
 
-picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (needs graphviz)
+picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (needs Debian's graphviz)
+	@command -v dot >/dev/null || { echo "dot is missing: apt-get install graphviz"; exit 1; }
 	@rm -rf $(DEMO) && mkdir -p $(DEMO)/archive && cp config/callisto.yaml $(DEMO)/
 	@$(BIN)/python -m scripts.simulate --telescope Callisto --night $(DEMO_NIGHT) --frames 12 \
 	  --output $(DEMO)/source

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts import version
 from scripts.commands.describe import PAGES
 from scripts.lib.files.tables import read_table
 from scripts.lib.settings.telescopes import telescopes
@@ -34,8 +35,8 @@ def test_environments_repeat_the_pins():
 def test_constraints_repeat_the_pins():
     constraints = {k.lower(): v for k, v in pins(REPOSITORY / "constraints.txt").items()}
     for name in ("requirements.txt", "requirements-test.txt"):
-        for package, version in pins(REPOSITORY / name).items():
-            assert constraints[package] == version
+        for package, pinned in pins(REPOSITORY / name).items():
+            assert constraints[package] == pinned
 
 
 def test_each_rule_has_its_script_environment_and_log():
@@ -165,6 +166,13 @@ def test_the_map_of_the_modules_answers_its_questions():
 def test_the_picture_of_the_modules_is_that_of_the_code():
     [drawn] = PICTURE.findall((REPOSITORY / "docs/design.md").read_text())
     assert drawn == picture(), "run make docs"
+
+
+def test_the_changelog_begins_with_the_version():
+    [latest, *_] = re.findall(
+        r"^## (\d+\.\d+\.\d+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.M
+    )
+    assert latest == version()
 
 
 def test_readme_counts_the_checks():

@@ -91,7 +91,11 @@ def test_written_settings_become_typed_values():
     assert config.mail.sender == "a@obs.example" and config.mail.to == ("b@obs.example",)
     assert config.mail.port == 26 and config.mail.cc == () and config.mail.timeout == 20
     assert config.corrections == str(REPOSITORY / "config/corrections")
-    assert records.Configuration.of(checked(Layer("test", written(nights=None)))).nights == ""
+    empty = dict.fromkeys(("nights", "catalogue", "index", "dark", "corrections"))
+    config = records.Configuration.of(checked(Layer("test", written(**empty))))
+    assert config.nights == config.catalogue == config.index == config.dark == ""
+    with pytest.raises(ConfigurationError, match="workdir: '' is not what it must be"):
+        checked(Layer("test", written(workdir=None)))
 
 
 # Settings of the site

@@ -268,4 +268,6 @@ def completed(value: Any, schema: Mapping[str, Any]) -> Any:
     if isinstance(value, str) and schema.get("type") in ("boolean", "integer", "number"):
         with suppress(ValueError):
             return json.loads(value.lower())
+    if value is None and schema.get("type") == "string":
+        return ""  # `key=` and `key:`; whether that is right, the key's pattern says
     return value
