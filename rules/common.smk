@@ -141,7 +141,7 @@ def run_apart(nights):
     """
     from scripts.lib.running.campaign_report import walk_nights
 
-    failed = walk_nights(SETTINGS, LEDGER, PLANNER, nights, command_line(), called_in(), TEMPLATES)
+    failed = walk_nights(SETTINGS, LEDGER, nights, command_line(), called_in(), TEMPLATES)
     if failed:
         raise WorkflowError(f"{len(failed)} of {len(nights)} nights: {'; '.join(failed)}")
 

@@ -140,7 +140,6 @@ def walked(callisto):
             campaign = Campaign(
                 settings,
                 ledger,
-                None,
                 command,
                 callisto.root,
                 jobs,

@@ -130,7 +130,6 @@ def walk_alone(
         campaign = Campaign(
             config,
             ledger,
-            planner,
             command,
             workdir,
             jobs,

@@ -159,7 +159,6 @@ class Campaign:
 
     settings: Configuration
     ledger: Ledger
-    planner: Planner
     command: Sequence[str]
     cwd: Path
     jobs: int = 1

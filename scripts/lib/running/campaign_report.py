@@ -16,7 +16,6 @@ from scripts.lib.reporting.failures import FailedJob
 from scripts.lib.reporting.report import Run
 from scripts.lib.reporting.templates import render
 from scripts.lib.running.campaign import DONE, FAILED, LOG, Campaign, Result, Work
-from scripts.lib.running.planning import Planner
 from scripts.lib.settings.records import Configuration
 
 TABLE, PAGE = "campaign.csv", "campaign.html"  # in the working directory
@@ -134,7 +133,6 @@ class Progress:
 def walk_nights(
     settings: Configuration,
     ledger: Ledger,
-    planner: Planner,
     nights: Sequence[str],
     command: Sequence[str],
     folder: str,
@@ -152,7 +150,7 @@ def walk_nights(
         progress.results.append(result)
         print(f"{result.night} {result.status}; {progress.line()}", file=sys.stderr, flush=True)
 
-    campaign = Campaign(settings, ledger, planner, command, Path(folder), ended=ended)
+    campaign = Campaign(settings, ledger, command, Path(folder), ended=ended)
     campaign.walk(work)
     progress.mail(ledger, command, Path(folder))
     failed = [f"{result.night} {result.status}, {result.cause}" for result in progress.failed]
