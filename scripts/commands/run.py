@@ -143,7 +143,7 @@ def save_heartbeat(workdir: Path, heartbeat: Heartbeat, log: BinaryIO) -> None:
 def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO) -> int:
     """Run the workflow, report a failure, and return its exit status."""
     workdir, began = config.workdir, datetime.now(UTC)
-    # We hold our own lock, nothing of an earlier run is left: this one can only be stale.
+    # Nights have our own locks: one of Snakemake's is stale, or of a run by hand that needs none.
     shutil.rmtree(workdir / ".snakemake/locks", ignore_errors=True)
     run_log.remove_snakemake_logs(workdir, began)
     # Connections to the source would be idle for as long as the run lasts.
