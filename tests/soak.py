@@ -220,7 +220,7 @@ class Site(Watcher):
         config |= {"archive": str(self.archive), "free_gb": {"workdir": 0, "archive": 0}}
         self.night.config.write_text(yaml.safe_dump(config))
         name = f"{script['telescope'].lower()}/profile.yaml"
-        profile = yaml.safe_load((REPOSITORY / "profiles" / name).read_text())
+        profile = yaml.safe_load((REPOSITORY / "profiles/telescope/profile.yaml").read_text())
         profile |= {"snakefile": f"{REPOSITORY}/Snakefile", "configfile": str(self.night.config)}
         self.profile = root / "home/.config/snakemake" / name
         self.profile.parent.mkdir(parents=True)
