@@ -162,7 +162,7 @@ def end_run(ended, logs):
 
     run = Run(
         nights=NIGHTS,
-        failed=[] if ended else failed_jobs(),
+        failed=[] if ended else failed_jobs(SETTINGS.archive),
         ended=ended,
         command=command_line(),
         folder=called_in(),

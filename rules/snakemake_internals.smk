@@ -42,8 +42,8 @@ def called_in():
     return workflow.workdir_init
 
 
-def failed_jobs():
-    """The jobs of the run that failed."""
+def failed_jobs(archive):
+    """The jobs of the run that failed, for the directory of products."""
     from scripts.lib.reporting.failures import FailedJob
 
     return [
@@ -51,6 +51,7 @@ def failed_jobs():
             job.rule.name,
             {key: str(value) for key, value in job.wildcards.items()},
             str(Path(job.log[0]).absolute()) if job.log else "",
+            archive=str(archive),
         )
         for job in workflow.scheduler.failed
     ]

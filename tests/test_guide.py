@@ -10,6 +10,7 @@ from scripts.lib.files import log
 from scripts.lib.files.tables import read_table
 from scripts.lib.reporting import failures, guide
 from tests.night import REPOSITORY
+from tests.servers import mounted_disk
 
 # What a call of these is given, a person reads in a mail or on standard error.
 ERRORS = {"ConfigurationError", "TryLater", "unreachable"}
@@ -128,10 +129,13 @@ def test_a_full_disk_is_named_without_words_of_python(tmp_path):
     path.parent.mkdir()
     disk = failures.disk_of(tmp_path)
     for named in (f": '{path}'", f": '{path}' -> '{path}2'", ""):
-        said = failures.in_words(f"OSError: [Errno 28] No space left on device{named}", tmp_path)
+        said = failures.in_words(f"OSError: [Errno 28] No space left on device{named}", [tmp_path])
         assert re.fullmatch(rf"No space left on device: the disk {disk} has [\d.]+ GB .*", said)
+    with mounted_disk(tmp_path / "small", "size=1m") as small:
+        said = failures.in_words("OSError: [Errno 28] No space left on device", [tmp_path, small])
+        assert f": the disk {small} has 0.0 GB" in said
     wrong = "PermissionError: [Errno 13] Permission denied: '/x'"
-    assert failures.in_words(wrong, tmp_path) == "/x: Permission denied"
+    assert failures.in_words(wrong, [tmp_path]) == "/x: Permission denied"
 
 
 def test_tracebacks_are_left_out_of_what_people_read(tmp_path):

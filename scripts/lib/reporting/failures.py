@@ -30,6 +30,7 @@ class FailedJob(NamedTuple):
     wildcards: Mapping[str, str]
     log: str
     cause: str = ""  # if it is not the log's last line
+    archive: str = ""  # its disk may be the one that is full
 
     @property
     def night(self) -> str:
@@ -61,22 +62,27 @@ class FailedJob(NamedTuple):
         if not self.log:
             return "see the run's log"
         if (lines := self.last_lines) and not MESSAGE.match(lines[-1]):
-            return in_words(OURS.sub("", lines[-1], count=1), Path(self.log).parent)
+            folders = [
+                Path(self.log).parent,
+                SNAKEMAKE,
+                *([Path(self.archive)] if self.archive else []),
+            ]
+            return in_words(OURS.sub("", lines[-1], count=1), folders)
         before = f"; before: {lines[-1]}" if lines else ""
         return KILLED + space_left(Path(self.log).parent) + before
 
 
-def in_words(error: str, folder: Path) -> str:
+def in_words(error: str, folders: Iterable[Path]) -> str:
     """Return the last line of a log without Python's words for an error of the system.
 
-    A full disk is named: that of the path in the error, otherwise the fullest that is known.
+    A full disk is named: that of the path in the error, otherwise the fullest of those of folders.
     """
     if not (match := SYSTEM.search(error)):
         return error
     path, what = match["path"], match["what"]
     if not FULL.search(what):
         return f"{path}: {what}" if path else what
-    known = [Path(path).parent] if path else [folder, SNAKEMAKE]
+    known = [Path(path).parent] if path else folders
     try:
         disks = {disk_of(one): shutil.disk_usage(one).free for one in known if one.exists()}
         disk = min(disks, key=lambda one: disks[one])
