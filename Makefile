@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 READY := $(VENV)/ready
 TEST_READY := $(VENV)/test-ready
+SLURM := $(VENV)/slurm
 # Never with its whole path: blanks in that would make several names of it.
 DEMO := demo
 CLOUDY_NIGHT := 20260303
@@ -19,7 +20,7 @@ TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smb
   sshd:openssh-server sshfs:sshfs rsync:rsync chromium:chromium systemd-analyze:systemd \
   mkfs.ext4:e2fsprogs
 
-.PHONY: help setup screenshots demo demo-clean test fuzz soak test-full picture lint hooks install uninstall status docs bench \
+.PHONY: help setup screenshots demo demo-clean test test-slurm fuzz soak test-full picture lint hooks install uninstall status docs bench \
   packages place
 
 help: ## this list
@@ -101,6 +102,16 @@ fuzz: $(READY) $(TEST_READY) packages ## random damage to 2,000 frames and 5,000
 
 soak: $(READY) $(TEST_READY) ## random kills, collections, removals and late frames: SOAK_SEEDS=300 scripts of runs
 	$(BIN)/python -m tests.soak --seeds $(SOAK_SEEDS) --first $(SOAK_FIRST)
+
+# Beside the other packages: Snakemake imports each plugin, and this one asks SLURM's controller.
+$(SLURM): requirements-slurm.txt $(INSTALLED)
+	@rm -rf $@
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $@ -r requirements-slurm.txt
+	@touch $@
+
+test-slurm: TEST_PACKAGES := slurmctld:slurmctld slurmd:slurmd munged:munge sbatch:slurm-client
+test-slurm: $(READY) $(TEST_READY) $(SLURM) packages ## a night under a real SLURM: killed, cancelled, completed
+	SLURM_TESTS=1 $(BIN)/python -m pytest -rs --durations=3 tests/test_slurm.py
 
 test-full: $(READY) $(TEST_READY) packages ## the tests of products on nights of real size, 300 and 40 frames
 	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 tests/test_products.py

@@ -75,6 +75,7 @@ rule all:
 
 onstart:
     begin(nights_of_jobs())
+    prepare_submission(run_name(SETTINGS.telescope, Path(), os.getpid()))
 
 
 onsuccess:

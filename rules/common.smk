@@ -19,13 +19,14 @@ from scripts.lib.files.lock import lock_of, shared_lock
 from scripts.lib.frames.corrections import correction_file
 from scripts.lib.frames.names import group_of, sequence_of
 from scripts.migration.earlier_tables import open_ledger
-from scripts.lib.ledger.ledger import LedgerError
+from scripts.lib.ledger.ledger import Ledger, LedgerError, ledger_path
 from scripts.lib.nights.cameras import of_night
 from scripts.lib.nights.dates import parse_nights
 from scripts.lib.nights.times import iso
 from scripts.lib.running.one_night import NIGHT, why_not
 from scripts.lib.running.planning import STAMPS, Planner, concerned, table_sequences
 from scripts.lib.running.processes import MARKER
+from scripts.lib.running.slurm import QueueError, end_jobs, run_name
 from scripts.lib.settings.passwords import read_environment
 from scripts.lib.settings.records import Configuration
 
@@ -34,19 +35,24 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 SETTINGS = Configuration.of(config)
 try:
-    os.environ.update(read_environment(SETTINGS))
+    # No rule whose jobs go to other hosts needs a password.
+    os.environ.update({} if is_job() else read_environment(SETTINGS))
 except ConfigurationError as error:
     raise WorkflowError(str(error))
 
 NOW = datetime.now(UTC)
 try:
-    LEDGER = open_ledger(Path(), SETTINGS.archive)
+    if is_job():
+        LEDGER = Ledger(ledger_path(Path()), reading=True)
+    else:
+        LEDGER = open_ledger(Path(), SETTINGS.archive)
 except LedgerError as error:
     raise WorkflowError(str(error))
 # A programme named on the command line is that of all frames.
 NAMED = SETTINGS.programme if named_by_hand("programme") else ""
 PLANNER = Planner(LEDGER, SETTINGS, NOW.date(), NAMED)
-NIGHTS = PLANNER.wanted_nights(NOW)
+# The main process alone lists the source: a job on another host may not see it.
+NIGHTS = [] if is_job() else PLANNER.wanted_nights(NOW)
 # ESO is asked again in each run.
 THIS_RUN = iso(NOW)
 LOCKS, PLANS = {}, {}  # by night
@@ -93,6 +99,10 @@ def begin(nights):
         )
     with shared_lock(Path()):
         LEDGER.save()
+    try:
+        end_jobs(SETTINGS.telescope, Path(), lambda job: job.night in nights)
+    except QueueError as error:
+        raise WorkflowError(str(error))
 
 
 @cache
@@ -235,6 +245,22 @@ def snapshot(wildcards):
 def camera(wildcards):
     """The camera of the night: a change solves its frames again and makes its headers again."""
     return {"camera": asdict(of_night(SETTINGS, wildcards.night).camera)}
+
+
+@cache
+def count_frames(night):
+    """Number of a night's frames, once they are listed."""
+    return len(LEDGER.frames(night))
+
+
+def memory(base, per_frame):
+    """Return a job's memory in MB: with Snakemake's own, and what each frame of the night adds."""
+    return lambda wildcards: round(base + per_frame * count_frames(wildcards.night))
+
+
+def minutes(per_frame):
+    """Return the minutes after which SLURM ends a job: a start on a busy disk, and each frame's."""
+    return lambda wildcards: round(30 + per_frame * count_frames(wildcards.night))
 
 
 def headings(wildcards):

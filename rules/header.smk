@@ -22,6 +22,9 @@ rule header:
         "{night}/logs/header/{group}.log",
     conda:
         "../envs/header.yaml"
+    resources:
+        mem_mb=memory(600, 0.1),
+        runtime=minutes(0.01),
     params:
         headings=headings,
         programme=programme,

@@ -17,6 +17,9 @@ rule cube:
         "{night}/logs/cube/{instrument}.{start}_{sequence}.log",
     conda:
         "../envs/cube.yaml"
+    resources:
+        mem_mb=memory(600, 0.02),
+        runtime=minutes(0.02),
     params:
         snapshot=snapshot,
     script:
@@ -36,6 +39,9 @@ rule frames:
     conda:
         "../envs/frames.yaml"
     threads: 2
+    resources:
+        mem_mb=memory(600, 0.02),
+        runtime=minutes(0.02),
     params:
         snapshot=snapshot,
     script:

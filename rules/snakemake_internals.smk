@@ -37,6 +37,20 @@ def nights_of_jobs():
     return sorted({job.wildcards.night for job in jobs if "night" in job.wildcards.keys()})
 
 
+def is_job():
+    """Return whether this is a job's own Snakemake, on a node of a cluster say."""
+    return not workflow.is_main_process
+
+
+def prepare_submission(name):
+    """Give jobs in SLURM's queue a name, and only the variables of the environment they need."""
+    executor = workflow.scheduler._executor
+    if hasattr(executor, "run_uuid"):
+        executor.run_uuid = f"{name}_{executor.run_uuid}"
+        folder = f"{workflow.basedir}/profiles/slurm"  # of our sbatch
+        os.environ["PATH"] = f"{folder}:{os.environ.get('PATH', os.defpath)}"
+
+
 def called_in():
     """The directory in which Snakemake was called."""
     return workflow.workdir_init

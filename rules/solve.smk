@@ -19,6 +19,9 @@ rule solve:
     conda:
         "../envs/solve.yaml"
     threads: 2
+    resources:
+        mem_mb=memory(1500, 0.05),
+        runtime=minutes(0.1),
     params:
         programme=programme,
         named=named,

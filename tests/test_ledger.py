@@ -24,6 +24,7 @@ from scripts.lib.delivery.publish import (
     stage,
     take_back,
 )
+from scripts.lib.files.durable import writer
 from scripts.lib.files.errors import Damaged
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.ledger import FORM, Ledger, LedgerError, Overtaken, ledger_path
@@ -630,13 +631,14 @@ def test_hidden_files_of_dead_jobs_only_are_removed(ledger, archive, job):
     dead.wait()
     ended = subprocess.Popen([sys.executable, "-c", "", "tmp2.archive.py"])
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-    ours, mine = f"p.fits.{ledger.identity}", f".p.fits.{ledger.identity}-{os.getpid()}.part"
+    ours, mine = f"p.fits.{ledger.identity}", f".p.fits.{ledger.identity}-{writer()}.part"
     left = {"dead": f".{ours}-{dead.pid}.part", "odd": f".{ours}-x.part", "mine": mine}
     left |= {"not asked for": f".{ours}-{ended.pid}.part"}
     left |= {"another program": f".{ours}-{os.getppid()}.part"}
     kept = {"living": f".{ours}-{job.pid}.part", "other": f".q.fits.{dead.pid}.part"}
     kept |= {"product": "p.fits", "longer": f".p.fits2.{ledger.identity}-{dead.pid}.part"}
     kept |= {"of another ledger": f".p.fits.01234567-{dead.pid}.part"}
+    kept |= {"of another host": f".{ours}-{dead.pid}@elsewhere.part"}
     for name in (*left.values(), *kept.values()):
         (archive / name).write_text("old")
     made = product_file(archive.parent / "p.fits")

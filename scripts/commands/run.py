@@ -26,6 +26,7 @@ from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running import health, run_log
 from scripts.lib.running.processes import end_marked, run_marked
 from scripts.lib.running.run_log import Heartbeat, note, run_log_path
+from scripts.lib.running.slurm import QueueError, ask_to_end, end_jobs, jobs_of, run_name
 from scripts.lib.settings.check import ConfigurationError, Unchecked
 from scripts.lib.settings.passwords import read_environment
 from scripts.lib.settings.profile import find_profile, read_unchecked
@@ -108,6 +109,7 @@ def run_alone(config: Configuration, profile: Path, options: list[str]) -> int:
         heartbeat = heartbeat.began(datetime.now(UTC))
         save_heartbeat(workdir, heartbeat, log)
         stuck = [f"processes {left} of an earlier run cannot be ended"] if left else []
+        stuck += end_queued(config, log)
         if problems := stuck or health.problems_before(config):
             status = 1
             for problem in problems:
@@ -154,8 +156,21 @@ def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO)
     note(log, f"start: {' '.join(command)}")
     begin = log.tell()
     environ = os.environ | {"PATH": f"{binaries}:{os.environ.get('PATH', os.defpath)}"}
+
+    def cancel(process: int) -> None:
+        # Snakemake itself would wait for its jobs in the queue.
+        try:
+            name = run_name(config.telescope, workdir, process)
+            ask_to_end([job for job in jobs_of(config.telescope, workdir) if name in job.name])
+        except QueueError as error:
+            note(log, str(error))
+
     # Snakemake keeps its logs below the working directory; the checkout may be somebody else's.
-    ended = run_marked(command, str(workdir), environ, workdir, log, 3600 * config.time_limit)
+    ended = run_marked(
+        command, str(workdir), environ, workdir, log, 3600 * config.time_limit, asked=cancel
+    )
+    for problem in end_queued(config, log):
+        note(log, problem)
     try:
         last_lines = "\n".join(tail(run_log_path(workdir), TAIL, begin))
     except OSError as error:
@@ -173,6 +188,18 @@ def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO)
     elif queued_messages(queue_of(config)):
         print(f"{config.telescope}: {subject}\n{with_guide(subject, text)}", file=sys.stderr)
     return ended.status
+
+
+def end_queued(config: Configuration, log: BinaryIO) -> list[str]:
+    """End what no run is at work on in SLURM's queue; return what went wrong."""
+    at_work = {path.stem for path in held_nights(config.workdir)}
+    try:
+        ended = end_jobs(config.telescope, config.workdir, lambda job: job.night not in at_work)
+    except QueueError as error:
+        return [str(error)]
+    if ended:
+        note(log, f"jobs of an earlier run ended: {' '.join(job.number for job in ended)}")
+    return []
 
 
 def look_back(config: Configuration, status: int, log: BinaryIO) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.lib.files.durable import sync_folder
+from scripts.lib.files.durable import HOST, WRITER, is_left, sync_folder, writer
 from scripts.lib.files.errors import Damaged, JobFailed
 from scripts.lib.files.log import logger
 from scripts.lib.fits.cards import HeaderError, Value
@@ -44,7 +44,7 @@ def stage(product: Path, archive: Path, mode: int, ledger: Ledger) -> str:
     must be able to read it, by its ``mode``. Raises `Damaged` if a copy is not what was copied.
     """
     remove_hidden(ledger, archive, product.name)
-    hidden = f".{product.name}.{ledger.identity}-{os.getpid()}.part"
+    hidden = f".{product.name}.{ledger.identity}-{writer()}.part"
     try:
         os.link(product, archive / hidden)
     except OSError as error:
@@ -60,7 +60,7 @@ def remove_hidden(ledger: Ledger, archive: Path, product: str = "*") -> None:
     left = [
         path
         for path in archive.glob(f".{product}.{ledger.identity}-*.part")
-        if not is_at_work(path.stem.rpartition("-")[2])
+        if not is_at_work(path)
     ]
     # Only now: the intents of processes that have ended do not become more.
     intended = ledger.hidden()
@@ -69,15 +69,20 @@ def remove_hidden(ledger: Ledger, archive: Path, product: str = "*") -> None:
             path.unlink(missing_ok=True)
 
 
-def is_at_work(number: str) -> bool:
-    """Return whether a process of a number is another job that delivers.
+def is_at_work(hidden: Path) -> bool:
+    """Return whether a hidden file may be of another job that delivers.
 
     One that has ended, though nobody has asked for its status yet, has no command line.
     """
-    if number == str(os.getpid()):
+    match = WRITER.search(hidden.name)
+    if not match:
+        return False
+    if (match[2] or HOST) != HOST:
+        return not is_left(hidden)
+    if match[1] == str(os.getpid()):
         return False
     try:
-        return b"archive.py" in Path("/proc", number, "cmdline").read_bytes()
+        return b"archive.py" in Path("/proc", match[1], "cmdline").read_bytes()
     except OSError:
         return False
 

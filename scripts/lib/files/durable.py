@@ -5,14 +5,23 @@ before a power cut can come back with no bytes.
 """
 
 import os
+import re
 import shutil
+import socket
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-LONGEST_NAME = 235  # bytes; file systems take 255, a temporary name has some more
+# Bytes; file systems take 255, a temporary name has the process and its host as well.
+LONGEST_NAME = 190
+# At the end of temporary names; without the host: by a version before 0.4.
+WRITER = re.compile(r"(\d+)(?:@([^@]+))?\.part")
+# s: a job does not write for longer; the limit of a run's time is below that.
+LONGEST_WRITING = 7 * 86400
+HOST = socket.gethostname()[:40]
 
 
 @contextmanager
@@ -42,8 +51,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     Snakemake does not see that a folder was left half-filled by a killed run.
     """
-    for stale in path.parent.glob(f".{path.name}.*.part"):
-        shutil.rmtree(stale)
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        if is_left(part):
+            shutil.rmtree(part, ignore_errors=True)
     part = part_name(path)
     part.mkdir(parents=True)
     try:
@@ -59,19 +69,39 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def part_name(path: Path) -> Path:
     """Return this process's temporary name of a file: hidden, and not ending like a product.
 
-    A job that outlives a killed run must not share it with the job of the next run. Of a name that
-    leaves no room for more, only the beginning and a sum are in it.
+    A job that outlives a killed run must not share it with the job of the next run, which may be on
+    another host. Of a name that leaves no room for more, only the beginning and a sum are in it.
     """
     name = path.name
     if len(os.fsencode(name)) > LONGEST_NAME:
         name = f"{name[:60]}-{zlib.crc32(os.fsencode(name)):08x}"
-    return path.with_name(f".{name}.{os.getpid()}.part")
+    return path.with_name(f".{name}.{writer()}.part")
+
+
+def writer() -> str:
+    """Return what tells this process apart from all others that write to a shared disk."""
+    return f"{os.getpid()}@{HOST}"
+
+
+def is_left(part: Path) -> bool:
+    """Return whether nobody writes to a temporary file any more.
+
+    Of another host's processes nothing is known here: theirs counts as left after some days.
+    """
+    match = WRITER.search(part.name)
+    if match and (match[2] or HOST) == HOST:
+        return int(match[1]) == os.getpid() or not Path("/proc", match[1]).exists()
+    try:
+        return time.time() - part.stat().st_mtime > LONGEST_WRITING
+    except FileNotFoundError:
+        return False
 
 
 def remove_parts(folder: Path, name: str = "*") -> None:
     """Remove what killed jobs left half-written of the files called ``name`` (a pattern)."""
     for part in folder.glob(f".{name}.part"):
-        part.unlink(missing_ok=True)
+        if is_left(part):
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

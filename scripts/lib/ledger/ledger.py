@@ -113,18 +113,19 @@ class Overtaken(RuntimeError):
 class Ledger:
     """The ledger of one telescope: the database at ``path``, which is made if it is not there.
 
-    One that is in memory can be saved ``later``. Raises `LedgerError` if the file is not a ledger,
-    or one of a later version of this workflow.
+    One that is in memory can be saved ``later``; a job on another host is ``reading`` only. Raises
+    `LedgerError` if the file is not a ledger, or one of a later version of this workflow.
     """
 
-    def __init__(self, path: Path | str, later: Path | None = None):
-        self.path, self.later = path, later
+    def __init__(self, path: Path | str, later: Path | None = None, reading: bool = False):
+        self.path, self.later, self.reading = path, later, reading
         self._connection = self._open(path)
 
     def _open(self, path: Path | str) -> sqlite3.Connection:
         """Return a connection to a database of the right form."""
         with self._explained():
-            connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+            name = f"{Path(path).absolute().as_uri()}?mode=ro" if self.reading else path
+            connection = sqlite3.connect(name, timeout=WAIT, isolation_level=None, uri=self.reading)
             # A commit is on the disk when it returns, its journal's folder entry included.
             connection.execute("PRAGMA synchronous=EXTRA")
             (form,) = connection.execute("PRAGMA user_version").fetchone()

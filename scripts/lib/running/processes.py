@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -60,6 +60,9 @@ class MarkedCommand:
         Gets what the command prints.
     limit, grace : float
         Seconds until the group is asked to end, and from then until it is killed.
+    asked : callable, optional
+        Called with the id of the command's process whenever the group is asked to end: for what
+        the command started elsewhere.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class MarkedCommand:
         limit: float,
         grace: float = GRACE,
         variable: str = MARKER,
+        asked: Callable[[int], None] | None = None,
     ):
         self.mark, self.variable, self.limit, self.grace = mark, variable, limit, grace
+        self.asked = asked or (lambda process: None)
         self.cause, self.kill_at, self.repeat_at = "", float("inf"), float("inf")
         self.process = subprocess.Popen(
             command,
@@ -92,6 +97,7 @@ class MarkedCommand:
             now = time.monotonic()
             self.cause, self.kill_at, self.repeat_at = cause, now + self.grace, now + REPEAT
             os.killpg(self.process.pid, signal.SIGTERM)
+            self.asked(self.process.pid)
 
     def poll(self) -> Ended | None:
         """Return how it ended, None while it is at work; to be called several times a second."""
@@ -105,6 +111,7 @@ class MarkedCommand:
                 self.repeat_at = now + REPEAT
                 jobs = marked(self.mark, self.variable)
                 send(signal.SIGTERM, [number for number in jobs if number != self.process.pid])
+                self.asked(self.process.pid)
             return None
         end_marked(self.mark, self.variable)
         status = self.process.returncode
@@ -122,10 +129,11 @@ def run_marked(
     log: IO[Any],
     limit: float,
     grace: float = GRACE,
+    asked: Callable[[int], None] | None = None,
 ) -> Ended:
     """Run a `MarkedCommand` until it ends; a signal to this process ends it."""
     with caught(STOPPING) as signals:
-        running = MarkedCommand(command, mark, environ, cwd, log, limit, grace)
+        running = MarkedCommand(command, mark, environ, cwd, log, limit, grace, asked=asked)
         while not (ended := running.poll()):
             if signals:
                 running.end(f"ended by signal {signal.Signals(signals[0]).name}")
