@@ -20,7 +20,7 @@ from scripts import status as status_command
 from scripts.commands.run import runs_nothing
 from scripts.lib.files.lock import FileLock, is_held, lock_of, taken
 from scripts.lib.nights.dates import recent_nights
-from scripts.lib.running import health, processes, run_log
+from scripts.lib.running import health, processes, run_log, slurm
 from scripts.lib.running.processes import end_marked, marked, run_marked
 from scripts.lib.running.run_log import Heartbeat, read_heartbeat, write_heartbeat
 from scripts.lib.settings import profile
@@ -554,6 +554,14 @@ def test_a_missing_login_in_a_wrong_configuration_is_mailed_once(site):
         process = site.start("status", "Callisto", "--mail")
         assert "workdir: '' is not" in process.communicate()[0] and process.returncode == 1
         assert server.subjects()[1:] == ["Callisto: trouble"]
+
+
+def test_nothing_runs_while_jobs_may_be_in_a_silent_queue(site):
+    # As after a run that submitted jobs.
+    (site.night.workdir / slurm.LOGS).mkdir(parents=True)
+    site.environ["SLURM_CONF"] = "/nowhere"
+    assert "not run\nsqueue: " in site.run(status=1)
+    assert "start:" not in site.log()
 
 
 # Passwords

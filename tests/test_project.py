@@ -34,7 +34,7 @@ def test_environments_repeat_the_pins():
 
 def test_constraints_repeat_the_pins():
     constraints = {k.lower(): v for k, v in pins(REPOSITORY / "constraints.txt").items()}
-    for name in ("requirements.txt", "requirements-test.txt"):
+    for name in ("requirements.txt", "requirements-test.txt", "requirements-slurm.txt"):
         for package, pinned in pins(REPOSITORY / name).items():
             assert constraints[package] == pinned
 

@@ -160,8 +160,10 @@ def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO)
     def cancel(process: int) -> None:
         # Snakemake itself would wait for its jobs in the queue.
         try:
-            name = run_name(config.telescope, workdir, process)
-            ask_to_end([job for job in jobs_of(config.telescope, workdir) if name in job.name])
+            name = f"{run_name(config.telescope, workdir, process)}_"
+            ask_to_end(
+                [job for job in jobs_of(config.telescope, workdir) if job.name.startswith(name)]
+            )
         except QueueError as error:
             note(log, str(error))
 

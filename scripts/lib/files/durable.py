@@ -19,8 +19,8 @@ from typing import BinaryIO
 LONGEST_NAME = 190
 # At the end of temporary names; without the host: by a version before 0.4.
 WRITER = re.compile(r"(\d+)(?:@([^@]+))?\.part")
-# s: a job does not write for longer; the limit of a run's time is below that.
-LONGEST_WRITING = 7 * 86400
+# s: a writer that has written nothing for as long has ended.
+LONGEST_PAUSE = 2 * 86400
 HOST = socket.gethostname()[:40]
 
 
@@ -86,13 +86,14 @@ def writer() -> str:
 def is_left(part: Path) -> bool:
     """Return whether nobody writes to a temporary file any more.
 
-    Of another host's processes nothing is known here: theirs counts as left after some days.
+    Of another host's processes nothing is known here: what they write counts as left once it has
+    not changed for two days.
     """
     match = WRITER.search(part.name)
     if match and (match[2] or HOST) == HOST:
         return int(match[1]) == os.getpid() or not Path("/proc", match[1]).exists()
     try:
-        return time.time() - part.stat().st_mtime > LONGEST_WRITING
+        return time.time() - part.stat().st_mtime > LONGEST_PAUSE
     except FileNotFoundError:
         return False
 
