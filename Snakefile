@@ -50,6 +50,7 @@ wildcard_constraints:
     instrument="[A-Z0-9-]+",
     sequence="[SC]_[A-Za-z0-9.+_-]+",
     product="[A-Z0-9][A-Za-z0-9.+_-]+",
+    batch="[A-Z0-9][A-Za-z0-9.+_-]+",
     group="[SC]",
 
 
@@ -59,6 +60,7 @@ include: "rules/solve.smk"
 include: "rules/header.smk"
 include: "rules/products.smk"
 include: "rules/archive.smk"
+include: "rules/batch.smk"
 include: "rules/night.smk"
 include: "rules/confirm.smk"
 

@@ -24,7 +24,7 @@ from scripts.lib.nights.cameras import of_night
 from scripts.lib.nights.dates import parse_nights
 from scripts.lib.nights.times import iso
 from scripts.lib.running.one_night import NIGHT, why_not
-from scripts.lib.running.planning import STAMPS, Planner, concerned, table_sequences
+from scripts.lib.running.planning import BATCH, STAMPS, Planner, concerned, table_sequences
 from scripts.lib.running.processes import MARKER
 from scripts.lib.running.slurm import QueueError, end_jobs, run_name
 from scripts.lib.settings.passwords import read_environment
@@ -293,8 +293,16 @@ def solved_tables(wildcards):
 def undelivered(wildcards):
     """Stamps of the jobs that deliver what the night still lacks."""
     checkpoints.inventory.get(**wildcards)
-    targets = PLANNER.deliveries(wildcards.night).targets
-    return [f"{wildcards.night}/{STAMPS}/{target}" for target in sorted(targets)]
+    batches = PLANNER.batches(wildcards.night)
+    small = {target for batch in batches.values() for target in batch}
+    alone = PLANNER.deliveries(wildcards.night).targets - small
+    stamps = [*sorted(alone), *(f"{BATCH}{batch}" for batch in sorted(batches))]
+    return [f"{wildcards.night}/{STAMPS}/{stamp}" for stamp in stamps]
+
+
+def members(wildcards):
+    """The targets of a batch."""
+    return PLANNER.batches(wildcards.night).get(wildcards.batch, [])
 
 
 def product(wildcards):
@@ -308,7 +316,7 @@ def product(wildcards):
 
 def headers(wildcards):
     """The folder of finished headers that a sequence is in."""
-    name = wildcards.get("sequence") or wildcards.product
+    name = wildcards.get("sequence") or wildcards.get("product") or wildcards.batch
     sequence = sequence_of(name) if "." in name.partition("_")[0] else name
     return f"{wildcards.night}/headers/{group_of(sequence)}"
 

@@ -1,4 +1,4 @@
-"""Deliver a product: check it, stage it, record the intent, publish it, book it."""
+"""Deliver products: check them, stage them, record the intent, publish them, book them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -40,25 +40,78 @@ class Made(NamedTuple):
 
 @dataclass
 class Delivery:
-    """The delivery of a cube, or of a sequence's frames, by one job."""
+    """The delivery of some targets of a night by one job: cubes, or the frames of sequences."""
 
     ledger: Ledger
     archive: Path
     night: Night
-    target: str  # what the job is called after
+    cubes: bool
     checks: list[Check]
     context: Context  # what products are judged against
-    failed: list[str]  # why products could not be delivered
-    # What of raw headers is in no product, by file name: texts ``KEYWORD: why``.
-    left_out: Mapping[str, list[str]] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)  # why products could not be delivered
 
-    def pass_gate(self, path: Path, frames: list[Frame]) -> Made:
+    def due(self, target: str) -> list[Frame]:
+        """Return the frames of a target that are to be delivered, once what is staged is."""
+        name = self.night.night
+        intents = self.ledger.intents(name, target)
+        self.failed += publish_intents(self.ledger, self.archive, intents).values()
+        found = frames_of(self.ledger, name, target, self.cubes)
+        return good(f for f in found if is_due(f, self.night) and f.status is not Status.STAGED)
+
+    def pass_gate(self, target: str, made: Path, headers: Path, frames: list[Frame]) -> list[Made]:
+        """Return the products of a target that may be delivered: a cube, or frames in a folder.
+
+        ``headers`` is the folder of finished headers, ``frames`` are those to be delivered. Those
+        that `header` has held back are written down. Raises `Damaged` or `BadFrame` for a cube, see
+        `judge`; a frame that is refused is held back, one that is damaged is left out, each alone.
+        """
+        faults = read_held(headers)
+        hold_back(self.ledger, frames, faults)
+        frames = [frame for frame in frames if frame.file not in faults]
+        if not frames:
+            return []
+        if self.night.redeliver:
+            self.take_back_unused()
+        context = self.context._replace(programmes=tuple({frame.programme for frame in frames}))
+        left_out = read_left_out(headers)
+        if self.cubes:
+            planes = read_headers(headers / f"{frames[0].sequence}.fits")
+            context = context._replace(headers=planes)
+            return [self.judge(target, made, frames, context, left_out)]
+        passed = []
+        for frame in frames:
+            try:
+                path = made / frame.product
+                passed.append(self.judge(target, path, [frame], context, left_out))
+            except BadFrame as error:
+                hold_back(self.ledger, [frame], {frame.file: error.fault})
+            except (Damaged, FileNotFoundError) as error:
+                logger.error("%s: not delivered: %s", frame.file, error)
+                self.failed.append(str(error))
+        return passed
+
+    def take_back_unused(self) -> None:
+        """Remove products of before that no frame belongs to any more."""
+        used = {frame.product for frame in self.ledger.frames(self.night.night)}
+        for product in self.ledger.products(self.night.night):
+            if product.delivery < self.night.redeliver and product.name not in used:
+                take_back(self.ledger, self.archive, product)
+
+    def judge(
+        self,
+        target: str,
+        path: Path,
+        frames: list[Frame],
+        context: Context,
+        left_out: Mapping[str, list[str]],
+    ) -> Made:
         """Return a product that may be delivered, with its frames in time order.
 
-        Raises `Damaged` if not every pixel of every frame is in it, `BadFrame` if ESO or the
-        survey's reader would refuse it, or ESO has another of its name.
+        ``left_out`` says what of raw headers is in no product, by file name. Raises `Damaged` if
+        not every pixel of every frame is in it, `BadFrame` if ESO or the survey's reader would
+        refuse it, or ESO has another of its name.
         """
-        file = check_whole(path, frames, self.context)
+        file = check_whole(path, frames, context)
         findings = judged(file, self.checks)
         if wrong := errors(findings):
             fault = fault_of(wrong)
@@ -66,43 +119,17 @@ class Delivery:
         product = Product(
             name=file.name,
             night=self.night.night,
-            target=self.target,
+            target=target,
             programme=str(file.value("HIERARCH ESO OBS PROG ID")),
             dp_id=product_file.dp_id(file),
             bytes=file.size,
             datasum=int(str(file.value("DATASUM"))),
             checksum=str(file.value("CHECKSUM")),
-            verdict="; ".join([PASSED, *map(str, findings), *self.losses(frames)]),
+            verdict="; ".join([PASSED, *map(str, findings), *losses(frames, left_out)]),
             delivery=self.night.redeliver,
         )
         check_free(product, self.ledger)
         return Made(path, product, frames)
-
-    def losses(self, frames: list[Frame]) -> list[str]:
-        """Return what is left out of frames' headers: by keyword the first, and how many."""
-        texts = [text for frame in frames for text in self.left_out.get(frame.file, ())]
-        counts = Counter(text.partition(":")[0] for text in texts)
-        first = {text.partition(":")[0]: text for text in reversed(texts)}
-        return [
-            f"left out: {first[keyword]}" + (f" (in {count} frames)" if count > 1 else "")
-            for keyword, count in counts.items()
-        ]
-
-    def pass_gate_each(self, folder: Path, frames: list[Frame]) -> list[Made]:
-        """Return the frames of a folder that may be delivered.
-
-        One that is refused is held back, one that is damaged is left out, each alone.
-        """
-        passed = []
-        for frame in frames:
-            try:
-                passed.append(self.pass_gate(folder / frame.product, [frame]))
-            except BadFrame as error:
-                hold_back(self.ledger, [frame], {frame.file: error.fault})
-            except (Damaged, FileNotFoundError) as error:
-                logger.error("%s: not delivered: %s", frame.file, error)
-                self.failed.append(str(error))
-        return passed
 
     def deliver(self, made: list[Made], mode: int) -> None:
         """Stage products, record the intent, publish and book them."""
@@ -125,12 +152,19 @@ class Delivery:
                 )
         if not new:
             return
-        intents = [
-            Intent(one.product, stage(one.path, self.archive, mode, self.ledger)) for one in new
-        ]
+        intents, frames = [], []
+        for one in new:
+            try:
+                hidden = stage(one.path, self.archive, mode, self.ledger)
+            except (Damaged, OSError) as error:
+                logger.error("%s: not delivered: %s", one.product.name, error)
+                self.failed.append(f"{one.product.name}: {error}")
+            else:
+                intents.append(Intent(one.product, hidden))
+                frames += one.frames
         sync_folder(self.archive)
         try:
-            self.ledger.stage(intents, [frame for one in new for frame in one.frames])
+            self.ledger.stage(intents, frames)
         except Overtaken:
             # After any other error the intent may stand: then a hidden file that is gone counts as
             # published.
@@ -138,6 +172,17 @@ class Delivery:
                 (self.archive / intent.hidden).unlink(missing_ok=True)
             raise
         self.failed += publish_intents(self.ledger, self.archive, intents).values()
+
+
+def losses(frames: list[Frame], left_out: Mapping[str, list[str]]) -> list[str]:
+    """Return what is left out of frames' headers: by keyword the first, and how many."""
+    texts = [text for frame in frames for text in left_out.get(frame.file, ())]
+    counts = Counter(text.partition(":")[0] for text in texts)
+    first = {text.partition(":")[0]: text for text in reversed(texts)}
+    return [
+        f"left out: {first[keyword]}" + (f" (in {count} frames)" if count > 1 else "")
+        for keyword, count in counts.items()
+    ]
 
 
 def check_whole(path: Path, frames: list[Frame], context: Context) -> ProductFile:
@@ -187,52 +232,31 @@ def hold_back(ledger: Ledger, frames: Iterable[Frame], faults: dict[str, Fault])
             ledger.record(held)
 
 
+def open_delivery(ledger: Ledger, night: str, settings: Configuration, checks: Path) -> Delivery:
+    """Return what a job delivers with; raise `FileNotFoundError` without an archive directory."""
+    archive, bounds = settings.archive, night_bounds(night, settings.place.longitude)
+    if not archive.is_dir():
+        raise FileNotFoundError(f"archive: the directory {archive} does not exist; is it mounted?")
+    context = product_file.context_of(settings.telescope, settings.camera, bounds)
+    cubes = settings.products == "cubes"
+    return Delivery(ledger, archive, ledger.night(night), cubes, read_checks(checks), context)
+
+
 def main() -> None:
     """Run the job."""
     start_log(snakemake.log[0])
-    night_name, target = snakemake.wildcards.night, snakemake.wildcards.product
-    settings = of_night(Configuration.of(snakemake.config), night_name)
-    archive, cubes = settings.archive, settings.products == "cubes"
-    if not archive.is_dir():
-        raise FileNotFoundError(f"archive: the directory {archive} does not exist; is it mounted?")
+    night, target = snakemake.wildcards.night, snakemake.wildcards.product
+    settings = of_night(Configuration.of(snakemake.config), night)
     with Ledger(ledger_path(Path())) as ledger:
-        intents = ledger.intents(night_name, target)
-        failed = list(publish_intents(ledger, archive, intents).values())
-        night = ledger.night(night_name)
-        frames = good(
-            frame
-            for frame in frames_of(ledger, night_name, target, cubes)
-            if is_due(frame, night) and frame.status is not Status.STAGED
-        )
+        delivery = open_delivery(ledger, night, settings, Path(snakemake.input.checks))
+        frames = delivery.due(target)
         if frames and snakemake.input.product:
-            made, headers = Path(snakemake.input.product), Path(snakemake.input.headers)
-            faults = read_held(headers)
-            hold_back(ledger, frames, faults)
-            frames = [frame for frame in frames if frame.file not in faults]
-        if frames and snakemake.input.product:
-            if night.redeliver:
-                # Products of before that no frame belongs to any more.
-                used = {frame.product for frame in ledger.frames(night_name)}
-                for product in ledger.products(night_name):
-                    if product.delivery < night.redeliver and product.name not in used:
-                        take_back(ledger, archive, product)
-            planes = read_headers(headers / f"{frames[0].sequence}.fits") if cubes else {}
-            programmes = {frame.programme for frame in frames}
-            bounds = night_bounds(night_name, settings.place.longitude)
-            context = product_file.context_of(
-                settings.telescope, settings.camera, bounds, planes, tuple(programmes)
-            )
-            checks = read_checks(Path(snakemake.input.checks))
-            left_out = read_left_out(headers)
-            delivery = Delivery(ledger, archive, night, target, checks, context, failed, left_out)
-            if cubes:
-                passed = [delivery.pass_gate(made, frames)]
-            else:
-                passed = delivery.pass_gate_each(made, frames)
-            delivery.deliver(passed, int(settings.mode, 8))
-        ledger.note_night(night_name, reported=0)
-        write_receipts(ledger, night_name, Path(night_name) / FOLDER, cubes, target)
-    if failed:
+            product, headers = Path(snakemake.input.product), Path(snakemake.input.headers)
+            made = delivery.pass_gate(target, product, headers, frames)
+            delivery.deliver(made, int(settings.mode, 8))
+        ledger.note_night(night, reported=0)
+        write_receipts(ledger, night, Path(night) / FOLDER, delivery.cubes, target)
+    if failed := delivery.failed:
         some = f"{len(failed)} of {len(frames)} frames could not be delivered, the others were: "
         raise JobFailed(failed[0] if len(frames) in (0, 1, len(failed)) else some + failed[0])
     write_text(Path(snakemake.output.stamp), f"{target}: see the ledger\n")

@@ -49,7 +49,7 @@ def main() -> None:
     with Ledger(ledger_path(Path())) as ledger:
         write_views(ledger, night, folder, settings)
         # All are delivered. Snakemake keeps some if another night failed.
-        for name in ("cubes", "frames"):
+        for name in ("cubes", "frames", "batches"):
             shutil.rmtree(folder / name, ignore_errors=True)
         if (folder / "raw").exists() and not settings.keep_raw:
             # The marker goes first: without it the copies count as absent.

@@ -24,6 +24,8 @@ REPOSITORY = Path(__file__).parent.parent
 PARANAL = telescopes()["Io"].site.longitude
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 NIGHT = "20260305"
+# Megabytes of pixels that share a job; 0 in tests that strike the jobs of single products.
+BATCH = 150
 # `make test-full` judges nights of real size with the same tests.
 FULL = os.environ.get("FULL_SIZE") == "1"
 SIZE = None if FULL else (64, 80)
@@ -50,6 +52,7 @@ class Night:
             config["camera"] |= {"naxis1": size[0], "naxis2": size[1]}
         config |= {"source": str(self.source), "workdir": str(self.workdir)}
         config |= {"archive": str(self.archive), "nights": NIGHT, "settle": 0.2, "max_held": 1}
+        config["batch"] = BATCH
         self.config = root / "config.yaml"
         self.config.write_text(yaml.safe_dump(config))
 

@@ -64,7 +64,9 @@ def role(words: list[str]) -> str:
     """Name a process by its command line: wrapper, snakemake, or the rule of its job."""
     names = ["wrapper"] * ("scripts.run" in words)
     names += ["snakemake" for word in words if word.endswith("/snakemake")]
-    return [*names, *(word.split(".")[-2] for word in words if word.endswith(".py")), ""][0]
+    # A batch of small products does what `archive` does.
+    rules = [word.split(".")[-2] for word in words if word.endswith(".py")]
+    return [*names, *rules, ""][0].replace("batch", "archive")
 
 
 def hooked(function, call: str):
@@ -136,6 +138,8 @@ def draw_script(seed: int) -> dict:
     script = {"telescope": TELESCOPES[seed % 2], "nights": NIGHTS[: rng.choice((1, 1, 1, 1, 2))]}
     script |= {"objects": OBJECTS[: rng.choice((2, 2, 3))], "apart": rng.random() < 0.3}
     script |= {"named": rng.random() < 0.3, "collected": rng.random() < 0.5}
+    # One half of the nights has jobs for each product, the other one several products a job.
+    script["batch"] = 150 * (seed // 2 % 2)
     steps = [draw_act(rng, "vanish")] if rng.random() < 0.7 else []
     for number in range(rng.choice((1, 2, 2, 3))):
         steps.append(("run", draw_run(rng, rng.random() < (0.4 if number else 0.7))))
@@ -218,6 +222,7 @@ class Site(Watcher):
         age = (date.today() - date(2026, 3, 5)).days
         config = self.night.settings() | {"nights": "", "settle": 0.05, "lookback": age + 40}
         config |= {"archive": str(self.archive), "free_gb": {"workdir": 0, "archive": 0}}
+        config["batch"] = script["batch"]
         self.night.config.write_text(yaml.safe_dump(config))
         name = f"{script['telescope'].lower()}/profile.yaml"
         profile = yaml.safe_load((REPOSITORY / "profiles/telescope/profile.yaml").read_text())

@@ -46,7 +46,7 @@ def test_a_product_that_is_changed_before_delivery_is_refused(callisto):
     made = sorted(callisto.folder.glob("cubes/*.fits"))
     content = made[0].read_bytes()
     made[0].write_bytes(content.replace(b"'UTC     '", b"'TAI     '", 1))
-    output = callisto.run(status=1)
+    output = callisto.run(status=1, batch=0)
     assert f"archive {NIGHT} {made[0].stem}\n    refused by check F3b" in output
     assert made[0].name not in [path.name for path in callisto.products()]
     assert len(callisto.products()) == len(made) - 1

@@ -12,8 +12,9 @@ from astropy.io import fits
 from scripts.lib.ledger.ledger import Ledger, ledger_path
 from scripts.lib.running.planning import Planner
 from scripts.lib.settings.profile import read_file
+from tests import night as night_module
 from tests.night import NIGHT, Night
-from tests.test_next_runs import NOTHING, killed_at, move_out
+from tests.test_next_runs import NOTHING, jobs_of_their_own, killed_at, move_out  # noqa: F401
 
 RENAME = "scripts.lib.delivery.publish.rename_without_replacing"
 TELESCOPES = pytest.mark.parametrize("telescope", ["Callisto", "Io"])
@@ -43,11 +44,13 @@ def first_and_last(truth: list[dict]) -> tuple[str, str]:
 
 @TELESCOPES
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_around_the_rename_then_collected(tmp_path, telescope, when):
-    """And the first frame of the product is gone from the source."""
+def test_killed_around_the_rename_then_collected(tmp_path, monkeypatch, telescope, when):
+    """And the product's first frame is gone from the source; of Callisto one job delivers all."""
+    job = "batch" if telescope == "Callisto" else "archive"
+    monkeypatch.setattr(night_module, "BATCH", 150 if job == "batch" else 0)
     night = Night(tmp_path, telescope)
     truth = night.simulate()
-    killed_at(night, f"archive {when} {RENAME} .")
+    killed_at(night, f"{job} {when} {RENAME} .")
     night.empty_archive()
     gone = move_out(night, [first_and_last(truth)[0]])
     night.run()

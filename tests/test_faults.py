@@ -26,6 +26,7 @@ import pytest
 
 from scripts.lib.running.processes import end_marked
 from scripts.lib.sources.copying import STILL_WRITTEN
+from tests import night as night_module
 from tests import test_operations
 from tests.night import NIGHT, REPOSITORY, SNAKEMAKE, read_csv
 from tests.servers import Smbd, Sshd, mounted_disk, mounted_share, needs
@@ -89,6 +90,12 @@ ELSEWHERE = {
         "test_transfer_log.py::test_a_run_copies_its_logs_and_survives_a_dead_server",
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def jobs_of_their_own(monkeypatch):
+    """Give each product its jobs, at which the tests strike."""
+    monkeypatch.setattr(night_module, "BATCH", 0)
 
 
 class Site(test_operations.Site):

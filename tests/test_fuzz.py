@@ -252,15 +252,18 @@ class Case:
         expected = self.expected._replace(headers=read_headers(headers))
         target = target_of(frames[0].product, sequence, self.cubes)
         archive = work / "archive"
-        delivery = Delivery(ledger, archive, night, target, CHECKS, expected, [])
+        delivery = Delivery(ledger, archive, night, False, CHECKS, expected)
         if self.cubes:
             cube = work / "made" / frames[0].product
             write_cube(cube, frames, raw, headers)
-            made = [delivery.pass_gate(cube, frames)]
+            made = [delivery.judge(target, cube, frames, expected, {})]
         else:
             folder = work / "made" / sequence
             write_frames(folder, frames, raw, expected.headers, 1)
-            made = [delivery.pass_gate(folder / frame.product, [frame]) for frame in frames]
+            made = [
+                delivery.judge(target, folder / frame.product, [frame], expected, {})
+                for frame in frames
+            ]
         sync_folder(archive)
         delivery.deliver(made, 0o644)
         assert delivery.failed == []

@@ -749,7 +749,7 @@ def test_the_workflow_mails_failures_and_held_frames_once(tmp_path, authority, e
         )
         text, _ = bodies(failed)
         text = text.replace("\r\n", "\n")
-        assert f"\n  archive {NIGHT} SPECU4." in text and f"{night.folder}/logs/archive/" in text
+        assert f"\n  batch {NIGHT} SPECU4." in text and f"{night.folder}/logs/batch/" in text
         assert text.count("FileNotFoundError") > 1
         assert Path(re.search(r"^  run +(/.+)$", text, re.M)[1]).exists()
         for path in [*night.workdir.rglob("*.*"), *(night.workdir / "mail").iterdir()]:

@@ -12,10 +12,17 @@ import pytest
 import yaml
 from astropy.io import fits
 
+from tests import night as night_module
 from tests.night import NIGHT, REPOSITORY, Night
 
 NOTHING = "Nothing to be done"
 STOPPING = Path(__file__).parent / "stopping"
+
+
+@pytest.fixture(autouse=True)
+def jobs_of_their_own(monkeypatch):
+    """Give each product its jobs, at which the tests strike."""
+    monkeypatch.setattr(night_module, "BATCH", 0)
 
 
 def copy_of_repository(target: Path) -> Path:

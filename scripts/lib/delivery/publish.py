@@ -82,9 +82,10 @@ def is_at_work(hidden: Path) -> bool:
     if match[1] == str(os.getpid()):
         return False
     try:
-        return b"archive.py" in Path("/proc", match[1], "cmdline").read_bytes()
+        command = Path("/proc", match[1], "cmdline").read_bytes()
     except OSError:
         return False
+    return any(script in command for script in (b"archive.py", b"batch.py"))
 
 
 def copy_across(product: Path, hidden: Path) -> None:

@@ -422,14 +422,16 @@ class Ledger:
         query = "SELECT DISTINCT night FROM products WHERE delivered >= ? ORDER BY 1"
         return self._column(query, _text(time))
 
-    def due(self, night: str) -> list[tuple[str, str, Status]]:
-        """Return product, sequence and status of frames in products that are to be published."""
+    def due(self, night: str) -> list[tuple[str, str, Status, int]]:
+        """Return product, sequence, status and pixels' bytes of frames that are to be published."""
         rows = self._rows(
-            "SELECT DISTINCT product, sequence, status FROM frames LEFT JOIN nights USING (night) "
-            f"WHERE night = ? AND (status IN ('assigned', 'staged') OR {ASKED_AGAIN})",
+            "SELECT product, sequence, status, sum(2 * naxis1 * naxis2) FROM frames "
+            "LEFT JOIN nights USING (night) "
+            f"WHERE night = ? AND (status IN ('assigned', 'staged') OR {ASKED_AGAIN}) "
+            "GROUP BY 1, 2, 3",
             night,
         )
-        return [(product, sequence, Status(status)) for product, sequence, status in rows]
+        return [(*names, Status(status), size) for *names, status, size in rows]
 
     def outcomes(self, night: str) -> Outcomes:
         """Return what a night's frames have come to, without reading each."""

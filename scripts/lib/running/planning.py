@@ -21,6 +21,7 @@ from scripts.lib.files.errors import TryLater
 from scripts.lib.files.tables import read_table
 from scripts.lib.frames.corrections import corrected_nights, correction_file, read_corrections
 from scripts.lib.frames.judgement import judgement, own_judgement, own_part
+from scripts.lib.frames.names import group_of
 from scripts.lib.frames.programmes import assignments, programme_delivered
 from scripts.lib.ledger import outlook
 from scripts.lib.ledger.ledger import Ledger
@@ -35,7 +36,7 @@ from scripts.lib.sources.opening import open_source
 from scripts.lib.sources.source import Unreachable
 
 PAGE = "night.html"
-STAMPS = "stamps"
+STAMPS, BATCH = "stamps", "batch_"  # the beginning of the stamps of batches
 Keys = set[tuple[str, int]]  # of frames that are to be judged again
 
 
@@ -56,10 +57,12 @@ class Plan:
 
 
 class Deliveries(NamedTuple):
-    """Jobs that deliver; and those of them that need no raw frame, for all they have is staged."""
+    """Targets that are to be delivered, and those of them of which everything is staged."""
 
     targets: frozenset[str]
-    staged: frozenset[str]
+    staged: frozenset[str]  # no raw frame is needed for these
+    sizes: dict[str, int]  # bytes of the pixels of the others
+    groups: dict[str, str]  # of headers, in which the others are
 
 
 class Planner:
@@ -73,6 +76,7 @@ class Planner:
         self.by_hand = programme
         self.workdir = Path(settings.workdir)
         self._deliveries: dict[str, tuple[tuple[int, int], Deliveries]] = {}
+        self._batches: dict[tuple[str, str], dict[str, list[str]]] = {}
 
     def wanted_nights(self, now: datetime) -> list[str]:
         """Return the nights to bring up to date.
@@ -184,15 +188,30 @@ class Planner:
             return known[1]
         staged = {intent.product.target for intent in self.ledger.intents(night)}
         cubes = self.makes_cubes(night)
-        due = [
-            (target_of(product, sequence, cubes), status)
-            for product, sequence, status in self.ledger.due(night)
-        ]
-        unmade = {target for target, status in due if status is not Status.STAGED}
-        targets = staged | {target for target, _ in due}
-        found = Deliveries(frozenset(targets), frozenset(staged - unmade))
+        sizes: dict[str, int] = {}
+        groups = {}
+        for product, sequence, status, size in self.ledger.due(night):
+            target = target_of(product, sequence, cubes)
+            if status is Status.STAGED:
+                staged.add(target)
+            else:
+                sizes[target] = sizes.get(target, 0) + size
+                groups[target] = group_of(sequence)
+        targets = staged | sizes.keys()
+        found = Deliveries(frozenset(targets), frozenset(staged - sizes.keys()), sizes, groups)
         self._deliveries[night] = state, found
         return found
+
+    def batches(self, night: str) -> dict[str, list[str]]:
+        """Return small targets that share a job, by the first of them.
+
+        They stay as they were planned first: a batch of another composition could not run beside
+        the one that is delivering some of its targets just now.
+        """
+        key = night, self.ledger.night(night).snapshot
+        if key not in self._batches:
+            self._batches[key] = batches_of(self.deliveries(night), 1e6 * self.settings.batch)
+        return self._batches[key]
 
     def why_ingest(
         self, raw: Path, entries: list[Entry] | None, frames: list[Frame], night: Night, again: Keys
@@ -264,6 +283,7 @@ class Planner:
             *([folder / TABLE] if plan.inventory else []),
             *([] if plan.complete else [folder / STAMPS / "night"]),
             *(folder / STAMPS / target for target in plan.targets),
+            *([] if plan.complete else folder.glob(f"{STAMPS}/{BATCH}*")),
         ]
         for path in outdated:
             path.unlink(missing_ok=True)
@@ -274,6 +294,22 @@ class Planner:
         if self.ledger.products(night) and not self.ledger.outcomes(night).open:
             count = self.ledger.night(night).redeliver + 1
             self.ledger.note_night(night, redeliver=count, reported=0)
+
+
+def batches_of(deliveries: Deliveries, most: float) -> dict[str, list[str]]:
+    """Return targets of the same group of headers, up to so many bytes together, by the first."""
+    batches: list[list[str]] = []
+    last, total = "", 0
+    for target in sorted(deliveries.sizes, key=lambda target: (deliveries.groups[target], target)):
+        group, size = deliveries.groups[target], deliveries.sizes[target]
+        if size > most:
+            continue
+        if group != last or total + size > most:
+            batches.append([])
+            last, total = group, 0
+        batches[-1].append(target)
+        total += size
+    return {batch[0]: batch for batch in batches if len(batch) > 1}
 
 
 def bring_to_present(folder: Path) -> None:

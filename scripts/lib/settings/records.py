@@ -283,6 +283,10 @@ class Configuration:
     """copy: frames are copied to `workdir`; link: frames of a folder are linked there and read in
     place, so each pixel is written once, into its product.
     """
+    batch: float = key(150, minimum=0)
+    """Megabytes of pixels up to which sequences share a job that makes and delivers their products:
+    a job of its own takes longer to start than a small product to write. 0: each has its own.
+    """
     settle: float = key(5, minimum=0)
     """Seconds before a frame that is still being written is tried again."""
     keep_raw: bool = False
