@@ -22,6 +22,7 @@ rule header:
         "{night}/logs/header/{group}.log",
     conda:
         "../envs/header.yaml"
+    threads: 2
     resources:
         mem_mb=memory(600, 0.1),
         runtime=minutes(0.01),

@@ -36,6 +36,7 @@ checkpoint inventory:
     localrule: True
     conda:
         "../envs/inventory.yaml"
+    threads: 2
     params:
         work=shown("inventory"),
         programme=programme,

@@ -7,7 +7,7 @@ with the pixels, by the rules `cube` and `frames`.
 Science frames and calibrations have a job each: calibrations do not wait for plate solving.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scripts.lib.files.durable import whole_file, whole_folder
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
+from scripts.lib.files.parallel import in_processes
 from scripts.lib.fits.cards import Header, HeaderError, Value
 from scripts.lib.fits.hdu import empty_structure, image_structure, with_checksums
 from scripts.lib.frames import names
@@ -53,21 +54,18 @@ class Night(NamedTuple):
 
 
 class Composed(NamedTuple):
-    """A frame whose header is finished, and what it was made of."""
+    """A frame whose header is finished."""
 
     frame: Frame
-    exposure: Exposure
-    header: list[Card]
+    hdu: bytes  # the header as an extension without data
+    values: dict[str, Value]  # of its keywords
     left_out: list[str]  # what of its raw header is not in it: ``KEYWORD: why``
 
-    @property
-    def values(self) -> dict[str, Value]:
-        """Keyword and value of each card."""
-        return {card.keyword: card.value for card in self.header}
 
-
-def load_with_sky(raw: Path, frame: Frame, night: Night, solved: Solutions | None) -> Exposure:
-    """Return a frame's exposure with programme and world coordinates, not yet with sidereal time.
+def load_with_sky(
+    raw: Path, frame: Frame, night: Night, solved: Solutions | None, lst: float
+) -> Exposure:
+    """Return a frame's exposure with programme, sidereal time (s) and world coordinates.
 
     The coordinates are on the sky if the frame was solved; where nothing is solved, if its own
     header has credible ones. Otherwise they stay pixels, or an unsolved frame raises `BadFrame`.
@@ -77,7 +75,8 @@ def load_with_sky(raw: Path, frame: Frame, night: Night, solved: Solutions | Non
     if found and not found.solved and night.unsolved == "hold":
         raise BadFrame(Reason.UNSOLVED, found.reason)
     exposure = load_exposure(raw, frame.file, observatory)
-    exposure = exposure._replace(programme=exposure.programme._replace(id=frame.programme))
+    programme = exposure.programme._replace(id=frame.programme)
+    exposure = exposure._replace(programme=programme, lst=lst)
     if exposure.facts.kind.name != "science":
         return exposure
     if found:
@@ -93,46 +92,64 @@ def load_with_sky(raw: Path, frame: Frame, night: Night, solved: Solutions | Non
 
 
 def compose_sequence(
-    sequence: str, frames: list[Frame], raw: Path, night: Night, solved: Solutions | None
-) -> tuple[list[Composed], dict[str, Fault]]:
-    """Return the frames of a sequence with finished headers, and why others are held back.
+    sequence: str,
+    frames: list[Frame],
+    raw: Path,
+    night: Night,
+    solved: Solutions | None,
+    processes: int,
+) -> tuple[list[Card], list[Composed], dict[str, Fault]]:
+    """Return a cube's own header, its frames with finished ones, and why others are held back.
 
     A frame that was delivered before and is gone since is neither. ``solved`` is None if the frames
     were not to be solved. The gate judges each header now: here a frame that it refuses costs
     nothing but itself.
     """
-    loaded: list[tuple[Frame, Exposure]] = []
-    faults = {}
-    for frame in frames:
-        try:
-            loaded.append((frame, load_with_sky(raw, frame, night, solved)))
-        except BadFrame as error:
-            logger.warning("%s: no header: %s", frame.file, error)
-            if error.fault.reason is not Reason.GONE:
-                faults[frame.file] = error.fault
-    times = [exposure.facts.date_obs for _, exposure in loaded]
-    lst = sidereal_seconds(times, night.longitude) if times else []
-    composed = []
-    for (frame, exposure), seconds in zip(loaded, lst, strict=True):
-        exposure = exposure._replace(lst=seconds)
-        left_out: list[str] = []
-        cards = compose(exposure, night.observatory.keywords, left_out=left_out)
-        one = Composed(frame, exposure, cards, left_out)
-        structure = image_structure((frame.naxis1, frame.naxis2), extended=False)
-        if fault := refusal(frame.eso_name, structure, one.header, night):
-            faults[frame.file] = fault
-        else:
+    times = sidereal_seconds([frame.begin for frame in frames], night.longitude)
+    lst = dict(zip((frame.file for frame in frames), times, strict=True))
+
+    def load(frame: Frame) -> Exposure:
+        return load_with_sky(raw, frame, night, solved, lst[frame.file])
+
+    def compose_each(part: list[Frame]) -> list[Composed | Fault]:
+        return [compose_frame(frame, load, night) for frame in part]
+
+    composed, faults = [], {}
+    for frame, one in zip(frames, in_processes(compose_each, frames, processes), strict=True):
+        if isinstance(one, Composed):
             composed.append(one)
+        elif one.reason is not Reason.GONE:
+            faults[frame.file] = one
+    primary: list[Card] = []
     # A cube's own header is that of its first frame but for the sky, so it may be refused for what
     # the frame's is not.
     while night.cubes and composed:
-        primary = primary_of(composed, sequence, night.observatory.keywords)
+        ends = load(composed[0].frame), load(composed[-1].frame)
+        primary = primary_of(composed, ends, sequence, night.observatory.keywords)
         first = composed[0].frame
         if not (fault := refusal(first.product, empty_structure(), primary, night)):
             break
         faults[first.file] = fault
         del composed[0]
-    return composed, faults
+    return primary, composed, faults
+
+
+def compose_frame(
+    frame: Frame, load: Callable[[Frame], Exposure], night: Night
+) -> Composed | Fault:
+    """Return a frame with its finished header, or why it has none."""
+    try:
+        exposure = load(frame)
+    except BadFrame as error:
+        logger.warning("%s: no header: %s", frame.file, error)
+        return error.fault
+    left_out: list[str] = []
+    cards = compose(exposure, night.observatory.keywords, left_out=left_out)
+    structure = image_structure((frame.naxis1, frame.naxis2), extended=False)
+    if fault := refusal(frame.eso_name, structure, cards, night):
+        return fault
+    hdu = headers_only(cards, names.stem(frame.eso_name))
+    return Composed(frame, hdu, {card.keyword: card.value for card in cards}, left_out)
 
 
 def refusal(name: str, structure: list[bytes], header: list[Card], night: Night) -> Fault | None:
@@ -151,29 +168,34 @@ def refusal(name: str, structure: list[bytes], header: list[Card], night: Night)
     return fault_of(wrong) if wrong else None
 
 
-def primary_of(composed: list[Composed], sequence: str, table: Keywords) -> list[Card]:
+def primary_of(
+    composed: list[Composed], ends: tuple[Exposure, Exposure], sequence: str, table: Keywords
+) -> list[Card]:
     """Return the finished primary header of a cube of frames, in time order.
 
-    It is that of the first frame, in pixel coordinates, but for what not all frames have.
+    It is that of the first frame, in pixel coordinates, but for what not all frames have. ``ends``
+    are the exposures of the first frame and the last.
     """
-    first, last = composed[0], composed[-1]
-    special = cube_values(first.values, last.exposure, sequence)
-    header = compose(first.exposure._replace(wcs=wcs.pixel_wcs(3)), table, special)
+    first, last = ends
+    special = cube_values(composed[0].values, last, sequence)
+    header = compose(first._replace(wcs=wcs.pixel_wcs(3)), table, special)
     partial = partial_keywords([frame.values for frame in composed], table)
     return [card for card in header if card.keyword not in partial]
 
 
-def sequence_headers(sequence: str, composed: list[Composed], table: Keywords, cube: bool) -> bytes:
-    """Return the headers of a sequence as a FITS file without data.
+def sequence_headers(
+    primary: list[Card], composed: list[Composed], table: Keywords, cube: bool
+) -> Iterator[bytes]:
+    """Yield the HDUs of a FITS file without data: the headers of a sequence.
 
     Those of a ``cube`` begin with its own header and METADATA.
     """
-    hdus = [headers_only(primary_of(composed, sequence, table) if cube else [])]
+    yield headers_only(primary)
     if cube:
         eso_names = [one.frame.eso_name for one in composed]
-        hdus.append(metadata_hdu(eso_names, [one.values for one in composed], table))
-    hdus += [headers_only(one.header, names.stem(one.frame.eso_name)) for one in composed]
-    return b"".join(hdus)
+        yield metadata_hdu(eso_names, [one.values for one in composed], table)
+    for one in composed:
+        yield one.hdu
 
 
 def headers_only(header: list[Card], extname: str = "") -> bytes:
@@ -187,6 +209,7 @@ def write_headers(
     raw: Path,
     night: Night,
     solved: Mapping[str, Solutions],
+    processes: int = 1,
 ) -> dict[str, Fault]:
     """Write the headers of sequences, and what is left out of them.
 
@@ -195,16 +218,18 @@ def write_headers(
     ``grouped`` has the frames by sequence, in time order; a sequence that was not to be solved is
     not in ``solved``.
     """
+    table = night.observatory.keywords
     found: dict[str, Fault] = {}
     left_out: dict[str, list[str]] = {}
     for sequence, frames in grouped.items():
-        composed, faults = compose_sequence(sequence, frames, raw, night, solved.get(sequence))
+        primary, composed, faults = compose_sequence(
+            sequence, frames, raw, night, solved.get(sequence), processes
+        )
         found |= faults
         left_out |= {one.frame.file: one.left_out for one in composed if one.left_out}
         if composed:
-            content = sequence_headers(sequence, composed, night.observatory.keywords, night.cubes)
             with whole_file(folder / f"{sequence}.fits") as stream:
-                stream.write(content)
+                stream.writelines(sequence_headers(primary, composed, table, night.cubes))
     for file, texts in left_out.items():
         logger.warning("%s: left out of the product: %s", file, "; ".join(texts))
     write_left_out(folder, left_out)
@@ -239,7 +264,7 @@ def main() -> None:
     solved = {Path(path).stem: read_solved(Path(path)) for path in snakemake.input.solved}
     with whole_folder(Path(snakemake.output.headers)) as folder:
         raw = Path(snakemake.input.marker).parent
-        faults = write_headers(folder, grouped, raw, night, solved)
+        faults = write_headers(folder, grouped, raw, night, solved, snakemake.threads)
         check_night(frames, faults, settings.max_held)
         write_held(folder, faults)
 

@@ -14,6 +14,7 @@ from scripts.lib.delivery.publish import publish_intents
 from scripts.lib.files.durable import write_text
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
+from scripts.lib.files.parallel import in_processes
 from scripts.lib.frames import frame as raw_frame
 from scripts.lib.frames import names
 from scripts.lib.frames.corrections import corrected, corrected_keywords
@@ -52,6 +53,7 @@ def take_inventory(
     observatory: Observatory,
     cubes: bool,
     judged: str,
+    processes: int = 1,
 ) -> list[Frame]:
     """Return the frames of a night whose record changes, of all ``frames`` that were ever seen.
 
@@ -61,20 +63,27 @@ def take_inventory(
     fixed = [frame for frame in frames if is_fixed(frame, night)]
     delivered = {frame.file: frame for frame in fixed}
     newest = latest(frames)
-    found, changed = [], []
-    for frame in frames:
-        if not is_judged_again(frame, night, judged):
-            continue
-        if frame.status is Status.HELD and not (raw / frame.file).exists():
-            continue  # gone from the source since; what was said of it stands
+
+    def judge(frame: Frame) -> Judged | Frame:
         try:
             if newest[frame.file].version > frame.version:
                 raise BadFrame(Reason.CHANGED, "as it is now it is delivered instead")
             if earlier := delivered.get(frame.file):
                 raise BadFrame(Reason.CHANGED, f"in {earlier.product} under this name")
-            found.append(examine(raw, frame, observatory))
+            return examine(raw, frame, observatory)
         except BadFrame as error:
-            changed.append(held_back(frame, error.fault))
+            return held_back(frame, error.fault)
+
+    again = [
+        frame
+        for frame in frames
+        if is_judged_again(frame, night, judged)
+        # Otherwise it is gone from the source since; what was said of it stands.
+        and (frame.status is not Status.HELD or (raw / frame.file).exists())
+    ]
+    examined = in_processes(lambda part: list(map(judge, part)), again, processes)
+    found = [one for one in examined if isinstance(one, Judged)]
+    changed = [one for one in examined if isinstance(one, Frame)]
     found, mispointed = without_mispointed(found)
     changed += mispointed
     chosen, duplicates = without_duplicates(found, fixed, raw)
@@ -272,7 +281,9 @@ def main() -> None:
         check_delivered(delivered, observatory.assigned, observatory.programme.id)
         cubes = settings.products == "cubes"
         products = ledger.products(name)
-        changed = take_inventory(raw, frames, products, night, observatory, cubes, judged)
+        changed = take_inventory(
+            *(raw, frames, products, night, observatory, cubes, judged), snakemake.threads
+        )
         frames = list(({f.key: f for f in frames} | {f.key: f for f in changed}).values())
         frames.sort(key=lambda frame: frame.key)
         counts = map(len, (frames, snapshot.good(frames), snapshot.held(frames)))
