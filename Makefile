@@ -131,9 +131,8 @@ docs: $(READY) ## docs/eso.md, the configuration's schema and example, the pictu
 	@$(BIN)/python -m scripts.describe
 	@$(BIN)/python -m tests.architecture
 
-bench: $(READY) ## times of nights of both cameras against copying them with cp; plate solving
-	$(BIN)/python -m benchmarks.night
-	$(BIN)/python -m benchmarks.solving
+bench: $(READY) ## times of nights of several sizes against copying them with cp: table, benchmarks/night.json, growth.svg
+	$(BIN)/python -m benchmarks.night --output benchmarks
 
 picture: $(READY) ## docs/dag.svg, drawn by the workflow from a small night (needs Debian's graphviz)
 	@command -v dot >/dev/null || { echo "dot is missing: apt-get install graphviz"; exit 1; }

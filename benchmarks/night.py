@@ -1,22 +1,31 @@
 """Time nights from raw frames to the archive directory, against copying them twice with ``cp``.
 
-``python -m benchmarks.night`` measures a night of each camera, its science frames solved, and one
-of 20 one-frame cubes, in a temporary folder that is removed afterwards: wall time, CPU time of all
-jobs, and the memory of the largest process, from the operating system's own accounts.
+``python -m benchmarks.night`` measures nights of several sizes of each camera, with header WCS
+believed and with science frames solved, and one of 20 one-frame cubes, in a temporary folder that
+is removed afterwards: wall time, CPU time of all jobs, and the memory of the largest process, from
+the operating system's own accounts. It prints a table, writes it as JSON with a description of the
+machine, and draws how CPU time and memory grow. ``cp`` is measured before and after each pair of
+runs, because a shared machine changes its speed.
 """
 
 import argparse
 import csv
+import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from statistics import mean
+from typing import Any, NamedTuple
 
+from benchmarks.plot import growth_svg
 from scripts.simulator.night import simulate
 
 REPOSITORY = Path(__file__).parent.parent
@@ -81,61 +90,153 @@ def command(folder: Path, telescope: str, *options: str) -> list[str]:
     ]
 
 
-def measure_night(telescope: str, frames: int, flats: int, solve: bool, parent: str | None) -> str:
-    """Return a row of the table of figures.
+class Row(NamedTuple):
+    """One run of a night: seconds, CPU seconds, MB; ``copies`` is the wall time of ``cp`` twice."""
 
-    Parameters
-    ----------
-    flats : int
-        If not 0, the night is cut down to this many one-frame sequences.
-    solve : bool
-        Whether science frames are solved.
+    telescope: str
+    frames: int
+    solved: bool
+    single: bool  # whether each frame is a product of its own sequence
+    gigabytes: float
+    products: int
+    wall: float
+    cpu: float
+    memory: float
+    copies: float
+    planning: float
+
+    @property
+    def night(self) -> str:
+        """What was run, in words."""
+        what = "one-frame cubes" if self.single else "frames"
+        way = ", solved" if self.solved else ""
+        return f"{self.telescope}, {self.frames} {what}{way}"
+
+    @property
+    def ratio(self) -> float:
+        """Wall time in units of copying twice."""
+        return self.wall / self.copies
+
+
+def measure_night(telescope: str, frames: int, single: bool, parent: str | None) -> Iterator[Row]:
+    """Yield the figures of a simulated night: first unsolved, then, unless ``single``, solved.
+
+    Of a ``single`` night so many flats are left, of which each is a sequence.
     """
     with tempfile.TemporaryDirectory(prefix="night-", dir=parent) as name:
         folder = Path(name)
         # In a process of its own: the system counts a command's memory from its fork on.
         with get_context("spawn").Pool(1) as pool:
-            made = {"frames": frames, "flats": flats or None}
+            made = {"frames": frames + 12, "flats": frames} if single else {"frames": frames}
             pool.apply(simulate, (telescope, NIGHT, folder / "source"), made)
-        if flats:
-            keep_flats(folder / "source", flats)
+        if single:
+            keep_flats(folder / "source", frames)
         (folder / "source" / f"{NIGHT}.truth.csv").unlink()
-        stars = (folder / "source" / f"{NIGHT}.stars.csv").rename(folder / STARS)
-        if not solve:
-            stars.unlink()
+        stars = folder / "source" / f"{NIGHT}.stars.csv"
         size = sum(p.stat().st_size for p in (folder / "source" / NIGHT).iterdir()) / 1e9
-        os.sync()
-        (folder / "archive").mkdir()
-        planned = measure(command(folder, telescope, "-n"), folder / "plan.log")
-        run = measure(command(folder, telescope), folder / "run.log")
-        products = len(list((folder / "archive").iterdir()))
-        os.sync()
-        copies = copy_twice(folder)
-    what = f"{flats} one-frame cubes" if flats else f"{frames} frames"
-    figures = f"{run.wall:.1f} | {run.cpu:.1f} | {run.memory:.0f} | {copies.wall:.1f}"
-    ratios = f"{run.wall / copies.wall:.2f} | {planned.wall:.1f}"
-    return f"| {telescope}, {what}, {size:.1f} GB, {products} products | {figures} | {ratios} |"
+        for solved in (False,) if single else (False, True):
+            if solved:
+                stars = stars.rename(folder / STARS)
+            elif stars.parent != folder:
+                stars = stars.rename(folder / "kept.csv")
+            os.sync()
+            before = copy_twice(folder)
+            (folder / "archive").mkdir()
+            planned = measure(command(folder, telescope, "-n"), folder / "plan.log")
+            run = measure(command(folder, telescope), folder / "run.log")
+            products = len(list((folder / "archive").iterdir()))
+            shutil.rmtree(folder / "work")
+            shutil.rmtree(folder / "archive")
+            os.sync()
+            copies = mean([before.wall, copy_twice(folder).wall])
+            yield Row(
+                *(telescope, frames, solved, single, size, products),
+                *(run.wall, run.cpu, run.memory, copies, planned.wall),
+            )
+
+
+HEAD = (
+    "| night | GB | products | wall s | CPU s | largest process MB | cp twice s | ratio "
+    "| planning s | CPU ms a further frame | kB a further frame |\n" + "|---" * 11 + "|"
+)
+
+
+def table(rows: list[Row]) -> str:
+    """Return the figures as a Markdown table, with the growth since the next smaller night."""
+    lines = [HEAD]
+    for row in rows:
+        smaller = [
+            other
+            for other in rows
+            if (other.telescope, other.solved, other.single)
+            == (row.telescope, row.solved, row.single)
+            and other.frames < row.frames
+        ]
+        cpu = memory = ""
+        if smaller:
+            last = max(smaller, key=lambda other: other.frames)
+            more = row.frames - last.frames
+            cpu = f"{1000 * (row.cpu - last.cpu) / more:.1f}"
+            memory = f"{1000 * (row.memory - last.memory) / more:.0f}"
+        lines.append(
+            f"| {row.night} | {row.gigabytes:.1f} | {row.products} | {row.wall:.1f} | "
+            f"{row.cpu:.1f} | {row.memory:.0f} | {row.copies:.1f} | {row.ratio:.2f} | "
+            f"{row.planning:.1f} | {cpu} | {memory} |"
+        )
+    return "\n".join(lines)
+
+
+def machine(folder: str) -> dict[str, Any]:
+    """Return a description of the machine and of what was measured."""
+    cpus = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in cpus if line.startswith("model name")), "")
+    kind = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip(),
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "file_system": kind.stdout.strip(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--callisto", type=int, default=1000, help="frames of Callisto's night")
-    parser.add_argument("--io", type=int, default=300, help="frames of Io's night")
-    parser.add_argument("--flats", type=int, default=20, help="cubes of one frame")
-    parser.add_argument("--solve", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--folder", help="where to make the temporary folder")
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    for name, sizes in (("--callisto", [100, 300, 1000]), ("--io", [50, 150])):
+        parser.add_argument(
+            name, nargs="*", type=int, metavar="N", default=sizes, help="frames of its nights"
+        )
+    parser.add_argument("--flats", type=int, default=20, help="cubes of one frame; 0 for none")
+    parser.add_argument("--folder", default=tempfile.gettempdir(), help="for the temporary folder")
+    parser.add_argument("--output", type=Path, help="folder for night.json and growth.svg")
     options = parser.parse_args()
-    print("| night | wall s | CPU s | largest process MB | cp twice s | ratio | planning s |")
-    print("|---|---|---|---|---|---|---|")
-    for telescope, frames, flats in (
-        ("Callisto", options.callisto, 0),
-        ("Io", options.io, 0),
-        ("Callisto", options.flats + 12, options.flats),
-    ):
-        if frames:
-            print(
-                measure_night(telescope, frames, flats, options.solve, options.folder), flush=True
-            )
+    nights = [("Callisto", frames, False) for frames in sorted(options.callisto)]
+    nights += [("Io", frames, False) for frames in sorted(options.io)]
+    nights += [("Callisto", options.flats, True)] if options.flats else []
+    described = machine(options.folder)
+    rows = []
+    for night in nights:
+        for row in measure_night(*night, options.folder):
+            print(f"{row.night}: {row.wall:.1f} s", file=sys.stderr, flush=True)
+            rows.append(row)
+    print(table(rows))
+    if options.output:
+        found = {"machine": described, "rows": [row._asdict() for row in rows]}
+        (options.output / "night.json").write_text(json.dumps(found, indent=1) + "\n")
+        series: dict[str, list[tuple[int, float, float]]] = {}
+        for row in rows:
+            name = row.telescope + (", solved" if row.solved else "")
+            if not row.single:
+                series.setdefault(name, []).append((row.frames, row.cpu, row.memory))
+        (options.output / "growth.svg").write_text(growth_svg(series))
 
 
 if __name__ == "__main__":

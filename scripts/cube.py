@@ -42,7 +42,7 @@ def write_cube(target: Path, frames: list[Frame], raw: RawCopies, headers: Path)
         metadata = stream.read(tables[0].end - tables[0].begin)
     shape = (frames[0].naxis1, frames[0].naxis2, len(frames))
     cards = image_structure(shape, extended=True) + product_cards(primary.header)
-    plane = bytearray(frames[0].pixel_bytes)
+    plane = memoryview(bytearray(frames[0].pixel_bytes))
     remove_parts(target.parent, f"{target.name}.*")
     with whole_file(target) as cube:
         cube.write(bytes(len(with_checksums(cards, 0))))

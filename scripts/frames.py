@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.lib.files.buffers import thread_buffer
 from scripts.lib.files.durable import whole_file, whole_folder
 from scripts.lib.files.log import start_log
 from scripts.lib.fits.cards import Header
@@ -28,14 +29,14 @@ def write_frames(
     """
 
     def write(frame: Frame) -> None:
-        pixels = bytearray(frame.pixel_bytes)
-        total = raw.read(frame, pixels)
         structure = image_structure((frame.naxis1, frame.naxis2), extended=False)
         cards = structure + product_cards(headers[stem(frame.eso_name)])
-        with whole_file(part / frame.product, lasting=False) as product:
-            product.write(with_checksums(cards, total))
-            product.write(pixels)
-            product.write(padding(len(pixels)))
+        with thread_buffer(frame.pixel_bytes) as pixels:
+            total = raw.read(frame, pixels)
+            with whole_file(part / frame.product, lasting=False) as product:
+                product.write(with_checksums(cards, total))
+                product.write(pixels)
+                product.write(padding(len(pixels)))
 
     with whole_folder(folder) as part, ThreadPoolExecutor(threads) as pool:
         list(pool.map(write, frames))

@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from scripts.lib.files.buffers import thread_buffer
 from scripts.lib.files.durable import part_name, whole_file
 from scripts.lib.files.errors import TryLater
 from scripts.lib.files.log import logger
@@ -133,22 +134,22 @@ def link_once(source: Source, night: str, name: str, target: Path) -> tuple[File
 
 def copy_stream(stream: Handle, copy: BinaryIO | None) -> Sums:
     """Copy bytes, unless ``copy`` is None; return their sums and statistics."""
-    piece = memoryview(bytearray(PIECE))
     done, total = 0, 0
     head = stated = sample = None
-    while count := fill(stream, piece):
-        data = piece[:count]
-        if copy:
-            copy.write(data)
-        if done == 0 and (begin := header_size(data)) is not None:
-            header, data = bytes(data[:begin]), data[begin:]
-            head, match = data_sum(header), DATASUM.search(header)
-            stated = int(match[1]) if match else None
-            sample = Sample(header)
-        if sample:
-            total = fold(total + data_sum(data))
-            sample.add(data)
-        done += count
+    with thread_buffer(PIECE) as piece:
+        while count := fill(stream, piece):
+            data = piece[:count]
+            if copy:
+                copy.write(data)
+            if done == 0 and (begin := header_size(data)) is not None:
+                header, data = bytes(data[:begin]), data[begin:]
+                head, match = data_sum(header), DATASUM.search(header)
+                stated = int(match[1]) if match else None
+                sample = Sample(header)
+            if sample:
+                total = fold(total + data_sum(data))
+                sample.add(data)
+            done += count
     if sample is None:
         return Sums(done, None, None, None)
     return Sums(done, head, total, stated, sample.measures())

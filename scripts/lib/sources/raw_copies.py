@@ -17,7 +17,7 @@ class RawCopies(NamedTuple):
     folder: Path
     config: Mapping[str, Any] | None = None
 
-    def read(self, frame: Frame, buffer: bytearray) -> int:
+    def read(self, frame: Frame, buffer: memoryview) -> int:
         """Read the pixels of a frame into ``buffer`` and return their sum.
 
         A copy that is damaged on our disk is copied again. Raises `Damaged` if the file ends
@@ -46,7 +46,7 @@ class RawCopies(NamedTuple):
             return read_pixels(path, frame, buffer)
 
 
-def read_pixels(path: Path, frame: Frame, buffer: bytearray) -> int:
+def read_pixels(path: Path, frame: Frame, buffer: memoryview) -> int:
     """Read the pixels of a raw copy into ``buffer`` and return their sum; see `RawCopies.read`."""
     try:
         with open(path, "rb", buffering=0) as stream:
