@@ -81,7 +81,8 @@ def main() -> None:
             write_receipts(ledger, night, Path(night) / FOLDER, delivery.cubes, target)
     shutil.rmtree(folder)
     if failed := delivery.failed:
-        raise JobFailed(f"{len(failed)} products not delivered, the others were: {failed[0]}")
+        some = f"{len(failed)} products could not be delivered, the others were: " if made else ""
+        raise JobFailed(some + failed[0])
     write_text(Path(snakemake.output.stamp), "see the ledger\n")
 
 
