@@ -254,7 +254,7 @@ def test_open_nights_have_a_frame_without_outcome(ledger, status):
     assert ledger.open_nights() == ([NIGHT] if is_open else [])
     assert ledger.held_nights() == ([NIGHT] if status is Status.HELD else [])
     is_due = status in (Status.ASSIGNED, Status.STAGED)
-    assert ledger.due(NIGHT) == ([("p.fits", "S_x", status)] if is_due else [])
+    assert ledger.due(NIGHT) == ([("p.fits", "S_x", status, 24)] if is_due else [])
     ledger.note_night(NIGHT, redeliver=1)
     assert bool(ledger.due(NIGHT)) == (is_due or status in DONE)
 
