@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import version
+from scripts import commands, version
 from scripts.commands.describe import PAGES
 from scripts.lib.files.tables import read_table
 from scripts.lib.settings.telescopes import telescopes
@@ -166,6 +166,20 @@ def test_the_map_of_the_modules_answers_its_questions():
 def test_the_picture_of_the_modules_is_that_of_the_code():
     [drawn] = PICTURE.findall((REPOSITORY / "docs/design.md").read_text())
     assert drawn == picture(), "run make docs"
+
+
+def test_every_command_says_what_it_does(capsys):
+    assert commands.main(["--help"]) == 0
+    names = set(re.findall(r"^  (\w+) +[A-Z]", capsys.readouterr().out, re.M))
+    assert names == set(commands.summaries()) >= {"run", "status", "validate"}
+    for name in sorted(names):
+        try:
+            status = commands.main([name, "--help"])
+        except SystemExit as ended:
+            status = ended.code
+        assert status == 0
+        assert f"usage: speculoos-archive {name}" in capsys.readouterr().out
+    assert commands.main(["nonsense"]) == 2 and "is not a command" in capsys.readouterr().err
 
 
 def test_the_changelog_begins_with_the_version():

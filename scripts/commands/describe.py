@@ -4,6 +4,7 @@ docs/eso.md (what ESO gets), config/schema.yaml and config/telescope.yaml.exampl
 configured).
 """
 
+import argparse
 import json
 import sys
 import textwrap
@@ -87,9 +88,9 @@ PAGES = {
 
 def main(words: list[str] | None = None) -> int:
     """Write all of it."""
-    if sys.argv[1:] if words is None else words:
-        print(f"usage: speculoos-archive describe\n\n{__doc__}", end="", file=sys.stderr)
-        return 2
+    argparse.ArgumentParser(prog="speculoos-archive describe", description=__doc__).parse_args(
+        words
+    )
     for name, page in PAGES.items():
         write_text(CHECKOUT / name, page())
     return 0

@@ -55,8 +55,9 @@ def main(words: list[str] | None = None) -> int:
     """Run the workflow for the telescope that the command line names."""
     words = sys.argv[1:] if words is None else words
     if not words or words[0].startswith("-"):
-        print(f"{USAGE}\n\n{__doc__}", file=sys.stderr)
-        return 2
+        asked = words[:1] in (["-h"], ["--help"])
+        print(f"{USAGE}\n\n{__doc__}", end="", file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
     telescope, *options = words[0].lower(), *words[1:]
     if showing := [word for word in options if runs_nothing(word)]:
         print(f"nothing is run by {' '.join(showing)}: use snakemake itself", file=sys.stderr)

@@ -72,7 +72,7 @@ def main(words: list[str] | None = None) -> int:
     else:
         print("\n".join(text for _, text in found))
         if idle:
-            print(f"not set up: {' '.join(idle)} (no settings in config/site/, no workdir)")
+            print(f"not set up: {' '.join(idle)} (no file in config/site/, no workdir)")
     return 0 if all(content["ok"] for content, _ in found) else 1
 
 
