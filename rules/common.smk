@@ -195,11 +195,25 @@ def end_run(ended, logs):
         print(publish_pages(SETTINGS, assess(SETTINGS, LEDGER, NOW).as_json()), file=sys.stderr)
 
 
+def check_until():
+    """Refuse `--until` of rules whose jobs follow from a night's table.
+
+    Snakemake looks for them before it reads the table: it would do nothing and end with success.
+    """
+    for name in sorted(until() & {"solve", "header", "cube", "frames", "archive"}):
+        made = getattr(rules, name).output[0]
+        raise WorkflowError(
+            f"--until {name}: ask for what this rule makes instead, {made}; its jobs are known "
+            "only once {night}/frames.csv is read"
+        )
+
+
 def wanted_tables(wildcards):
     """Tables of the nights to bring up to date.
 
     A page does not request a table that is missing.
     """
+    check_until()
     if is_real():
         prepare()
     return [f"{night}/frames.csv" for night in NIGHTS]

@@ -51,6 +51,11 @@ def prepare_submission(name):
         os.environ["PATH"] = f"{folder}:{os.environ.get('PATH', os.defpath)}"
 
 
+def until():
+    """Return the rules and files that `--until` names."""
+    return set(workflow.dag_settings.until)
+
+
 def called_in():
     """The directory in which Snakemake was called."""
     return workflow.workdir_init

@@ -387,8 +387,20 @@ def test_summary_counts_agree_with_the_tables(faulty_night):
     assert f"raw frames   {len(faulty_night.truth)}" in summary
 
 
-def test_snakemakes_own_report_shows_page_and_tables(faulty_night, tmp_path):
+def test_until_a_rule_behind_the_table_is_refused(callisto):
+    callisto.simulate()
+    output = callisto.run("--until", "header", status=1)
+    assert "--until header: ask for what this rule makes instead, {night}/headers/{group}" in output
+    assert not callisto.folder.exists()
+
+
+def test_snakemakes_own_summary_and_report(delivered, tmp_path):
+    summary = [line.split("\t") for line in delivered.run("--summary").splitlines()]
+    rows = {row[0]: row[-2:] for row in summary if row[0].startswith(NIGHT)}
+    assert {f"{NIGHT}/frames.csv", f"{NIGHT}/night.html"} <= rows.keys()
+    assert f"{NIGHT}/raw/complete" not in rows  # removed with the raw copies
+    assert {plan for _, plan in rows.values()} == {"no update"}
     path = tmp_path / "report.html"
-    faulty_night.run("--report", str(path), keep_raw="true")
+    delivered.run("--report", str(path))
     text = path.read_text()
     assert "night.html" in text and "frames.csv" in text and "as its page shows it" in text
