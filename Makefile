@@ -21,7 +21,7 @@ TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smb
   mkfs.ext4:e2fsprogs
 
 .PHONY: help setup screenshots demo demo-clean test test-slurm fuzz soak test-full picture lint hooks install uninstall status docs bench \
-  packages place
+  packages pins place
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -122,6 +122,7 @@ lint: $(READY) $(TEST_READY) ## formatters, linters and type checker, changing n
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/hadolint Containerfile
 	$(BIN)/snakemake --lint --configfile config/callisto.yaml --config workdir="$$(mktemp -d)"
 
 hooks: $(READY) $(TEST_READY) ## the linters before each commit (pre-commit), in this checkout
@@ -130,6 +131,9 @@ hooks: $(READY) $(TEST_READY) ## the linters before each commit (pre-commit), in
 docs: $(READY) ## docs/eso.md, the configuration's schema and example, the picture of the modules
 	@$(BIN)/python -m scripts.describe
 	@$(BIN)/python -m tests.architecture
+
+pins: $(READY) $(TEST_READY) ## envs/*.linux-64.pin.txt, the exact packages of conda; needs conda-forge
+	@$(BIN)/python -m envs.pin
 
 bench: $(READY) ## times of nights of several sizes against copying them with cp: table, benchmarks/night.json, growth.svg
 	$(BIN)/python -m benchmarks.night --output benchmarks

@@ -7,6 +7,7 @@ the other; an arrow that follows from others is left out.
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 from tests.night import REPOSITORY
@@ -31,15 +32,29 @@ def modules() -> dict[str, Path]:
     }
 
 
-def imports(path: Path) -> set[str]:
-    """Return what a file imports of scripts/: modules, or names in them."""
+@cache
+def imports(path: Path, always: bool = False) -> set[str]:
+    """Return what a file imports: modules, or names in them.
+
+    With ``always`` only what it imports whenever it is imported or run itself.
+    """
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    nodes: list[ast.AST] = [ast.parse(path.read_text())]
+    while nodes:
+        node = nodes.pop()
+        if always and (isinstance(node, ast.FunctionDef) or is_for_types(node)):
+            continue
+        nodes += ast.iter_child_nodes(node)
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return {name for name in found if name.startswith("scripts.")}
+    return found
+
+
+def is_for_types(node: ast.AST) -> bool:
+    """Return whether a statement is for the type checker only."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def picture() -> str:
