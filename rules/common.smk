@@ -200,7 +200,7 @@ def check_until():
 
     Snakemake looks for them before it reads the table: it would do nothing and end with success.
     """
-    for name in sorted(until() & {"solve", "header", "cube", "frames", "archive"}):
+    for name in sorted(until() & {"solve", "header", "cube", "frames", "archive", "batch"}):
         made = getattr(rules, name).output[0]
         raise WorkflowError(
             f"--until {name}: ask for what this rule makes instead, {made}; its jobs are known "

@@ -48,7 +48,7 @@ def prepare_submission(name):
     if hasattr(executor, "run_uuid"):
         executor.run_uuid = f"{name}_{executor.run_uuid}"
         folder = f"{workflow.basedir}/profiles/slurm"  # of our sbatch
-        os.environ["PATH"] = f"{folder}:{os.environ.get('PATH', os.defpath)}"
+        os.environ |= {"PATH": f"{folder}:{os.environ.get('PATH', os.defpath)}"}
 
 
 def until():
