@@ -118,14 +118,14 @@ def test_a_night_that_fails_is_in_table_page_and_exit_status(site):
     assert process.returncode == 1
 
 
-def test_many_nights_of_one_call_run_apart(callisto):
-    truth = callisto.simulate()
-    callisto.source.joinpath("20260304").write_text("not a folder")
-    output = callisto.run(nights="20260304-20260306", nights_together=2, status=1)
-    assert "1 of 3 nights: 20260304 failed, ingest 20260304: night 20260304 of " in output
-    assert "20260305 done; 2 of 3 nights, 1 failed" in output
-    callisto.assert_delivered_once(truth)
-    assert not (callisto.workdir / "campaign.csv").exists()
+def test_many_nights_of_one_call_run_apart(site):
+    truth, night = SmallNights.simulate(site), site.night
+    night.source.joinpath("20260304").write_text("not a folder")
+    output = night.run(nights="20260304-20260305", nights_together=1, status=1)
+    assert "1 of 2 nights: 20260304 failed, ingest 20260304: night 20260304 of " in output
+    assert "20260305 done; 2 of 2 nights, 1 failed" in output
+    night.assert_delivered_once(truth)
+    assert not (night.workdir / "campaign.csv").exists()
 
 
 @pytest.fixture
