@@ -13,6 +13,7 @@ from scripts.lib.running.slurm import job_name
 from tests import night as night_module
 from tests.night import REPOSITORY, Night
 from tests.slurm import NODE, PLUGIN, Cluster, needs_slurm
+from tests.test_faults import Site as SmallNights
 from tests.test_operations import Site
 
 SECRET = "never-in-a-job"  # noqa: S105 - of nobody
@@ -125,3 +126,33 @@ def is_main(number: int) -> bool:
     """Return whether a process is the Snakemake that submits jobs."""
     words = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
     return b"--profile" in words and any(word.endswith(b"/snakemake") for word in words[:2])
+
+
+@needs_slurm
+def test_a_campaign_submits_a_job_for_each_night(tmp_path):
+    """Killed, it leaves its job in the queue; the next campaign cancels that first."""
+    site = SlurmSite(tmp_path)
+    # The partition allows less than a run is allowed.
+    site.set(nights="", time_limit=1)
+    site.environ = {"SPECULOOS_SOURCE_PASSWORD": SECRET}
+    truth = []
+    for seed, night in enumerate(("20260305", "20260306")):
+        truth += SmallNights.simulate(site, night=night, seed=seed)
+    words = ("campaign", "callisto", "--jobs", "2", "--slurm")
+    with Cluster() as cluster:
+        site.cluster = cluster
+        run = site.start(*words)
+        old = cluster.running_job(run)
+        cluster.wait(lambda: environments(old))
+        assert not [text for text in environments(old) if SECRET.encode() in text]
+        assert cluster.jobs()[old]["JobName"].startswith("campaign-callisto-2026030")
+        # Else it could see for itself that there is no campaign.
+        cluster.output("scontrol", "suspend", old)
+        run.kill()
+        run.communicate()
+        output, errors = site.start(*words).communicate(timeout=300)
+        jobs = cluster.jobs()
+    assert "ended: 2 of 2 nights, 0 failed" in output, (output, errors)
+    assert jobs[old]["JobState"] == "CANCELLED"
+    assert {one["NodeList"] for one in jobs.values() if one["JobState"] == "COMPLETED"} == {NODE}
+    site.night.assert_delivered_once(truth)
