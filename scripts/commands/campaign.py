@@ -32,6 +32,7 @@ from scripts.lib.running.campaign_report import Progress
 from scripts.lib.running.one_night import LOCK
 from scripts.lib.running.planning import Planner
 from scripts.lib.running.processes import end_marked
+from scripts.lib.running.slurm import QueueError
 from scripts.lib.settings.check import CHECKOUT, ConfigurationError
 from scripts.lib.settings.passwords import read_environment
 from scripts.lib.settings.profile import find_profile, read_mapping, read_unchecked
@@ -80,7 +81,7 @@ def main(words: list[str] | None = None) -> int:
             cores_first = [f"--cpus-per-task={cores}", *shlex.split(given.slurm)]
             queue = Queue(telescope, config.workdir, config.time_limit, cores_first)
         return walk_alone(config, nights, command, given.jobs, queue, words)
-    except (ConfigurationError, LedgerError, TryLater, OSError) as error:
+    except (ConfigurationError, LedgerError, TryLater, QueueError, OSError) as error:
         print(f"{telescope}: {error}", file=sys.stderr)
         return 1
 
@@ -110,11 +111,11 @@ def walk_alone(
         print(f"another campaign is at work: it holds {lock.path}", file=sys.stderr)
         return 1
     # What is left of a campaign that was killed.
+    if queue:
+        queue.cancel()
     if left := end_marked(mark_of(workdir)):
         print(f"processes {left} of an earlier campaign cannot be ended", file=sys.stderr)
         return 1
-    if queue:
-        queue.cancel()
     with open_ledger(workdir, config.archive) as ledger:
         with shared_lock(workdir):
             ledger.save()

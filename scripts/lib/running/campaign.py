@@ -7,11 +7,11 @@ grows with the square of their number. Runs of a night cost the same however man
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from scripts.lib.running.processes import (
     MarkedCommand,
     caught,
 )
+from scripts.lib.running.slurm import QueueError, ask
 from scripts.lib.settings.records import Configuration
 from scripts.lib.sources.opening import open_source
 from scripts.lib.sources.source import Unreachable
@@ -123,18 +124,14 @@ class Queue:
         ]
 
     def cancel(self, night: str = "") -> None:
-        """Cancel the job of a night, or all jobs of campaigns in this working directory."""
-        listed = subprocess.run(
-            ["squeue", "--me", "--noheader", "--format=%i %j %k"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        for line in listed.stdout.splitlines():
+        """Cancel the job of a night, or all jobs of campaigns in this working directory.
+
+        Raises `QueueError` if SLURM does not answer.
+        """
+        for line in ask("squeue", ["--me", "--noheader", "--format=%i %j %k"]).splitlines():
             number, name, comment = line.split(" ", 2)
-            ours = name.startswith(self.name(night)) and comment == str(self.workdir)
-            if ours:
-                subprocess.run(["scancel", number], check=True)
+            if name.startswith(self.name(night)) and comment.strip() == str(self.workdir):
+                ask("scancel", ["--quiet", number])
 
 
 @dataclass
@@ -179,8 +176,10 @@ class Campaign:
                     self.pending.clear()
                     for one in self.running.values():
                         one.command.end(self.stopped)
-                        if self.queue:
-                            self.queue.cancel(one.work.night)
+                        # What is not cancelled now, the next campaign cancels.
+                        with suppress(QueueError):
+                            if self.queue:
+                                self.queue.cancel(one.work.night)
                 while len(self.running) < self.jobs and (work_now := self.next_free()):
                     self.running[work_now.night] = self.start(work_now)
                 for one in list(self.running.values()):
