@@ -31,6 +31,8 @@ from scripts.simulator.night import simulate
 REPOSITORY = Path(__file__).parent.parent
 NIGHT = "20260305"
 STARS = "stars.csv"
+# In benchmarks/README.md, around what the latest run found.
+BEGIN, END = "<!-- latest run -->\n", "<!-- end -->"
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
@@ -216,7 +218,7 @@ def main() -> None:
         )
     parser.add_argument("--flats", type=int, default=20, help="cubes of one frame; 0 for none")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="for the temporary folder")
-    parser.add_argument("--output", type=Path, help="folder for night.json and growth.svg")
+    parser.add_argument("--output", type=Path, help="folder of README.md, night.json, growth.svg")
     options = parser.parse_args()
     nights = [("Callisto", frames, False) for frames in sorted(options.callisto)]
     nights += [("Io", frames, False) for frames in sorted(options.io)]
@@ -237,6 +239,11 @@ def main() -> None:
             if not row.single:
                 series.setdefault(name, []).append((row.frames, row.cpu, row.memory))
         (options.output / "growth.svg").write_text(growth_svg(series))
+        words = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in described.items())
+        latest = f"\n{words}\n\n{table(rows)}\n\n![growth](growth.svg)\n\n"
+        page = options.output / "README.md"
+        begin, _, rest = page.read_text().partition(BEGIN)
+        page.write_text(f"{begin}{BEGIN}{latest}{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":
