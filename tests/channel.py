@@ -12,6 +12,7 @@ import json
 import platform
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rattler.index import index_fs
@@ -50,7 +51,9 @@ def make_channel(folder: Path) -> str:
         installed = importlib.metadata.distribution(name)
         files = {f"{SITE}/{link}": Path(str(installed.locate_file(link))) for link in links}
         write_package(folder, name, installed.version, files, ("python",))
-    asyncio.run(index_fs(folder, write_zst=False, write_shards=False))
+    # In a thread of its own: the driver of the browser may have left a loop in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, index_fs(folder, write_zst=False, write_shards=False)).result()
     return folder.as_uri()
 
 

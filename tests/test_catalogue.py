@@ -300,7 +300,7 @@ def test_too_few_stars_for_index_files_are_named(tmp_path):
         ("s.csv", "ra,dec,mag\n1,2,bright\n", "cannot be read.*bright"),
         ("s.csv", b"ra,dec,mag\n1,2,\xff\n", "cannot be read"),
         ("s.txt", "", "none of .sqlite, .db, .csv or a folder"),
-        ("s.vot", "", "scripts.catalogue convert --from .*s.vot --to site.sqlite"),
+        ("s.vot", "", "speculoos-archive catalogue convert --from .*s.vot --to site.sqlite"),
         ("s.sqlite", "not a database at all, but long enough", "cannot be read"),
         ("s.sqlite", "", "no tables such as '-6_-5'"),
         ("s.fits", "SIMPLE", "cannot be read"),

@@ -53,7 +53,7 @@ ELSEWHERE = {
         "1 5",
         "test_solve.py::test_a_run_killed_while_it_solves_is_completed_by_the_next",
     ),
-    "time limit": ("1 3 4 5", "test_operations.py::test_time_limit"),
+    "time limit": ("1 3 4 5", "test_operations.py::test_a_run_is_ended_by_its_time_limit"),
     "SIGTERM is ignored": (
         "3",
         "test_operations.py::test_processes_that_ignore_sigterm_are_killed",

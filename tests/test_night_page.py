@@ -18,6 +18,7 @@ from scripts.lib.pages.night_page import night_page, write_night_page
 from scripts.lib.pages.pictures import look_at_raw, read_noise_note
 from scripts.lib.pages.sky import cloud_spans, transparency
 from scripts.lib.pages.sun import sun_times
+from scripts.lib.settings.telescopes import Site
 from tests.browser import WIDTHS, needs_browser, opened, violations, width_of
 from tests.night import NIGHT, REPOSITORY
 from tests.pages import confirmed_table, made_night, settings_of
@@ -144,7 +145,7 @@ def test_times_of_the_sun_are_those_of_astropy():
     from astropy.utils import iers
 
     place = EarthLocation(lon=-70.390278, lat=-24.615667, height=2500)
-    times = sun_times(NIGHT, -70.390278)
+    times = sun_times(NIGHT, Site("Paranal", -70.390278, -24.615667, 2500, "ESO-PARANAL"))
     with iers.conf.set_temp("auto_download", False):
         frame = AltAz(obstime=Time(list(times.values())), location=place)
         found = get_sun(frame.obstime).transform_to(frame).alt.deg

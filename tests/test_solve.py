@@ -439,7 +439,8 @@ def exposure(raw: Path, name: str, observatory):
     """Stand in for `load_exposure`: only the header, not judged."""
     with open(raw / name, "rb") as stream:
         header = read_header(stream)
-    return SimpleNamespace(raw=header, facts=SimpleNamespace(setting=SimpleNamespace(xbinning=1)))
+    facts = SimpleNamespace(setting=SimpleNamespace(xbinning=1))
+    return SimpleNamespace(raw=header, facts=facts, telescope=SimpleNamespace(ra_unit=1.0))
 
 
 @pytest.fixture(scope="session")
