@@ -77,6 +77,7 @@ rule all:
 
 onstart:
     begin(nights_of_jobs())
+    start_at_any_rate()
     prepare_submission(run_name(SETTINGS.telescope, Path(), os.getpid()))
 
 

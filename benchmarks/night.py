@@ -212,7 +212,7 @@ def machine(folder: str) -> dict[str, Any]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    for name, sizes in (("--callisto", [100, 300, 1000]), ("--io", [50, 150])):
+    for name, sizes in (("--callisto", [100, 300, 1000, 2900]), ("--io", [50, 150, 500])):
         parser.add_argument(
             name, nargs="*", type=int, metavar="N", default=sizes, help="frames of its nights"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.lib.delivery.publish import publish_intents, stage, take_back
 from scripts.lib.delivery.receipts import FOLDER, PASSED, frames_of, write_receipts
-from scripts.lib.files.durable import sync_folder, write_text
+from scripts.lib.files.durable import sync, write_text
 from scripts.lib.files.errors import Damaged, JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.fits.cards import HeaderError
@@ -162,7 +162,7 @@ class Delivery:
             else:
                 intents.append(Intent(one.product, hidden))
                 frames += one.frames
-        sync_folder(self.archive)
+        sync(self.archive)
         try:
             self.ledger.stage(intents, frames)
         except Overtaken:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.lib.files.durable import remove_parts, whole_file
+from scripts.lib.files.durable import begin_writing, remove_parts, whole_file
 from scripts.lib.files.errors import Damaged
 from scripts.lib.files.log import start_log
 from scripts.lib.fits.checksum import add_at
@@ -20,6 +20,8 @@ from scripts.lib.sources.raw_copies import RawCopies
 
 if TYPE_CHECKING:
     from scripts.lib.files.log import snakemake
+
+PLANES = 16  # that the disk is given at a time
 
 
 def write_cube(target: Path, frames: list[Frame], raw: RawCopies, headers: Path) -> None:
@@ -46,10 +48,13 @@ def write_cube(target: Path, frames: list[Frame], raw: RawCopies, headers: Path)
     remove_parts(target.parent, f"{target.name}.*")
     with whole_file(target) as cube:
         cube.write(bytes(len(with_checksums(cards, 0))))
-        total = 0
+        total = written = 0
         for number, frame in enumerate(frames):
             total = add_at(total, raw.read(frame, plane), number * len(plane))
             cube.write(plane)
+            if number % PLANES == 0:
+                begin_writing(cube, written)
+                written = cube.tell()
         cube.write(padding(len(frames) * len(plane)))
         cube.write(metadata)
         cube.seek(0)

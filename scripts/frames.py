@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.lib.files.buffers import thread_buffer
-from scripts.lib.files.durable import whole_file, whole_folder
+from scripts.lib.files.durable import begin_writing, whole_folder
 from scripts.lib.files.log import start_log
 from scripts.lib.fits.cards import Header
 from scripts.lib.fits.hdu import image_structure, padding, with_checksums
@@ -33,10 +33,11 @@ def write_frames(
         cards = structure + product_cards(headers[stem(frame.eso_name)])
         with thread_buffer(frame.pixel_bytes) as pixels:
             total = raw.read(frame, pixels)
-            with whole_file(part / frame.product, lasting=False) as product:
+            with open(part / frame.product, "wb") as product:
                 product.write(with_checksums(cards, total))
                 product.write(pixels)
                 product.write(padding(len(pixels)))
+                begin_writing(product)
 
     with whole_folder(folder) as part, ThreadPoolExecutor(threads) as pool:
         list(pool.map(write, frames))

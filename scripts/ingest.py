@@ -6,13 +6,14 @@ the time of its frame, so what an earlier run copied is known and not copied aga
 """
 
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.lib.files.durable import remove_parts, sync_folder, write_text
+from scripts.lib.files.durable import WholeFiles, remove_parts, sync, write_text
 from scripts.lib.files.errors import JobFailed
 from scripts.lib.files.log import logger, start_log
 from scripts.lib.fits.hdu import LARGEST_HEADER, padded
@@ -28,6 +29,9 @@ from scripts.lib.sources.source import Source
 
 if TYPE_CHECKING:
     from scripts.lib.files.log import snakemake
+
+# Copies that wait for the disk together; a thread keeps as many files open.
+TOGETHER = 16
 
 
 def copy_night(
@@ -62,15 +66,26 @@ def copy_night(
         raise JobFailed(f"ingest: link needs a folder, the source is {source.name}: set copy")
     check_space(raw, wanted, link)
 
-    def ingest(entry: Entry) -> Frame:
-        return ingested(known[entry.name], entry, source, raw, settings.settle, link)
+    def ingest(entry: Entry, files: WholeFiles | None = None) -> Frame:
+        return ingested(known[entry.name], entry, source, raw, settings.settle, link, files)
 
+    def ingest_some(some: Sequence[Entry]) -> list[Frame]:
+        with WholeFiles() as files:
+            frames = [ingest(entry, files) for entry in some]
+        # What the disk refused is tried again by itself.
+        return [
+            ingest(entry) if raw / entry.name in files.failed else frame
+            for entry, frame in zip(some, frames, strict=True)
+        ]
+
+    size = max(1, min(TOGETHER, len(wanted) // settings.streams))
+    parts = [wanted[i : i + size] for i in range(0, len(wanted), size)]
     with ThreadPoolExecutor(settings.streams) as pool:
-        frames = list(pool.map(ingest, wanted))
+        frames = [frame for some in pool.map(ingest_some, parts) for frame in some]
     for folder in folders:
         # Once for all frames: it costs as much as a frame does.
         if folder.exists():
-            sync_folder(folder)
+            sync(folder)
     for entry in entries.values():
         if entry.fault and known[entry.name].status not in DELIVERY:
             frames.append(held(known[entry.name], entry, entry.fault))
@@ -92,7 +107,13 @@ def copy_night(
 
 
 def ingested(
-    frame: Frame, entry: Entry, source: Source, raw: Path, wait: float, link: bool = False
+    frame: Frame,
+    entry: Entry,
+    source: Source,
+    raw: Path,
+    wait: float,
+    link: bool,
+    files: WholeFiles | None,
 ) -> Frame:
     """Return what is known of a frame once it is in ``raw``; copy or link it if it is not there."""
     copied = is_copied(raw / entry.name, entry.state)
@@ -103,7 +124,7 @@ def ingested(
         if copied:
             sums = sums_of(raw / entry.name)
         else:
-            state, sums = copy_frame(source, frame.night, entry.name, raw, wait, link)
+            state, sums = copy_frame(source, frame.night, entry.name, raw, wait, link, files)
     except BadFrame as error:
         # With the state in which it was tried: once it has changed, it is tried again.
         found = held(frame, entry, error.fault)

@@ -18,7 +18,7 @@ from scripts.header import write_headers
 from scripts.ingest import copy_night
 from scripts.inventory import take_inventory
 from scripts.lib.delivery.receipts import target_of
-from scripts.lib.files.durable import sync_folder
+from scripts.lib.files.durable import sync
 from scripts.lib.gate.checks import errors, judged, read_checks
 from scripts.lib.gate.product_file import TABLES, read_product_file
 from scripts.lib.headers.finished import read_headers
@@ -264,7 +264,7 @@ class Case:
                 delivery.judge(target, folder / frame.product, [frame], expected, {})
                 for frame in frames
             ]
-        sync_folder(archive)
+        sync(archive)
         delivery.deliver(made, 0o644)
         assert delivery.failed == []
 

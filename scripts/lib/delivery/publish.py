@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.lib.files.durable import HOST, WRITER, is_left, sync_folder, writer
+from scripts.lib.files.durable import HOST, WRITER, is_left, sync, writer
 from scripts.lib.files.errors import Damaged, JobFailed
 from scripts.lib.files.log import logger
 from scripts.lib.fits.cards import HeaderError, Value
@@ -39,7 +39,7 @@ def stage(product: Path, archive: Path, mode: int, ledger: Ledger) -> str:
     """Put a product into the archive directory under a hidden name, and return that.
 
     It is a hard link where both folders share a file system, otherwise a copy. The name is on the
-    disk once `sync_folder` was called for the archive directory. The ledger's identity and the
+    disk once `sync` was called for the archive directory. The ledger's identity and the
     process are in it: another telescope, or a trial, may use the same directory. ESO's collector
     must be able to read it, by its ``mode``. Raises `Damaged` if a copy is not what was copied.
     """
@@ -175,7 +175,7 @@ def publish_intents(ledger: Ledger, archive: Path, intents: Iterable[Intent]) ->
         except OSError as error:
             failed[intent.product.name] = f"{archive}: {error.strerror}"
     if done:
-        sync_folder(archive)
+        sync(archive)
         ledger.book(done)
     if taken:
         ledger.withdraw(taken)
@@ -190,7 +190,7 @@ def take_back(ledger: Ledger, archive: Path, product: Product) -> None:
     if is_file_of(target, product):
         logger.warning("%s: taken back, not collected yet and made again otherwise", product.name)
         target.unlink(missing_ok=True)
-        sync_folder(archive)
+        sync(archive)
         ledger.forget(product)
 
 

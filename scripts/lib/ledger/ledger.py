@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scripts.lib.files.durable import part_name, sync_folder
+from scripts.lib.files.durable import part_name, sync
 from scripts.lib.ledger.faults import Fault, Reason
 from scripts.lib.ledger.records import (
     FileState,
@@ -161,7 +161,7 @@ class Ledger:
                 self._connection.backup(disk)
                 disk.close()
                 os.rename(part, self.later)
-                sync_folder(self.later.parent)
+                sync(self.later.parent)
             self._connection.close()
         self.path, self._connection, self.later = self.later, self._open(self.later), None
 

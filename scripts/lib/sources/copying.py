@@ -4,14 +4,14 @@ import errno
 import os
 import re
 import time
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from scripts.lib.files.buffers import thread_buffer
-from scripts.lib.files.durable import part_name, whole_file
+from scripts.lib.files.durable import WholeFiles, part_name, whole_file
 from scripts.lib.files.errors import TryLater
 from scripts.lib.files.log import logger
 from scripts.lib.fits.checksum import data_sum, fold
@@ -45,9 +45,17 @@ class Sums(NamedTuple):
 
 
 def copy_frame(
-    source: Source, night: str, name: str, raw: Path, wait: float, link: bool = False
+    source: Source,
+    night: str,
+    name: str,
+    raw: Path,
+    wait: float,
+    link: bool = False,
+    files: WholeFiles | None = None,
 ) -> tuple[FileState, Sums]:
     """Copy one frame to ``raw``, or ``link`` it; return its state at the source, and its sums.
+
+    A copy gets its name together with the other ``files``, if there are any.
 
     A frame that changes, cannot be read, or does not have the DATASUM that it states is read
     again after ``wait`` seconds. A wrong sum that was read twice is the frame's own: it is kept,
@@ -65,8 +73,11 @@ def copy_frame(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            take = link_once if link else copy_once
-            copied = state, sums = take(source, night, name, target)
+            if link:
+                copied = state, sums = link_once(source, night, name, target)
+            else:
+                opened = files.file(target) if files else whole_file(target)
+                copied = state, sums = copy_once(source, night, name, opened)
             if sums.stated in (None, sums.data) or copied == earlier:
                 return copied
             changed = earlier is not None and state != earlier[0]
@@ -81,20 +92,21 @@ def copy_frame(
         if attempt < ATTEMPTS:
             time.sleep(wait)
     target.unlink(missing_ok=True)
+    if files:
+        files.discard(target)
     cause = STILL_WRITTEN if STILL_WRITTEN in reasons else reasons[-1]
     raise BadFrame(Reason.NOT_COPIED, cause)
 
 
-def copy_once(source: Source, night: str, name: str, target: Path) -> tuple[FileState, Sums]:
-    """Copy one frame to ``target``, which has its name only when whole.
+def copy_once(
+    source: Source, night: str, name: str, opened: AbstractContextManager[BinaryIO]
+) -> tuple[FileState, Sums]:
+    """Copy one frame to a file that is ``opened`` and kept only if no error is raised.
 
     Raises `OSError` if that fails, or if its size or time changed while it was read.
     """
     before = source.state(night, name)
-    with (
-        closing(source.open_frame(night, name)) as stream,
-        whole_file(target, lasting=False) as copy,
-    ):
+    with closing(source.open_frame(night, name)) as stream, opened as copy:
         sums = copy_stream(stream, copy)
         if source.state(night, name) != before or sums.bytes != before.bytes:
             raise OSError(STILL_WRITTEN)
