@@ -20,7 +20,7 @@ TEST_PACKAGES := fitsverify:fitsverify build-astrometry-index:astrometry.net smb
   sshd:openssh-server sshfs:sshfs rsync:rsync chromium:chromium systemd-analyze:systemd \
   mkfs.ext4:e2fsprogs
 
-.PHONY: help setup screenshots demo demo-clean test test-slurm fuzz soak test-full picture lint hooks install uninstall status docs bench \
+.PHONY: help setup screenshots demo demo-clean test test-slurm fuzz soak soak-campaign test-full picture lint hooks install uninstall status docs bench \
   packages pins place
 
 help: ## this list
@@ -102,6 +102,9 @@ fuzz: $(READY) $(TEST_READY) packages ## random damage to 2,000 frames and 5,000
 
 soak: $(READY) $(TEST_READY) ## random kills, collections, removals and late frames: SOAK_SEEDS=300 scripts of runs
 	$(BIN)/python -m tests.soak --seeds $(SOAK_SEEDS) --first $(SOAK_FIRST)
+
+soak-campaign: $(READY) $(TEST_READY) ## a campaign of 100 nights that is killed at random and begun again
+	$(BIN)/python -m tests.soak_campaign
 
 # Beside the other packages: Snakemake imports each plugin, and this one asks SLURM's controller.
 $(SLURM): requirements-slurm.txt $(INSTALLED)

@@ -64,7 +64,8 @@ def picture() -> str:
         folder = folder_of(name)
         names[folder].append(path.stem)
         # What the package `scripts` itself has belongs to no folder.
-        used = {one for one in imports(path) if {one, one.rpartition(".")[0]} & known.keys()}
+        named = imports(path) | {one.rpartition(".")[0] for one in imports(path)}
+        used = named & known.keys()
         arrows[folder] |= {folder_of(other) for other in used} - {folder}
 
     def reached(folder: str) -> set[str]:

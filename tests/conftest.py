@@ -11,6 +11,7 @@ import pytest
 
 from scripts.lib.sources import source as sources
 from scripts.lib.sources.opening import open_source
+from tests import night as night_module
 from tests.browser import browser  # noqa: F401
 from tests.night import FULL, Night
 
@@ -35,6 +36,12 @@ def callisto(tmp_path):
 def io(tmp_path):
     """An Io without frames yet."""
     return Night(tmp_path, "Io")
+
+
+@pytest.fixture
+def jobs_of_their_own(monkeypatch):
+    """Give each product its own jobs, for tests that strike at one; to be asked for first."""
+    monkeypatch.setattr(night_module, "BATCH", 0)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from scripts.lib.running.planning import Planner
 from scripts.lib.settings.profile import read_file
 from tests import night as night_module
 from tests.night import NIGHT, Night
-from tests.test_next_runs import NOTHING, jobs_of_their_own, killed_at, move_out  # noqa: F401
+from tests.test_next_runs import NOTHING, killed_at, move_out
 
 RENAME = "scripts.lib.delivery.publish.rename_without_replacing"
 TELESCOPES = pytest.mark.parametrize("telescope", ["Callisto", "Io"])
@@ -151,6 +151,7 @@ def test_a_source_that_was_emptied_after_a_failed_delivery(callisto):
     callisto.assert_delivered_once(truth)
 
 
+@pytest.mark.usefixtures("jobs_of_their_own")
 def test_a_programme_by_hand_outlives_a_killed_run(callisto):
     callisto.simulate()
     command = callisto.command
@@ -224,6 +225,7 @@ def test_corrections_of_an_earlier_night_are_noticed(callisto):
     callisto.assert_delivered_once(truth)
 
 
+@pytest.mark.usefixtures("jobs_of_their_own")
 def test_a_killed_request_to_deliver_again_is_resumed(delivered):
     first = delivered.empty_archive()
     command = delivered.command

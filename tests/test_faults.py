@@ -26,7 +26,6 @@ import pytest
 
 from scripts.lib.running.processes import end_marked
 from scripts.lib.sources.copying import STILL_WRITTEN
-from tests import night as night_module
 from tests import test_operations
 from tests.night import NIGHT, REPOSITORY, SNAKEMAKE, read_csv
 from tests.servers import Smbd, Sshd, mounted_disk, mounted_share, needs
@@ -92,10 +91,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def jobs_of_their_own(monkeypatch):
-    """Give each product its jobs, at which the tests strike."""
-    monkeypatch.setattr(night_module, "BATCH", 0)
+pytestmark = pytest.mark.usefixtures("jobs_of_their_own")
 
 
 class Site(test_operations.Site):

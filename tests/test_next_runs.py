@@ -12,17 +12,10 @@ import pytest
 import yaml
 from astropy.io import fits
 
-from tests import night as night_module
 from tests.night import NIGHT, REPOSITORY, Night
 
 NOTHING = "Nothing to be done"
 STOPPING = Path(__file__).parent / "stopping"
-
-
-@pytest.fixture(autouse=True)
-def jobs_of_their_own(monkeypatch):
-    """Give each product its jobs, at which the tests strike."""
-    monkeypatch.setattr(night_module, "BATCH", 0)
 
 
 def copy_of_repository(target: Path) -> Path:
@@ -198,6 +191,7 @@ STAGES = {
 }
 
 
+@pytest.mark.usefixtures("jobs_of_their_own")
 @pytest.mark.parametrize("telescope, stage", [("Callisto", "product"), ("Io", "delivery")])
 def test_a_killed_run_is_completed_by_the_next(tmp_path, telescope, stage):
     night = Night(tmp_path, telescope)
@@ -212,6 +206,7 @@ def test_a_killed_run_is_completed_by_the_next(tmp_path, telescope, stage):
     assert NOTHING in night.run()
 
 
+@pytest.mark.usefixtures("jobs_of_their_own")
 @pytest.mark.parametrize("which", [0, -1])
 def test_a_frame_comes_after_a_kill_between_delivery_and_receipt(callisto, which):
     truth = callisto.simulate()

@@ -21,7 +21,7 @@ from scripts.commands.run import runs_nothing
 from scripts.lib.files.lock import FileLock, is_held, lock_of, taken
 from scripts.lib.nights.dates import recent_nights
 from scripts.lib.running import health, processes, run_log, slurm
-from scripts.lib.running.processes import end_marked, marked, run_marked
+from scripts.lib.running.processes import MarkedCommand, end_marked, marked, run_marked
 from scripts.lib.running.run_log import Heartbeat, read_heartbeat, write_heartbeat
 from scripts.lib.settings import profile
 from scripts.lib.settings.check import CHECKOUT, ConfigurationError
@@ -310,8 +310,9 @@ def test_a_job_that_lost_the_first_signal_gets_another(tmp_path, monkeypatch):
     program += "while True: time.sleep(300)"
     script = f"trap 'trap \"\" TERM' TERM; {sys.executable} -c '{program}' & wait; wait; exit 7"
     with open(tmp_path / "log", "w") as log:
+        command, environ = ["bash", "-c", script], dict(os.environ)
         ended = run_marked(
-            ["bash", "-c", script], str(tmp_path), dict(os.environ), tmp_path, log, 5, grace=300
+            lambda: MarkedCommand(command, str(tmp_path), environ, tmp_path, log, 5, grace=300)
         )
     assert ended.status == 7 and "time limit" in ended.cause
 
@@ -320,8 +321,9 @@ def test_processes_that_ignore_sigterm_are_killed(tmp_path):
     script = "trap '' TERM; setsid sleep 300 & sleep 300 & while :; do sleep 1; done"
     with open(tmp_path / "log", "w") as log:
         begin = time.monotonic()
+        command, environ = ["sh", "-c", script], dict(os.environ)
         ended = run_marked(
-            ["sh", "-c", script], str(tmp_path), dict(os.environ), tmp_path, log, 0.5, grace=0.5
+            lambda: MarkedCommand(command, str(tmp_path), environ, tmp_path, log, 0.5, grace=0.5)
         )
     assert ended.status == 137 and "time limit" in ended.cause
     assert time.monotonic() - begin < 100 and not marked(str(tmp_path))

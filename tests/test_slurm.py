@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from scripts.lib.running.slurm import job_name
-from tests import night as night_module
 from tests.night import REPOSITORY, Night
 from tests.slurm import NODE, PLUGIN, Cluster, needs_slurm
 from tests.test_faults import Site as SmallNights
@@ -63,8 +63,8 @@ def environments(number: str) -> list[bytes]:
 
 
 @needs_slurm
-def test_killed_and_cancelled_jobs_cost_no_product(tmp_path, monkeypatch):
-    monkeypatch.setattr(night_module, "BATCH", 0)  # what shares a job is not submitted
+@pytest.mark.usefixtures("jobs_of_their_own")  # what shares a job is not submitted
+def test_killed_and_cancelled_jobs_cost_no_product(tmp_path):
     local, site = Night(tmp_path / "local", "Callisto"), SlurmSite(tmp_path / "slurm")
     local.simulate(frames=12)
     truth = site.night.simulate(frames=12)

@@ -24,7 +24,7 @@ from scripts.lib.reporting.guide import with_guide
 from scripts.lib.reporting.mail import alert, mailed_since, send_queued
 from scripts.lib.reporting.mail_queue import queue_of, queued_messages
 from scripts.lib.running import health, run_log
-from scripts.lib.running.processes import end_marked, run_marked
+from scripts.lib.running.processes import MarkedCommand, end_marked, run_marked
 from scripts.lib.running.run_log import Heartbeat, note, run_log_path
 from scripts.lib.running.slurm import QueueError, ask_to_end, end_jobs, jobs_of, run_name
 from scripts.lib.settings.check import ConfigurationError, Unchecked
@@ -169,8 +169,9 @@ def run(config: Configuration, profile: Path, options: list[str], log: BinaryIO)
             note(log, str(error))
 
     # Snakemake keeps its logs below the working directory; the checkout may be somebody else's.
+    limit = 3600 * config.time_limit
     ended = run_marked(
-        command, str(workdir), environ, workdir, log, 3600 * config.time_limit, asked=cancel
+        lambda: MarkedCommand(command, str(workdir), environ, workdir, log, limit, asked=cancel)
     )
     for problem in end_queued(config, log):
         note(log, problem)

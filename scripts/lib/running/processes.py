@@ -121,19 +121,10 @@ class MarkedCommand:
         return Ended(128 - status, self.cause or killed)
 
 
-def run_marked(
-    command: Sequence[str],
-    mark: str,
-    environ: Mapping[str, str],
-    cwd: Path,
-    log: IO[Any],
-    limit: float,
-    grace: float = GRACE,
-    asked: Callable[[int], None] | None = None,
-) -> Ended:
-    """Run a `MarkedCommand` until it ends; a signal to this process ends it."""
+def run_marked(start: Callable[[], MarkedCommand]) -> Ended:
+    """Start a command and wait until it ends; a signal to this process ends it."""
     with caught(STOPPING) as signals:
-        running = MarkedCommand(command, mark, environ, cwd, log, limit, grace, asked=asked)
+        running = start()
         while not (ended := running.poll()):
             if signals:
                 running.end(f"ended by signal {signal.Signals(signals[0]).name}")
