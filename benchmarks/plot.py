@@ -1,7 +1,7 @@
 """Draw how the cost of a night grows with its frames, as SVG."""
 
 WIDTH, HEIGHT, MARGIN = 380, 260, 50  # of a panel, in pixels
-COLOURS = ("#1f6f9f", "#b3541e", "#3a7d44", "#7b4a9e")
+COLOURS = ("#1f6f9f", "#b3541e", "#3a7d44", "#7b4a9e", "#8a6d00", "#555555")
 
 
 def growth_svg(series: dict[str, list[tuple[int, float, float]]]) -> str:
@@ -20,7 +20,7 @@ def growth_svg(series: dict[str, list[tuple[int, float, float]]]) -> str:
         }
         parts.append(panel(title, points, number * WIDTH))
     for number, name in enumerate(series):
-        x, colour = MARGIN + 150 * number, COLOURS[number % len(COLOURS)]
+        x, colour = MARGIN + 118 * number, COLOURS[number % len(COLOURS)]
         parts.append(f'<rect x="{x}" y="{HEIGHT + 8}" width="12" height="12" fill="{colour}"/>')
         parts.append(f'<text x="{x + 18}" y="{HEIGHT + 18}">{name}</text>')
     return "\n".join([*parts, "</svg>\n"])
