@@ -1,7 +1,7 @@
 """A campaign of many nights, killed at random and begun again until all of them are delivered.
 
 ``python -m tests.soak_campaign`` (`make soak-campaign`) simulates the nights, kills the campaign,
-or it and all its runs, at moments that the seed says, and then tests that each frame is in exactly
+or it and all its runs, when the seed says, and then tests that each frame is in exactly
 one product and each product in the ledger once.
 """
 
