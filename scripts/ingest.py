@@ -30,8 +30,8 @@ from scripts.lib.sources.source import Source
 if TYPE_CHECKING:
     from scripts.lib.files.log import snakemake
 
-# Copies that wait for the disk together; a thread keeps as many files open.
-TOGETHER = 16
+# Copies that wait for the disk together, of all threads: each is an open file meanwhile.
+TOGETHER = 64
 
 
 def copy_night(
@@ -78,7 +78,7 @@ def copy_night(
             for entry, frame in zip(some, frames, strict=True)
         ]
 
-    size = max(1, min(TOGETHER, len(wanted) // settings.streams))
+    size = max(1, min(TOGETHER, len(wanted)) // settings.streams)
     parts = [wanted[i : i + size] for i in range(0, len(wanted), size)]
     with ThreadPoolExecutor(settings.streams) as pool:
         frames = [frame for some in pool.map(ingest_some, parts) for frame in some]

@@ -43,6 +43,17 @@ def test_a_file_that_is_written_again_or_discarded(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"second"}
 
 
+def test_what_was_written_before_a_pause_has_its_name_in_it(tmp_path):
+    with WholeFiles() as files:
+        with files.file(tmp_path / "a") as stream:
+            stream.write(b"a")
+        files.name()
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
+        with files.file(tmp_path / "a") as stream:
+            stream.write(b"again")
+    assert (tmp_path / "a").read_bytes() == b"again"
+
+
 def test_an_error_while_one_is_written_does_not_touch_the_others(tmp_path):
     with WholeFiles() as files:
         with files.file(tmp_path / "a") as stream:

@@ -147,7 +147,8 @@ def hanging(site: Site, reached: bool = True):
         Whether that job is to be at work before the test goes on.
     """
     truth = site.night.simulate()
-    frame = site.night.source / NIGHT / truth[0]["file"]
+    # The last one: others that a thread copies behind it would wait with it.
+    frame = max((site.night.source / NIGHT).iterdir())
     content = frame.read_bytes()
     # Ingest then waits to read it again.
     frame.write_bytes(content[:-6000] + bytes([content[-6000] ^ 1]) + content[-5999:])

@@ -43,13 +43,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 class WholeFiles:
     """Files that get their names together, each only once it is whole and on disk.
 
-    To wait for the disk once for some files takes half as long as to wait for each. The names
-    outlast a power cut once `sync` was called.
-
-    Attributes
-    ----------
-    failed : dict
-        The errors of files that did not reach the disk, by path, after the ``with`` statement.
+    To wait for the disk once for some files takes half as long as to wait for each. The end of the
+    ``with`` statement names them; then `failed` has the errors of those that did not reach the
+    disk, by path. The names outlast a power cut once `sync` was called for their folder.
     """
 
     def __init__(self) -> None:
@@ -80,14 +76,20 @@ class WholeFiles:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.name()
+
+    def name(self) -> None:
+        """Name what has been written so far: before a pause, say, in which a kill may come."""
         for path, stream in list(self._written.items()):
             try:
                 os.fsync(stream.fileno())
                 os.replace(stream.name, path)
-                stream.close()
             except OSError as failure:
                 self.failed[path] = failure
                 self.discard(path)
+            else:
+                stream.close()
+        self._written.clear()
 
 
 def begin_writing(stream: BinaryIO, begin: int = 0) -> None:

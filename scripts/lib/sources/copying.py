@@ -90,6 +90,8 @@ def copy_frame(
             reasons.append(error.strerror or str(error))
         logger.warning("%s: attempt %d: %s", name, attempt, reasons[-1])
         if attempt < ATTEMPTS:
+            if files:
+                files.name()
             time.sleep(wait)
     target.unlink(missing_ok=True)
     if files:
