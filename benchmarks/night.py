@@ -1,12 +1,11 @@
 """Time nights from raw frames to the archive directory, against copying them twice with ``cp``.
 
 ``python -m benchmarks.night`` measures nights of several sizes of each camera, with header WCS
-believed, the same with frames linked in place of copied, and with science frames solved, and one
-of 20 one-frame cubes, in a temporary folder that
-is removed afterwards: wall time, CPU time of all jobs, and the memory of the largest process, from
-the operating system's own accounts. It prints a table, writes it as JSON with a description of the
-machine, and draws how CPU time and memory grow. ``cp`` is measured before and after each pair of
-runs, because a shared machine changes its speed.
+believed, with frames linked in place of copied, and with science frames solved, and one of 20
+one-frame cubes, in a temporary folder that is removed afterwards: wall time, CPU time of all jobs,
+and the memory of the largest process, from the operating system's own accounts. It prints a table,
+writes it as JSON with a description of the machine, and draws how CPU time and memory grow. ``cp``
+is measured before and after each run, because a shared machine changes its speed.
 """
 
 import argparse
